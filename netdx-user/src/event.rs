@@ -1,0 +1,423 @@
+//! What the kernel said: one variant for each kind of record.
+//!
+//! Owns: the vocabulary of kernel events, as it goes into stories and recordings.
+//! Must not know: bytes (see `decode`), verdicts, or where events come from.
+//! Kernel addresses are names here, kernel enumerations are the names of their variants: a recording means the same
+//! on every machine.
+
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, net::IpAddr};
+
+/// The name of a kernel function or of a value of a kernel enumeration.
+pub type Name = Cow<'static, str>;
+
+/// netdx's id of one attempt to connect (never a kernel pointer). In JSON a hex string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SockId(pub u64);
+
+/// A socket cookie (SO_COOKIE). In JSON a hex string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cookie(pub u64);
+
+/// A network namespace, by the inode of its nsfs file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Netns(pub u32);
+
+macro_rules! hex_id {
+    ($($t:ident)*) => {$(
+        impl Serialize for $t {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(&format_args!("{:x}", self.0))
+            }
+        }
+        impl<'de> Deserialize<'de> for $t {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = Cow::<'de, str>::deserialize(d)?;
+                u64::from_str_radix(&text, 16).map($t).map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+hex_id!(SockId Cookie);
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// IPPROTO_TCP (6)
+    Tcp,
+    /// IPPROTO_UDP (17)
+    Udp,
+    /// IPPROTO_MPTCP (262): the connection that an application sees; its subflows are `Tcp`.
+    Mptcp,
+    /// IPPROTO_ICMP (1)
+    Icmp,
+    /// IPPROTO_ICMPV6 (58)
+    Icmpv6,
+    /// Any other, by number.
+    Other(u16),
+}
+
+/// Two endpoints; for a packet, local is the source. IPv4-mapped IPv6 addresses are IPv4 here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Tuple {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Local (source) address; unspecified: not known yet.
+    pub local: IpAddr,
+    /// Local (source) port; 0: not known yet.
+    pub local_port: u16,
+    /// Remote (destination) address.
+    pub remote: IpAddr,
+    /// Remote (destination) port.
+    pub remote_port: u16,
+}
+
+impl Tuple {
+    /// The same conversation seen from the other end.
+    #[must_use]
+    pub fn reversed(self) -> Tuple {
+        Tuple {
+            protocol: self.protocol,
+            local: self.remote,
+            local_port: self.remote_port,
+            remote: self.local,
+            remote_port: self.local_port,
+        }
+    }
+}
+
+/// A task as the kernel had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Its network namespace; none while it exits.
+    pub netns: Option<Netns>,
+    /// Id of its cgroup (v2 hierarchy).
+    pub cgroup: u64,
+    /// Its name; bytes that are not UTF-8 replaced. Comes from outside: escape before showing.
+    pub comm: String,
+}
+
+/// TCP states (`include/net/tcp_states.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the kernel's own names")]
+pub enum TcpState {
+    Established,
+    SynSent,
+    SynRecv,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+    NewSynRecv,
+    /// A number this version doesn't know.
+    Unknown(u32),
+}
+
+/// Which side opened a connection, as far as the kernel side saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Opened {
+    /// This socket connected.
+    Here,
+    /// A listener accepted it.
+    ByPeer,
+    /// It was there before netdx.
+    Unseen,
+}
+
+/// A socket at the moment of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sock {
+    /// Its attempt, if it is followed.
+    pub id: Option<SockId>,
+    /// Its cookie, if it has one.
+    pub cookie: Option<Cookie>,
+    /// Endpoints.
+    pub tuple: Tuple,
+    /// It is an AF_INET6 socket (its endpoints may be IPv4 all the same).
+    pub v6: bool,
+    /// Network namespace.
+    pub netns: Netns,
+    /// State (TCP's states; UDP uses Established for "connected" and Close for "not connected").
+    pub state: TcpState,
+    /// `sk_err`: positive errno, 0 none.
+    pub error: i32,
+    /// `sk_err_soft`.
+    pub soft_error: i32,
+    /// SO_MARK.
+    pub mark: u32,
+    /// SO_BINDTODEVICE: interface index, 0 none.
+    pub bound_device: u32,
+    /// A listener's accept-queue fill.
+    pub backlog: u32,
+    /// Its limit.
+    pub max_backlog: u32,
+    /// Consecutive retransmissions unanswered.
+    pub retransmits: u8,
+    /// Which side opened it.
+    pub opened: Opened,
+}
+
+/// An ICMP error as a socket has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IcmpError {
+    /// Who sent it.
+    pub from: IpAddr,
+    /// ICMPv6 numbers, not ICMP ones.
+    pub v6: bool,
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// MTU, for "fragmentation needed" and "packet too big".
+    pub info: u32,
+}
+
+/// What TCP counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpCounters {
+    /// Bytes the peer acknowledged (the SYN counts as one).
+    pub bytes_acked: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Smoothed round-trip time, µs.
+    pub rtt_us: u32,
+    /// Segments retransmitted in all.
+    pub retransmitted: u32,
+    /// The peer's window, bytes.
+    pub send_window: u32,
+    /// Bytes written and not acknowledged.
+    pub unacknowledged: u32,
+    /// ms since a packet last came in.
+    pub idle_ms: Option<u32>,
+    /// TCP_USER_TIMEOUT in ms, 0 none.
+    pub user_timeout_ms: u32,
+    /// Keepalive or window probes unanswered.
+    pub probes: u8,
+}
+
+/// A packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packet {
+    /// Endpoints: local is the source. None: not IP, or cut.
+    pub tuple: Option<Tuple>,
+    /// TCP sequence number.
+    pub sequence: u32,
+    /// TCP acknowledgement number.
+    pub acknowledgement: u32,
+    /// Length in bytes as the stack had it.
+    pub length: u32,
+    /// Network namespace it was in.
+    pub netns: Option<Netns>,
+    /// Interface index it came in by, 0: made here.
+    pub in_device: u32,
+    /// Interface index it is at, 0: none yet.
+    pub device: u32,
+    /// That interface's name.
+    pub device_name: String,
+    /// TCP flags: FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
+    pub tcp_flags: u8,
+    /// ICMP type.
+    pub icmp_type: u8,
+    /// ICMP code.
+    pub icmp_code: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Mark.
+    pub mark: u32,
+}
+
+/// How an attempt was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// connect(2)
+    Connect,
+    /// io_uring
+    IoUring,
+    /// TCP Fast Open
+    FastOpen,
+    /// Not known.
+    Unknown,
+}
+
+/// A call that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Call {
+    /// connect(2)
+    Connect,
+    /// bind(2)
+    Bind,
+    /// socket(2)
+    Socket,
+    /// send(2) and its kin
+    Send,
+    /// recv(2) and its kin
+    Receive,
+    /// connect by io_uring
+    IoUringConnect,
+    /// listen(2)
+    Listen,
+    /// Another, by number.
+    Other(u16),
+}
+
+/// What the routing lookups of one call said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteLookups {
+    /// How many.
+    pub count: u32,
+    /// The main table was asked.
+    pub main: bool,
+    /// The local table was asked by itself (it is when there are policy rules).
+    pub local: bool,
+    /// Another table was asked.
+    pub other: bool,
+    /// The last table.
+    pub table: u32,
+    /// Its answer: 0 or a negative errno; -11: nothing in this table.
+    pub error: i32,
+    /// IPv6: the route's type (RTN_*), else 0.
+    pub kind: u32,
+    /// The interface asked for, 0: any.
+    pub device: u32,
+}
+
+/// Where a dropped packet was, told from its route and devices (KERNEL.md 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "netfilter's own names")]
+pub enum Hook {
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+    Postrouting,
+    Ingress,
+    Egress,
+}
+
+/// What a kernel said. Every event has its time beside it (`Stamped`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the fields are the nouns documented above")]
+pub enum Event {
+    /// A process began to connect, or (opened by peer) a listener got a connection. Comes first for its id.
+    Attempt { started: Time, task: Option<Task>, sock: Sock, via: Via },
+    /// A TCP socket changed state.
+    State {
+        sock: Sock,
+        old: TcpState,
+        new: TcpState,
+        current: Option<Task>,
+        icmp: Option<IcmpError>,
+        tcp: TcpCounters,
+        stack: Vec<Name>,
+    },
+    /// An error was reported to a socket.
+    SocketError { sock: Sock, icmp: Option<IcmpError>, current: Option<Task> },
+    /// An RST came in.
+    ResetReceived { sock: Sock, tcp: TcpCounters },
+    /// This kernel's TCP sent an RST. `packet`: what it answers.
+    ResetSent {
+        packet: Option<Packet>,
+        sock: Option<Sock>,
+        reason: Option<Name>,
+        current: Option<Task>,
+        stack: Vec<Name>,
+    },
+    /// A segment was sent again. `result`: 0, negative errno, positive NET_XMIT code; none: not told.
+    Retransmit { sock: Sock, tcp: TcpCounters, result: Option<i32>, length: u32, sequence: u32 },
+    /// A listener sent its SYN-ACK again.
+    SynAckRetransmit { listener: Sock, tuple: Tuple, retransmits: u32 },
+    /// A packet was dropped. `at`: the function that dropped it.
+    Drop {
+        packet: Packet,
+        sock: Option<Sock>,
+        receiver: bool,
+        reason: Option<Name>,
+        at: Option<Name>,
+        hook: Option<Hook>,
+        current: Option<Task>,
+        stack: Vec<Name>,
+    },
+    /// An ICMP error came in. `quoted`: the packet it complains of (local is its source).
+    IcmpReceived { packet: Packet, quoted: Option<Tuple>, info: u32 },
+    /// This kernel sent an ICMP error about `packet` (whose `icmp_type`, `icmp_code` are the answer's).
+    IcmpSent { packet: Packet, stack: Vec<Name> },
+    /// A neighbour did not answer.
+    NeighborFailed { netns: Netns, address: IpAddr, device: u32, device_name: String },
+    /// A call failed. `result`: negative errno (-512 ... -516: interrupted).
+    CallFailed {
+        call: Call,
+        started: Option<Time>,
+        task: Task,
+        sock: Option<Sock>,
+        address: Option<IpAddr>,
+        family: u16,
+        port: u16,
+        socket_type: u16,
+        protocol: u32,
+        scope: u32,
+        result: i32,
+        cgroup_hook: Option<bool>,
+        route: RouteLookups,
+    },
+    /// A DNS message.
+    Dns { current: Option<Task>, cookie: Option<Cookie>, tuple: Tuple, netns: Option<Netns>, leaving: bool, message: DnsMessage },
+    /// A SYN reached a listener whose accept queue is full.
+    ListenOverflow { listener: Sock, packet: Packet },
+    /// What a process is.
+    Process { task: Task, started: Time, parent: u32, argv: Vec<String> },
+    /// A process ended. `status`: wait status.
+    ProcessExit { task: Task, status: u32 },
+    /// getaddrinfo returned. `result`: 0 or EAI_*.
+    GetAddrInfo { task: Task, started: Time, result: i32, family: u32, name: String, service: String },
+}
+
+/// A DNS message as far as it was carried and could be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsMessage {
+    /// Its id.
+    pub id: u16,
+    /// It is an answer (QR).
+    pub answer: bool,
+    /// Cut by the server (TC).
+    pub truncated: bool,
+    /// RCODE, EDNS extension included when it was carried.
+    pub rcode: u16,
+    /// The first question.
+    pub question: Option<DnsQuestion>,
+    /// Number of answer records (ANCOUNT).
+    pub answers: u16,
+    /// Addresses in the answer (A, AAAA).
+    pub addresses: Vec<IpAddr>,
+    /// Length of the whole message in bytes.
+    pub length: u16,
+    /// It could not be read: why. Everything read before that stands.
+    pub malformed: Option<String>,
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DnsQuestion {
+    /// The name in presentation form, without the last dot, lower case. Comes from outside: escape before showing.
+    pub name: String,
+    /// TYPE by number (1 A, 28 AAAA).
+    pub kind: u16,
+}

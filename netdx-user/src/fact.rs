@@ -1,0 +1,326 @@
+//! What the host answered. Owns: [`Fact`], [`Answer`] and the nouns in it. Must not know: how it was found out.
+
+use crate::{
+    event::{Netns, Protocol, Tuple},
+    want::Want,
+};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// A question and its answer. Its time stands beside it (`Stamped`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fact {
+    /// The question.
+    #[serde(flatten)]
+    pub want: Want,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// The answer to the `Want` of the same name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Could not be found out: why, in one line, for the user.
+    Unavailable(String),
+    /// `Want::Listeners`; empty: nothing listens on that port in any namespace that can be seen.
+    Listeners(Vec<Listener>),
+    /// `Want::Owners`
+    Owners(Vec<Netns>),
+    /// `Want::Route`
+    Route(Route),
+    /// `Want::Neighbor`; none: no entry.
+    Neighbor(Option<Neighbor>),
+    /// `Want::Interfaces`
+    Interfaces(Vec<Interface>),
+    /// `Want::Process`; none: it has ended.
+    Process(Option<Box<Process>>),
+    /// `Want::Resolver`
+    Resolver(Resolver),
+    /// `Want::Hosts`
+    Hosts(Vec<HostsEntry>),
+    /// `Want::Ruleset`
+    Ruleset(Ruleset),
+    /// `Want::Sysctl`: its text, trimmed.
+    Sysctl(String),
+    /// `Want::PortUse`
+    PortUse(PortUse),
+    /// `Want::Holders`, `Want::Owner`
+    Sockets(Vec<SocketEntry>),
+    /// `Want::Namespace`
+    Namespace(Namespace),
+    /// `Want::BpfPrograms`
+    BpfPrograms(Vec<BpfProgram>),
+    /// `Want::Conntrack`
+    Conntrack(Conntrack),
+    /// `Want::Counters`: name (`TcpExt.ListenOverflows`) and value.
+    Counters(Vec<(String, u64)>),
+}
+
+/// A listening (TCP) or receiving (UDP) socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Address it is bound to; unspecified: every address of its family.
+    pub addr: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// An IPv6 wildcard that takes no IPv4 (IPV6_V6ONLY); for an IPv4 socket false.
+    pub v6only: bool,
+    /// Interface index it is bound to, 0: none.
+    pub device: u32,
+    /// Namespace.
+    pub netns: Netns,
+    /// Connections that wait to be accepted.
+    pub backlog: u32,
+    /// How many may wait.
+    pub max_backlog: u32,
+    /// Owner's user id.
+    pub uid: u32,
+    /// Inode of the socket.
+    pub inode: u32,
+    /// Processes that hold it; empty: none found, or none that may be seen.
+    pub owners: Vec<Owner>,
+}
+
+/// A process that holds a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id.
+    pub pid: u32,
+    /// Name. Comes from outside: escape before showing.
+    pub comm: String,
+}
+
+/// Where a packet would go, and which rule and table said so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Positive errno of the lookup (ENETUNREACH 101, EHOSTUNREACH 113, EACCES 13, EINVAL 22); 0: it was found.
+    pub errno: i32,
+    /// unicast, local, broadcast, multicast, unreachable, prohibit, blackhole, throw; empty: none matched.
+    pub kind: String,
+    /// Table by name or number.
+    pub table: String,
+    /// Destination prefix of the route that matched, `default` for all; none: no route matched.
+    pub prefix: Option<String>,
+    /// Interface index, 0: none.
+    pub device: u32,
+    /// Interface name.
+    pub device_name: String,
+    /// Gateway.
+    pub gateway: Option<IpAddr>,
+    /// Source address that would be used.
+    pub source: Option<IpAddr>,
+    /// The policy rule that decided, in `ip rule` form, if it isn't one of the three defaults.
+    pub rule: Option<String>,
+    /// What `ip route get` would print, on one line.
+    pub text: String,
+    /// There is a default route of that family in the table that decided (or in main).
+    pub has_default: bool,
+    /// A route that would fit but cannot be used, in `ip route` form with the reason (`linkdown`, interface down).
+    pub unusable: Vec<String>,
+    /// MTU of the path as the kernel has it, 0: unknown.
+    pub mtu: u32,
+}
+
+/// A neighbour entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbor {
+    /// Its address.
+    pub address: IpAddr,
+    /// Interface name.
+    pub device_name: String,
+    /// Link-layer address, colon form.
+    pub lladdr: Option<String>,
+    /// reachable, stale, delay, probe, incomplete, failed, permanent, noarp, none.
+    pub state: String,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Administratively up (IFF_UP).
+    pub up: bool,
+    /// Has carrier (IFF_LOWER_UP).
+    pub carrier: bool,
+    /// IFF_LOOPBACK.
+    pub loopback: bool,
+    /// MTU.
+    pub mtu: u32,
+    /// Addresses with prefix length.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Kind: veth, bridge, tun, ... ; empty: physical.
+    pub kind: String,
+}
+
+/// A process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Name.
+    pub comm: String,
+    /// Path of its program.
+    pub exe: Option<String>,
+    /// Command line.
+    pub argv: Vec<String>,
+    /// User id.
+    pub uid: u32,
+    /// Path of its cgroup (v2), or of its systemd v1 hierarchy.
+    pub cgroup: Option<String>,
+    /// systemd unit, from the cgroup path.
+    pub unit: Option<String>,
+    /// Container id or name, from the cgroup path.
+    pub container: Option<String>,
+    /// Network namespace.
+    pub netns: Option<Netns>,
+    /// seccomp mode: 0 none, 1 strict, 2 filter.
+    pub seccomp: u32,
+    /// Label of its security module (AppArmor profile, SELinux context); none: unconfined or none.
+    pub label: Option<String>,
+    /// Open files and their soft limit.
+    pub files: Option<(u64, u64)>,
+}
+
+/// What resolves names for a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolver {
+    /// `nameserver` lines, in order.
+    pub servers: Vec<IpAddr>,
+    /// `search` (or `domain`) list.
+    pub search: Vec<String>,
+    /// `options ndots:`, 1 when not given.
+    pub ndots: u32,
+    /// `options timeout:` in seconds, 5 when not given.
+    pub timeout: u32,
+    /// `options attempts:`, 2 when not given.
+    pub attempts: u32,
+    /// The `hosts:` sources of nsswitch.conf; empty: no such line.
+    pub nsswitch: Vec<String>,
+    /// Path of the resolv.conf that was read.
+    pub path: String,
+}
+
+/// A line of a hosts file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostsEntry {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its names.
+    pub names: Vec<String>,
+    /// Line number, from 1.
+    pub line: u32,
+    /// The file.
+    pub path: String,
+}
+
+/// Firewall rules of a namespace, as far as static matching needs them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ruleset {
+    /// Chains that are attached to a hook, in order of hook and priority, and the chains they can jump to.
+    pub chains: Vec<Chain>,
+}
+
+/// A chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chain {
+    /// ip, ip6, inet, netdev, bridge; `iptables`/`ip6tables` for legacy tables.
+    pub family: String,
+    /// Table.
+    pub table: String,
+    /// Name.
+    pub name: String,
+    /// Hook (input, output, forward, prerouting, postrouting, ingress, egress); none: only jumped to.
+    pub hook: Option<String>,
+    /// Priority.
+    pub priority: i32,
+    /// Device of a netdev chain.
+    pub device: Option<String>,
+    /// Policy of a base chain: accept or drop.
+    pub policy: Option<String>,
+    /// Rules in order.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its text, as the tool lists it.
+    pub text: String,
+    /// Its handle or number.
+    pub handle: u64,
+    /// nft's JSON expressions (legacy iptables: translated to the same form as far as possible).
+    pub expr: Vec<serde_json::Value>,
+}
+
+/// Who uses local ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortUse {
+    /// net.ipv4.ip_local_port_range, both inclusive.
+    pub range: (u16, u16),
+    /// Number of ports of the range that are taken towards that remote.
+    pub used: u32,
+    /// Owner, state and count, most first.
+    pub by: Vec<(Option<Owner>, String, u32)>,
+}
+
+/// A socket of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketEntry {
+    /// Endpoints.
+    pub tuple: Tuple,
+    /// State in lower case, as `ss` names it without dashes (`established`, `time-wait`).
+    pub state: String,
+    /// Owner's user id.
+    pub uid: u32,
+    /// Inode, 0: none (orphaned, time-wait).
+    pub inode: u32,
+    /// Who holds it.
+    pub owners: Vec<Owner>,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its inode.
+    pub netns: Netns,
+    /// Name under /run/netns (or a container runtime's folder), if it has one.
+    pub name: Option<String>,
+    /// A process in it, the oldest; none: none.
+    pub process: Option<Owner>,
+    /// Container, from that process.
+    pub container: Option<String>,
+    /// It is the namespace netdx itself runs in.
+    pub own: bool,
+}
+
+/// A BPF program that can refuse or drop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BpfProgram {
+    /// Program id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Attach type: connect4, connect6, sendmsg4, sendmsg6, egress, ingress, sock-create, tc-ingress, tc-egress, xdp, ...
+    pub attach: String,
+    /// Cgroup path or interface name.
+    pub place: String,
+}
+
+/// Connection tracking.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conntrack {
+    /// Entries.
+    pub count: u64,
+    /// Limit.
+    pub max: u64,
+    /// Drops for want of room.
+    pub drop: u64,
+    /// Packets found invalid.
+    pub invalid: u64,
+}

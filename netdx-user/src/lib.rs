@@ -1,0 +1,13 @@
+//! netdx: says why a connection failed, with proof.
+//!
+//! The pure ring (`time`, `event`, `fact`, `want`, `input`, `coverage`, `decode`, `story`, `explain`, `report`, `render`,
+//! `recording`) holds what netdx knows; it reads no clock, file, socket or environment and has no unsafe code. The IO ring
+//! (`live`, `host`, `privilege`, `pipeline`, `cli`) feeds it. See docs/ARCHITECTURE.md.
+
+pub mod coverage;
+pub mod event;
+pub mod fact;
+pub mod input;
+pub mod report;
+pub mod time;
+pub mod want;

@@ -1,0 +1,2 @@
+//! netdx.
+fn main() {}

@@ -1,0 +1,23 @@
+//! Points in time, as inputs. Owns: [`Time`]. Must not know: any clock.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Nanoseconds of CLOCK_BOOTTIME. In a recording: nanoseconds since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// This moment plus `d`.
+    #[must_use]
+    pub fn after(self, d: Duration) -> Time {
+        Time(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero when it isn't after it.
+    #[must_use]
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}

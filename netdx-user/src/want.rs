@@ -1,0 +1,49 @@
+//! Questions the core has for the host. Owns: [`Want`]. Must not know: how they are answered (see `host/`).
+//!
+//! The core returns wants as data; the live source answers each with a `Fact`, in replay the answer is in the file.
+//! Two equal wants have the same answer at the same moment.
+
+use crate::event::{Netns, Protocol, Tuple};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// One question.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "want", rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the variants say it")]
+pub enum Want {
+    /// Every listening socket (TCP) or unconnected bound socket (UDP) on this port, in every namespace, with owners.
+    Listeners { protocol: Protocol, port: u16 },
+    /// The namespaces in which this address is local, loopback addresses in the one given.
+    Owners { address: IpAddr, from: Netns },
+    /// The route a packet would take, with the rule and table, from this namespace.
+    Route { netns: Netns, to: IpAddr, from: Option<IpAddr>, device: u32, mark: u32, uid: u32 },
+    /// Neighbour entry of an address on an interface (0: any).
+    Neighbor { netns: Netns, address: IpAddr, device: u32 },
+    /// An interface and its state, by index; 0: all of the namespace.
+    Interfaces { netns: Netns },
+    /// What a process is: exe, argv, cgroup, unit, container, limits, confinement.
+    Process { pid: u32 },
+    /// What resolves names for a process: resolv.conf, nsswitch and hosts file of its mount namespace.
+    Resolver { pid: u32 },
+    /// The hosts file's addresses for a name, and the hosts file's names for an address, as this process sees it.
+    Hosts { pid: u32, name: String },
+    /// The firewall rules of a namespace.
+    Ruleset { netns: Netns },
+    /// A sysctl under /proc/sys/net of a namespace, for example `ipv4/ip_forward`.
+    Sysctl { netns: Netns, key: String },
+    /// Who uses local ports of a namespace towards one remote, by owner and state.
+    PortUse { netns: Netns, protocol: Protocol, remote: IpAddr, remote_port: u16 },
+    /// The sockets that hold a local address and port.
+    Holders { netns: Netns, protocol: Protocol, address: IpAddr, port: u16 },
+    /// Who owns the socket with these endpoints.
+    Owner { netns: Netns, tuple: Tuple },
+    /// A namespace's name and a process in it.
+    Namespace { netns: Netns },
+    /// BPF programs that can deny: attached to the cgroup (v2 id) and its ancestors, and to interfaces of the namespace.
+    BpfPrograms { netns: Netns, cgroup: u64 },
+    /// Connection tracking of a namespace: table fill and limit, drop counters.
+    Conntrack { netns: Netns },
+    /// Counters of /proc/net/netstat and snmp of a namespace that tell of dropped connections.
+    Counters { netns: Netns },
+}

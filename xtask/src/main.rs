@@ -1,0 +1,2 @@
+//! netdx development tasks.
+fn main() {}
