@@ -379,7 +379,14 @@ pub enum Event {
         route: RouteLookups,
     },
     /// A DNS message.
-    Dns { current: Option<Task>, cookie: Option<Cookie>, tuple: Tuple, netns: Option<Netns>, leaving: bool, message: DnsMessage },
+    Dns {
+        current: Option<Task>,
+        cookie: Option<Cookie>,
+        tuple: Tuple,
+        netns: Option<Netns>,
+        leaving: bool,
+        message: DnsMessage,
+    },
     /// A SYN reached a listener whose accept queue is full.
     ListenOverflow { listener: Sock, packet: Packet },
     /// What a process is.
