@@ -4,10 +4,13 @@
 //! `recording`) holds what netdx knows; it reads no clock, file, socket or environment and has no unsafe code. The IO ring
 //! (`live`, `host`, `privilege`, `pipeline`, `cli`) feeds it. See docs/ARCHITECTURE.md.
 
+pub mod cli;
 pub mod coverage;
 pub mod event;
+pub mod exit;
 pub mod fact;
 pub mod input;
+pub mod logging;
 pub mod report;
 pub mod time;
 pub mod want;

@@ -1,0 +1,131 @@
+//! The command line. Owns: the verbs' list, what all verbs share (format, colour, width), how an error is shown.
+//! Must not know: what a verb does; each verb is one module with `Args` and `run`.
+
+use crate::exit::Exit;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use std::io::{self, IsTerminal as _, Write as _};
+
+/// What a person sees who types `netdx` alone.
+const SHORT_HELP: &str = "\
+netdx says why a connection failed, with proof from the kernel.
+
+  sudo netdx trace                      every connection and lookup that fails, as it happens
+  sudo netdx trace -- curl db.internal  only what this command does
+  netdx explain refused.bound-elsewhere what a verdict means and what to do
+
+All verbs: netdx --help. What this machine allows: netdx doctor.
+";
+
+/// Says why a connection failed, with proof from the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "netdx", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    /// When to colour: by the terminal and NO_COLOR, always, or never.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Common options")]
+    color: Color,
+    /// Say on stderr what netdx itself does; twice: every step.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Common options")]
+    verbose: u8,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// How a verb's answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: colour by terminal, wrapped to its width.
+    #[default]
+    Text,
+    /// For programs: JSON, one object a line.
+    Json,
+}
+
+/// Runs netdx as the command line says.
+#[must_use]
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" that succeed. A closed pipe is not worth a word.
+            _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    match cli.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    crate::logging::start(cli.verbose);
+    let result = match cli.verb {
+        None => anstream::stdout().write_all(SHORT_HELP.as_bytes()).map(|()| Exit::Done).map_err(Into::into),
+        Some(verb) => match verb {},
+    };
+    result.unwrap_or_else(|error: anyhow::Error| fail(&error))
+}
+
+/// The whole command line, for completions and man pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Says what failed, on one line for each cause; a reader that went away is no failure.
+fn fail(error: &anyhow::Error) -> Exit {
+    let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(closed)) {
+        return Exit::Done;
+    }
+    // Nobody is left to tell when stderr is closed.
+    _ = writeln!(anstream::stderr(), "netdx: {error:#}");
+    Exit::Failed
+}
+
+/// Columns of the terminal that stdout is; 80 where it is none.
+#[must_use]
+pub fn width() -> usize {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return 80;
+    }
+    rustix::termios::tcgetwinsize(stdout).map_or(80, |size| usize::from(size.ws_col)).max(40)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_help() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&command());
+    }
+
+    #[test]
+    fn a_closed_pipe_is_a_quiet_end() {
+        let error = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("write a report");
+        assert_eq!(fail(&error), Exit::Done);
+        assert_eq!(fail(&anyhow::anyhow!("anything else")), Exit::Failed);
+    }
+}
