@@ -11,6 +11,8 @@ pub mod exit;
 pub mod fact;
 pub mod input;
 pub mod logging;
+pub mod recording;
+pub mod render;
 pub mod report;
 pub mod time;
 pub mod want;

@@ -3,10 +3,23 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Nanoseconds of CLOCK_BOOTTIME. In a recording: nanoseconds since its start.
+/// Nanoseconds of CLOCK_BOOTTIME. In a recording: nanoseconds since its start, and then negative for what was before
+/// it (a process that ran already), which is why it is written as a signed number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "i64", into = "i64")]
 pub struct Time(pub u64);
+
+impl From<i64> for Time {
+    fn from(ns: i64) -> Time {
+        Time(ns.cast_unsigned())
+    }
+}
+
+impl From<Time> for i64 {
+    fn from(time: Time) -> i64 {
+        time.0.cast_signed()
+    }
+}
 
 impl Time {
     /// This moment plus `d`.
