@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt::Write as _};
 ///
 /// Controls (C0, DEL, C1), bidirectional controls and marks, zero-width and other invisible format characters, line and
 /// paragraph separators, the byte order mark, tags, and what is private or unassigned enough to hide something.
-fn is_unsafe(c: char) -> bool {
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

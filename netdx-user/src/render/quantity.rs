@@ -1,0 +1,54 @@
+//! Durations and counts in words. Owns: their rounding. Must not know: what they measure.
+
+/// A duration as a person says it: `0.31 ms`, `12 ms`, `3.1 s`, `2 min 5 s`.
+pub(super) fn duration(ns: u64) -> String {
+    let ms = ns as f64 / 1e6;
+    match ns {
+        0..10_000_000 => format!("{} ms", decimals(ms, 2)),
+        10_000_000..1_000_000_000 => format!("{ms:.0} ms"),
+        1_000_000_000..60_000_000_000 => format!("{:.1} s", ms / 1e3),
+        _ => {
+            let seconds = ns / 1_000_000_000;
+            match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+                (0, minutes, 0) => format!("{minutes} min"),
+                (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+                (hours, minutes, _) => format!("{hours} h {minutes} min"),
+            }
+        }
+    }
+}
+
+/// A moment after the beginning: `+0.08 ms`.
+pub(super) fn offset(ns: u64) -> String {
+    format!("+{}", duration(ns))
+}
+
+/// A number with its noun: `1 failure`, `3 failures`.
+pub(super) fn count(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// At most that many decimals, no trailing zeros.
+fn decimals(value: f64, places: usize) -> String {
+    let text = format!("{value:.places$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        let said = [0, 80_000, 310_000, 9_994_000, 12_400_000, 999_400_000, 3_140_000_000, 125_000_000_000];
+        let said = said.map(duration);
+        assert_eq!(said, ["0 ms", "0.08 ms", "0.31 ms", "9.99 ms", "12 ms", "999 ms", "3.1 s", "2 min 5 s"]);
+        assert_eq!([120_000_000_000, 3_720_000_000_000].map(duration), ["2 min", "1 h 2 min"]);
+        assert_eq!(offset(1_500_000), "+1.5 ms");
+    }
+
+    #[test]
+    fn one_has_no_s() {
+        assert_eq!([count(0, "event"), count(1, "event"), count(2, "event")], ["0 events", "1 event", "2 events"]);
+    }
+}

@@ -1,0 +1,65 @@
+//! Lines of a given width. Owns: where a line is broken. Must not know: what it says.
+//! Text is broken at spaces only: a word that is longer than a line (a name, an address, a rule) stays whole, so that it
+//! can be copied.
+
+use unicode_width::UnicodeWidthStr as _;
+
+/// Breaks a sentence into lines of at most `width` columns.
+pub(super) fn sentence(text: &str, width: usize) -> Vec<String> {
+    pieces(text.split_whitespace(), " ", width)
+}
+
+/// Puts items side by side, four spaces apart, as many as fit on a line; an item that fits on none is broken like a
+/// sentence.
+pub(super) fn items(items: &[String], width: usize) -> Vec<String> {
+    let broken: Vec<String> = items
+        .iter()
+        .flat_map(|item| if item.width() > width { sentence(item, width) } else { vec![item.clone()] })
+        .collect();
+    pieces(broken.iter().map(String::as_str), "    ", width)
+}
+
+fn pieces<'a>(pieces: impl Iterator<Item = &'a str>, gap: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for piece in pieces {
+        match lines.last_mut() {
+            Some(line) if line.width() + gap.len() + piece.width() <= width => {
+                line.push_str(gap);
+                line.push_str(piece);
+            }
+            _ => lines.push(piece.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sentences_break_at_spaces() {
+        assert_eq!(sentence("one two three four", 9), ["one two", "three", "four"]);
+        assert_eq!(sentence("a averyverylongword b", 5), ["a", "averyverylongword", "b"]);
+        assert_eq!(sentence("日本 日本", 8), ["日本", "日本"]);
+        assert!(sentence("", 5).is_empty());
+    }
+
+    #[test]
+    fn items_stand_side_by_side() {
+        let all = ["SYN left".to_owned(), "RST came".to_owned(), "errno X".to_owned()];
+        assert_eq!(items(&all, 20), ["SYN left    RST came", "errno X"]);
+        assert_eq!(items(&all, 6), ["SYN", "left", "RST", "came", "errno", "X"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_word_is_lost(text in "[a-z ]{0,80}", width in 1usize..40) {
+            let lines = sentence(&text, width);
+            let words: Vec<&str> = text.split_whitespace().collect();
+            prop_assert_eq!(lines.join(" "), words.join(" "));
+            prop_assert!(lines.iter().all(|line| line.len() <= width || !line.contains(' ')));
+        }
+    }
+}
