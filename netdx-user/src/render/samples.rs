@@ -145,7 +145,11 @@ fn lookup() -> Report {
             code: "dns.nxdomain",
             certainty: Certainty::Likely,
             summary: "10.0.0.53 says that db.internal does not exist".into(),
-            evidence: vec![Evidence { t_ns: Some(1_200_000), what: "dns-answer", text: "NXDOMAIN from 10.0.0.53".into() }],
+            evidence: vec![Evidence {
+                t_ns: Some(1_200_000),
+                what: "dns-answer",
+                text: "NXDOMAIN from 10.0.0.53".into(),
+            }],
             advice: vec!["check the spelling".into(), "ask the server's owner".into()],
         }),
         also: vec![Also {
@@ -236,7 +240,14 @@ pub(super) fn hostile() -> Report {
         errno: Some(bad()),
         verdict: Some(verdict),
         also: vec![Also { code: "dns.nxdomain", certainty: Certainty::Proven, summary: bad() }],
-        route: Some(Route { kind: None, table: Some(bad()), dev: Some(bad()), gateway: None, source: None, text: bad() }),
+        route: Some(Route {
+            kind: None,
+            table: Some(bad()),
+            dev: Some(bad()),
+            gateway: None,
+            source: None,
+            text: bad(),
+        }),
         attempts,
         timeline: vec![Moment { t_ns: 0, event: "connect", text: bad() }],
         ..connection()

@@ -105,11 +105,8 @@ pub fn start(header: &Header, live: bool, layout: &Layout) -> String {
     let probes = &header.coverage.probes;
     let missing: Vec<_> = probes.iter().filter(|probe| probe.hook.is_none()).collect();
     let attached = format!("{} of {} attached", probes.len() - missing.len(), count(probes.len() as u64, "probe"));
-    let filters = if header.filters.is_empty() {
-        String::new()
-    } else {
-        format!(", only {}", escape(&header.filters.join(" ")))
-    };
+    let filters =
+        if header.filters.is_empty() { String::new() } else { format!(", only {}", escape(&header.filters.join(" "))) };
     let first = if live {
         format!("netdx {} watches Linux {}{filters}; {attached}", header.netdx, escape(&header.kernel))
     } else {
