@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod event;
 pub mod exit;
 pub mod fact;
+pub mod filter;
 pub mod input;
 pub mod logging;
 pub mod recording;

@@ -54,4 +54,4 @@ impl Summary {
 }
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

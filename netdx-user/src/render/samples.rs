@@ -68,7 +68,7 @@ fn process(comm: &str) -> Process {
     }
 }
 
-fn connection() -> Report {
+pub(crate) fn connection() -> Report {
     Report {
         schema: SCHEMA,
         kind: Kind::Connection,
@@ -122,7 +122,7 @@ fn connection() -> Report {
     }
 }
 
-fn lookup() -> Report {
+pub(crate) fn lookup() -> Report {
     let attempt = |t_ns, name: &str, kind: &str, rcode: Option<&str>| LookupAttempt {
         t_ns,
         name: name.into(),
@@ -175,6 +175,18 @@ fn lookup() -> Report {
     }
 }
 
+pub(crate) fn inbound() -> Report {
+    Report {
+        id: 10,
+        direction: Direction::Inbound,
+        local: Some(Endpoint { addr: address("10.0.0.5"), port: 80 }),
+        remote: Some(Endpoint { addr: address("fd01::9"), port: 40000 }),
+        process: Some(Process { container: Some("web".into()), ..process("nginx") }),
+        name: None,
+        ..connection()
+    }
+}
+
 /// One of each shape.
 pub(super) fn all() -> Vec<Report> {
     let long = Report {
@@ -184,15 +196,6 @@ pub(super) fn all() -> Vec<Report> {
         outcome: Outcome::Abandoned,
         duration_ns: 125_000_000_000,
         errno: None,
-        ..connection()
-    };
-    let inbound = Report {
-        id: 10,
-        direction: Direction::Inbound,
-        local: Some(Endpoint { addr: address("10.0.0.5"), port: 80 }),
-        remote: Some(Endpoint { addr: address("fd01::9"), port: 40000 }),
-        process: Some(Process { container: Some("web".into()), ..process("nginx") }),
-        name: None,
         ..connection()
     };
     let bare = Report {
@@ -210,7 +213,7 @@ pub(super) fn all() -> Vec<Report> {
         timeline: vec![],
         ..connection()
     };
-    vec![connection(), lookup(), long, inbound, bare]
+    vec![connection(), lookup(), long, inbound(), bare]
 }
 
 /// Everything that comes from outside is [`HOSTILE`].

@@ -1,0 +1,344 @@
+//! Which reports are shown. Owns: [`Filter`], what each of its parts means. Must not know: how a name became a number
+//! (see `cli/filters`), or what the kernel was asked to leave out already.
+//!
+//! Parts of one kind are alternatives (`--port 80 --port 443`), different kinds must all hold.
+
+use crate::report::{Direction, Kind, Outcome, Report};
+use std::{net::IpAddr, ops::RangeInclusive, str::FromStr};
+
+/// Names of processes are cut by the kernel (`TASK_COMM_LEN`, terminator not counted).
+const COMM_LEN: usize = 15;
+/// A container's id may be given by its first characters, as container tools allow.
+const MIN_CONTAINER_PREFIX: usize = 4;
+
+/// What to show; empty parts ask nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Port of the service: the remote one of what this host opens, the local one of what comes in.
+    pub ports: Vec<Ports>,
+    /// The other end.
+    pub hosts: Vec<Host>,
+    /// Process ids.
+    pub pids: Vec<u32>,
+    /// Names of processes or of their programs.
+    pub comms: Vec<String>,
+    /// User ids.
+    pub uids: Vec<u32>,
+    /// Paths of cgroups, those below included.
+    pub cgroups: Vec<String>,
+    /// systemd units.
+    pub units: Vec<String>,
+    /// Containers, by name or id.
+    pub containers: Vec<String>,
+    /// Network namespaces, by inode.
+    pub netns: Vec<u32>,
+    /// Only lookups, or no lookups.
+    pub lookups: Option<bool>,
+    /// Codes of verdicts.
+    pub codes: Vec<Code>,
+}
+
+/// Ports from one to another, or one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports(pub RangeInclusive<u16>);
+
+/// The other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// An address, or all that share its first bits.
+    Net(IpAddr, u8),
+    /// A name, as it was looked up.
+    Name(String),
+}
+
+/// A code of the catalogue, or a whole family of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Whatever went wrong.
+    Any,
+    /// Every code of that family (`dns`).
+    Family(String),
+    /// That one (`dns.nxdomain`, `unexplained`).
+    One(String),
+}
+
+impl Filter {
+    /// Whether to show it.
+    #[must_use]
+    pub fn wants(&self, report: &Report) -> bool {
+        let process = report.process.as_ref();
+        one_of(&self.ports, |ports| ports.holds(report))
+            && one_of(&self.hosts, |host| host.holds(report))
+            && one_of(&self.pids, |pid| process.is_some_and(|p| p.pid == *pid || p.tid == *pid))
+            && one_of(&self.comms, |comm| process.is_some_and(|p| is_named(&p.comm, p.exe.as_deref(), comm)))
+            && one_of(&self.uids, |uid| process.is_some_and(|p| p.uid == *uid))
+            && one_of(&self.cgroups, |path| process.is_some_and(|p| p.cgroup.as_deref().is_some_and(|c| is_below(c, path))))
+            && one_of(&self.units, |unit| process.is_some_and(|p| p.unit.as_deref().is_some_and(|u| is_unit(u, unit))))
+            && one_of(&self.containers, |id| {
+                process.is_some_and(|p| p.container.as_deref().is_some_and(|c| is_container(c, id)))
+            })
+            && one_of(&self.netns, |netns| process.is_some_and(|p| p.netns == Some(*netns)))
+            && self.lookups.is_none_or(|only| only == (report.kind == Kind::Lookup))
+            && one_of(&self.codes, |code| code.holds(report))
+    }
+}
+
+fn one_of<T>(alternatives: &[T], holds: impl Fn(&T) -> bool) -> bool {
+    alternatives.is_empty() || alternatives.iter().any(holds)
+}
+
+impl Ports {
+    /// A lookup that failed has no port yet: it may be the one that this port waits for.
+    fn holds(&self, report: &Report) -> bool {
+        let end = match report.direction {
+            Direction::Outbound => report.remote,
+            Direction::Inbound => report.local,
+        };
+        report.kind == Kind::Lookup || end.is_some_and(|end| self.0.contains(&end.port))
+    }
+}
+
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Ports, String> {
+        let port = |text: &str| match text.trim().parse::<u16>() {
+            Ok(port) if port > 0 => Ok(port),
+            _ => Err(format!("'{text}' is no port: 1 to 65535, or a range such as 8000-8010")),
+        };
+        let (first, last) = match text.split_once('-') {
+            Some((first, last)) => (port(first)?, port(last)?),
+            None => (port(text)?, port(text)?),
+        };
+        if first > last { Err(format!("the range {text} is empty: {last}-{first}?")) } else { Ok(Ports(first..=last)) }
+    }
+}
+
+impl Host {
+    fn holds(&self, report: &Report) -> bool {
+        match self {
+            Host::Net(net, bits) => report.remote.is_some_and(|end| is_in(end.addr, *net, *bits)),
+            Host::Name(name) => {
+                let query = report.query.iter().map(|query| &query.name);
+                let attempts = report.attempts.iter().flatten().map(|attempt| &attempt.name);
+                report.name.iter().chain(query).chain(attempts).any(|n| n.eq_ignore_ascii_case(name))
+            }
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Host, String> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            let address = address.to_canonical();
+            return Ok(Host::Net(address, width(address)));
+        }
+        if let Some((address, bits)) = text.split_once('/') {
+            let address: IpAddr = address.parse().map_err(|_| format!("'{address}' is no IP address"))?;
+            let most = width(address);
+            return match bits.parse() {
+                Ok(bits) if bits <= most => Ok(Host::Net(address, bits)),
+                _ => Err(format!("'/{bits}' is no prefix length of {address}: 0 to {most}")),
+            };
+        }
+        let name = text.trim_end_matches('.');
+        let bad = |c: char| c.is_whitespace() || c.is_control() || c == ':';
+        if name.is_empty() || name.contains(bad) {
+            return Err(format!("'{}' is no address, no ADDRESS/BITS and no name", text.escape_debug()));
+        }
+        Ok(Host::Name(name.to_owned()))
+    }
+}
+
+impl Code {
+    /// Reads a code or a family, of those that there are.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what was probably meant.
+    pub fn parse(text: &str, known: &[&str]) -> Result<Code, String> {
+        if known.contains(&text) {
+            return Ok(Code::One(text.to_owned()));
+        }
+        if known.iter().any(|code| code.split_once('.').is_some_and(|(family, _)| family == text)) {
+            return Ok(Code::Family(text.to_owned()));
+        }
+        let meant = suggest(text, known).map_or_else(String::new, |code| format!(" Did you mean {code}?"));
+        Err(format!("there is no verdict '{}'.{meant} All: netdx explain --list", text.escape_debug()))
+    }
+
+    /// Whether a report carries it, as its verdict or beside it.
+    #[must_use]
+    pub fn holds(&self, report: &Report) -> bool {
+        let also = report.also.iter().map(|also| also.code);
+        let mut codes = report.verdict.iter().map(|verdict| verdict.code).chain(also);
+        match self {
+            Code::Any => report.verdict.is_some() && !matches!(report.outcome, Outcome::Established | Outcome::Answered),
+            Code::Family(family) => codes.any(|code| code.split_once('.').is_some_and(|(f, _)| f == family)),
+            Code::One(one) => codes.any(|code| code == one),
+        }
+    }
+}
+
+/// The candidate that somebody who typed `text` probably meant.
+#[must_use]
+pub fn suggest<'a>(text: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    /// Below this the two have little in common; the value is the one that clap uses.
+    const ALIKE: f64 = 0.7;
+    let scored = candidates.iter().map(|candidate| {
+        let cause = candidate.split_once('.').map_or(*candidate, |(_, cause)| cause);
+        let score = strsim::jaro_winkler(text, candidate).max(strsim::jaro_winkler(text, cause));
+        (score, *candidate)
+    });
+    scored.filter(|(score, _)| *score > ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+}
+
+fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn is_in(address: IpAddr, net: IpAddr, bits: u8) -> bool {
+    /// The first `bits` of a number of `width` bits.
+    fn head(number: u128, width: u8, bits: u8) -> u128 {
+        number.checked_shr(u32::from(width - bits)).unwrap_or(0)
+    }
+    match (address.to_canonical(), net) {
+        (IpAddr::V4(address), IpAddr::V4(net)) => {
+            head(u32::from(address).into(), 32, bits) == head(u32::from(net).into(), 32, bits)
+        }
+        (IpAddr::V6(address), IpAddr::V6(net)) => head(address.into(), 128, bits) == head(net.into(), 128, bits),
+        _ => false,
+    }
+}
+
+fn is_named(comm: &str, exe: Option<&str>, wanted: &str) -> bool {
+    let cut = wanted.len() > COMM_LEN && wanted.as_bytes()[..COMM_LEN] == *comm.as_bytes();
+    comm == wanted || cut || exe.is_some_and(|exe| exe == wanted || exe.rsplit('/').next() == Some(wanted))
+}
+
+fn is_below(path: &str, wanted: &str) -> bool {
+    path.strip_prefix(wanted.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn is_unit(unit: &str, wanted: &str) -> bool {
+    unit == wanted || unit.strip_suffix(".service") == Some(wanted)
+}
+
+fn is_container(container: &str, wanted: &str) -> bool {
+    container == wanted || (wanted.len() >= MIN_CONTAINER_PREFIX && container.starts_with(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples::{connection, inbound, lookup};
+    use proptest::prelude::*;
+
+    fn ports(text: &str) -> Filter {
+        Filter { ports: vec![text.parse().expect("ports")], ..Filter::default() }
+    }
+
+    fn host(text: &str) -> Filter {
+        Filter { hosts: vec![text.parse().expect("a host")], ..Filter::default() }
+    }
+
+    #[test]
+    fn nothing_asked_is_everything_shown() {
+        assert!([connection(), lookup(), inbound()].iter().all(|report| Filter::default().wants(report)));
+    }
+
+    #[test]
+    fn a_port_is_the_services() {
+        assert!(ports("5432").wants(&connection()));
+        assert!(ports("5000-6000").wants(&connection()));
+        assert!(!ports("40000").wants(&connection()), "the local port of what this host opened");
+        assert!(ports("80").wants(&inbound()));
+        assert!(!ports("40000").wants(&inbound()));
+    }
+
+    #[test]
+    fn a_port_does_not_hide_a_failed_lookup_but_no_dns_does() {
+        let mut filter = ports("5432");
+        assert!(filter.wants(&lookup()));
+        filter.lookups = Some(false);
+        assert!(!filter.wants(&lookup()));
+        assert!(filter.wants(&connection()));
+        filter.lookups = Some(true);
+        assert!(!filter.wants(&connection()));
+    }
+
+    #[test]
+    fn ports_that_are_none_are_told() {
+        for bad in ["0", "65536", "http", "10-5", "-5", "5-", ""] {
+            assert!(bad.parse::<Ports>().is_err(), "{bad}");
+        }
+        assert_eq!("8000-8010".parse(), Ok(Ports(8000..=8010)));
+    }
+
+    #[test]
+    fn hosts() {
+        assert!(host("10.0.0.5").wants(&connection()));
+        assert!(host("::ffff:10.0.0.5").wants(&connection()));
+        assert!(host("10.0.0.0/8").wants(&connection()));
+        assert!(host("0.0.0.0/0").wants(&connection()));
+        assert!(!host("10.0.1.0/24").wants(&connection()));
+        assert!(!host("::/0").wants(&connection()), "another family");
+        assert!(host("DB.internal.").wants(&connection()));
+        assert!(host("db.internal.corp.example").wants(&lookup()), "a name of the search list");
+        assert!(!host("internal").wants(&connection()));
+        for bad in ["10.0.0.0/33", "10.0.0/8", "", "a b", "10.0.0.5:80"] {
+            assert!(bad.parse::<Host>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn processes() {
+        let wants = |filter: Filter| filter.wants(&connection());
+        assert!(wants(Filter { pids: vec![1, 4121], ..Filter::default() }));
+        assert!(!wants(Filter { pids: vec![1], ..Filter::default() }));
+        assert!(wants(Filter { comms: vec!["psql".into()], ..Filter::default() }));
+        assert!(!wants(Filter { comms: vec!["psq".into()], ..Filter::default() }));
+        assert!(wants(Filter { uids: vec![1000], ..Filter::default() }));
+        assert!(wants(Filter { cgroups: vec!["/user.slice".into()], ..Filter::default() }));
+        assert!(!wants(Filter { cgroups: vec!["/user".into()], ..Filter::default() }));
+        assert!(!wants(Filter { units: vec!["psql".into()], ..Filter::default() }));
+        assert!(wants(Filter { netns: vec![4_026_531_840], ..Filter::default() }));
+        let unknown = Report { process: None, ..connection() };
+        assert!(!Filter { pids: vec![1], ..Filter::default() }.wants(&unknown));
+    }
+
+    #[test]
+    fn names_that_are_cut_or_short() {
+        assert!(is_named("a-very-long-nam", None, "a-very-long-name"));
+        assert!(is_named("python3", Some("/usr/bin/python3.11"), "python3.11"));
+        assert!(is_below("/a/b", "/a/") && is_below("/a", "/a") && !is_below("/ab", "/a") && is_below("/a", "/"));
+        assert!(is_unit("nginx.service", "nginx") && is_unit("x.timer", "x.timer"));
+        assert!(is_container("0123456789ab", "0123") && !is_container("0123456789ab", "012"));
+    }
+
+    #[test]
+    fn codes() {
+        let known = ["refused.bound-elsewhere", "dns.nxdomain", "dns.search-storm", "unexplained"];
+        let holds = |text: &str, report: &Report| Code::parse(text, &known).expect("a code").holds(report);
+        assert!(holds("refused", &connection()) && holds("refused.bound-elsewhere", &connection()));
+        assert!(!holds("dns", &connection()) && !holds("unexplained", &connection()));
+        assert!(holds("dns.search-storm", &lookup()), "beside the verdict");
+        assert!(Code::Any.holds(&connection()));
+        assert!(!Code::Any.holds(&Report { verdict: None, ..connection() }));
+        let error = Code::parse("nxdomian", &known).expect_err("no such code");
+        assert!(error.contains("Did you mean dns.nxdomain?"), "{error}");
+        let error = Code::parse("zzz", &known).expect_err("no such code");
+        assert!(!error.contains("Did you mean"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_a_word_or_a_meaning(text in any::<String>()) {
+            _ = text.parse::<Ports>();
+            _ = text.parse::<Host>();
+            _ = Code::parse(&text, &["dns.nxdomain"]);
+            prop_assert!(is_named(&text, None, &text));
+        }
+    }
+}
