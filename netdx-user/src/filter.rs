@@ -72,7 +72,9 @@ impl Filter {
             && one_of(&self.pids, |pid| process.is_some_and(|p| p.pid == *pid || p.tid == *pid))
             && one_of(&self.comms, |comm| process.is_some_and(|p| is_named(&p.comm, p.exe.as_deref(), comm)))
             && one_of(&self.uids, |uid| process.is_some_and(|p| p.uid == *uid))
-            && one_of(&self.cgroups, |path| process.is_some_and(|p| p.cgroup.as_deref().is_some_and(|c| is_below(c, path))))
+            && one_of(&self.cgroups, |path| {
+                process.is_some_and(|p| p.cgroup.as_deref().is_some_and(|c| is_below(c, path)))
+            })
             && one_of(&self.units, |unit| process.is_some_and(|p| p.unit.as_deref().is_some_and(|u| is_unit(u, unit))))
             && one_of(&self.containers, |id| {
                 process.is_some_and(|p| p.container.as_deref().is_some_and(|c| is_container(c, id)))
@@ -174,7 +176,9 @@ impl Code {
         let also = report.also.iter().map(|also| also.code);
         let mut codes = report.verdict.iter().map(|verdict| verdict.code).chain(also);
         match self {
-            Code::Any => report.verdict.is_some() && !matches!(report.outcome, Outcome::Established | Outcome::Answered),
+            Code::Any => {
+                report.verdict.is_some() && !matches!(report.outcome, Outcome::Established | Outcome::Answered)
+            }
             Code::Family(family) => codes.any(|code| code.split_once('.').is_some_and(|(f, _)| f == family)),
             Code::One(one) => codes.any(|code| code == one),
         }
