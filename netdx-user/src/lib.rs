@@ -10,6 +10,7 @@ pub mod event;
 pub mod exit;
 pub mod fact;
 pub mod filter;
+pub mod host;
 pub mod input;
 pub mod logging;
 pub mod recording;

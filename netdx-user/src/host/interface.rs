@@ -1,0 +1,126 @@
+//! Interfaces and their addresses, as rtnetlink has them. Owns: listing them. Must not know: namespaces, processes.
+
+use super::{Error, Host, netlink};
+use crate::{event::Netns, fact::Interface};
+use netlink_packet_core::Parseable;
+use netlink_packet_route::{
+    address::{AddressAttribute, AddressHeader, AddressMessage},
+    link::{LinkFlags, LinkHeader, LinkMessage},
+};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use std::{collections::BTreeMap, io, net::IpAddr};
+
+/// Length of `struct ifinfomsg`.
+const LINK: usize = 16;
+/// Length of `struct ifaddrmsg`.
+const ADDRESS: usize = 8;
+
+/// The interfaces of the calling thread's namespace, by index.
+///
+/// # Errors
+/// The kernel's.
+pub fn list() -> io::Result<Vec<Interface>> {
+    let mut addresses: BTreeMap<u32, Vec<(IpAddr, u8)>> = BTreeMap::new();
+    for (index, address, length) in addresses_of_all()? {
+        addresses.entry(index).or_default().push((address, length));
+    }
+    let mut links = links()?;
+    for link in &mut links {
+        link.addresses = addresses.remove(&link.index).unwrap_or_default();
+    }
+    links.sort_by_key(|l| l.index);
+    Ok(links)
+}
+
+/// The interfaces without their addresses.
+///
+/// # Errors
+/// The kernel's.
+pub fn links() -> io::Result<Vec<Interface>> {
+    netlink::list(NETLINK_ROUTE, libc::RTM_GETLINK, &LinkMessage::default(), link)
+}
+
+fn link(payload: &[u8]) -> Option<Interface> {
+    let header = LinkHeader::parse(payload).ok()?;
+    let mut interface = Interface {
+        index: header.index,
+        name: String::new(),
+        up: header.flags.contains(LinkFlags::Up),
+        carrier: header.flags.contains(LinkFlags::LowerUp),
+        loopback: header.flags.contains(LinkFlags::Loopback),
+        mtu: 0,
+        addresses: Vec::new(),
+        kind: String::new(),
+    };
+    for attribute in netlink::attributes(payload, LINK) {
+        match attribute.kind() {
+            libc::IFLA_IFNAME => interface.name = text(attribute.value()),
+            libc::IFLA_MTU => interface.mtu = number(attribute.value()).unwrap_or(0),
+            libc::IFLA_LINKINFO => {
+                let kind = netlink::attributes(attribute.value(), 0).find(|a| a.kind() == libc::IFLA_INFO_KIND);
+                interface.kind = kind.map(|k| text(k.value())).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    Some(interface)
+}
+
+/// The addresses of all interfaces, with interface index and prefix length.
+///
+/// # Errors
+/// The kernel's.
+pub fn addresses_of_all() -> io::Result<Vec<(u32, IpAddr, u8)>> {
+    netlink::list(NETLINK_ROUTE, libc::RTM_GETADDR, &AddressMessage::default(), |payload| {
+        let header = AddressHeader::parse(payload).ok()?;
+        let mut found = None;
+        for attribute in netlink::attributes(payload, ADDRESS) {
+            match AddressAttribute::parse(&attribute) {
+                // On a point-to-point interface IFA_ADDRESS is the peer's and IFA_LOCAL the own one.
+                Ok(AddressAttribute::Local(address)) => found = Some(address),
+                Ok(AddressAttribute::Address(address)) => found = found.or(Some(address)),
+                _ => {}
+            }
+        }
+        Some((header.index, found?, header.prefix_len))
+    })
+}
+
+/// The name of an interface of the calling thread's namespace; none: there is none of that index.
+#[must_use]
+pub fn name(index: u32) -> Option<String> {
+    links().ok()?.into_iter().find(|l| l.index == index).map(|l| l.name)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(bytes)).into_owned()
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk().map(|b| u32::from_ne_bytes(*b))
+}
+
+impl Host {
+    /// The namespaces in which an address is local. A loopback address is local to the namespace that asks. All of
+    /// 127.0.0.0/8 is, and so is every address of a prefix that the local table holds.
+    ///
+    /// # Errors
+    /// The own namespace can't be read. Others that may not be entered are left out.
+    pub fn owners(&mut self, address: IpAddr, from: Netns) -> Result<Vec<Netns>, Error> {
+        if address.is_loopback() {
+            return Ok(vec![from]);
+        }
+        let namespaces = self.namespaces()?;
+        let own = namespaces.own();
+        let mut owners = Vec::new();
+        for (netns, result) in namespaces.each(|_| super::route::is_local(address))? {
+            match result {
+                Ok(Ok(true)) => owners.push(netns),
+                Ok(Err(source)) if netns == own => return Err(Error::Kernel { what: "its addresses", netns, source }),
+                _ => {}
+            }
+        }
+        owners.sort_unstable();
+        Ok(owners)
+    }
+}

@@ -1,0 +1,167 @@
+//! Answers what the core wants to know about this host. Owns: [`Host`], [`Error`]. Must not know: stories and verdicts.
+//!
+//! Everything here is synchronous and is asked from one thread. Nothing is kept that can go stale without being seen to:
+//! what is cached is checked before it is believed.
+
+pub mod interface;
+pub mod namespace;
+pub mod neigh;
+pub mod netlink;
+pub mod process;
+pub mod resolver;
+pub mod route;
+pub mod sockets;
+pub mod sysctl;
+#[cfg(test)]
+mod tests;
+
+use crate::{event::Netns, fact::Answer, want::Want};
+use namespace::Namespaces;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// What could not be found out about this host, and what would help.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}{hint}", path = path.display(), hint = hint(source, "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A namespace is not there, or not visible.
+    #[error("network namespace {} is gone, or nothing that netdx may see leads to it{}", netns.0, unseen(*hidden))]
+    NoNamespace {
+        /// The namespace.
+        netns: Netns,
+        /// Number of processes whose namespace may not be seen.
+        hidden: usize,
+    },
+    /// A namespace may not be entered.
+    #[error("cannot enter network namespace {}: {source}{hint}", netns.0, hint = hint(source, "CAP_SYS_ADMIN"))]
+    Enter {
+        /// The namespace.
+        netns: Netns,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel did not answer a question.
+    #[error("the kernel did not tell {what} in network namespace {}: {source}{hint}", netns.0, hint = hint(source, "CAP_NET_ADMIN"))]
+    Kernel {
+        /// What was asked.
+        what: &'static str,
+        /// Where.
+        netns: Netns,
+        /// Why.
+        source: io::Error,
+    },
+    /// What came is not what was expected.
+    #[error("cannot make sense of {what}: {why}")]
+    Malformed {
+        /// What was read.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A process has ended.
+    #[error("process {0} has ended")]
+    Ended(u32),
+}
+
+impl Error {
+    fn read(path: impl AsRef<Path>, source: io::Error) -> Self {
+        Self::Read { path: path.as_ref().to_path_buf(), source }
+    }
+}
+
+fn hint(source: &io::Error, capability: &str) -> String {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => format!(" (root or {capability} is needed)"),
+        _ => String::new(),
+    }
+}
+
+fn unseen(hidden: usize) -> String {
+    match hidden {
+        0 => String::new(),
+        n => format!(" ({n} processes hide theirs: root or CAP_SYS_PTRACE is needed)"),
+    }
+}
+
+/// Answers questions about this host.
+#[derive(Debug, Default)]
+pub struct Host {
+    namespaces: Option<Namespaces>,
+    holders: process::Holders,
+}
+
+impl Host {
+    /// A host about which nothing is known yet. Its own namespace is that of the thread that asks first.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Finds an answer now. Blocks for milliseconds.
+    pub fn answer(&mut self, want: &Want) -> Answer {
+        self.find(want).unwrap_or_else(|e| Answer::Unavailable(e.to_string()))
+    }
+
+    /// The namespaces of this host.
+    ///
+    /// # Errors
+    /// /proc can't be read.
+    pub fn namespaces(&mut self) -> Result<&mut Namespaces, Error> {
+        match &mut self.namespaces {
+            Some(namespaces) => Ok(namespaces),
+            unseen @ None => Ok(unseen.insert(Namespaces::new()?)),
+        }
+    }
+
+    fn find(&mut self, want: &Want) -> Result<Answer, Error> {
+        Ok(match want {
+            Want::Listeners { protocol, port } => Answer::Listeners(self.listeners(*protocol, Some(*port))?),
+            Want::Owners { address, from } => Answer::Owners(self.owners(*address, *from)?),
+            Want::Route { netns, to, from, device, mark, uid } => {
+                let query = route::Query { to: *to, from: *from, device: *device, mark: *mark, uid: *uid };
+                Answer::Route(self.kernel(*netns, "the route", || route::lookup(&query))?)
+            }
+            Want::Neighbor { netns, address, device } => {
+                Answer::Neighbor(self.kernel(*netns, "its neighbours", || neigh::find(*address, *device))?)
+            }
+            Want::Interfaces { netns } => Answer::Interfaces(self.kernel(*netns, "its interfaces", interface::list)?),
+            Want::Process { pid } => Answer::Process(process::describe(*pid)?.map(Box::new)),
+            Want::Resolver { pid } => Answer::Resolver(resolver::resolver(*pid)?),
+            Want::Hosts { pid, name } => Answer::Hosts(resolver::hosts(*pid, name)?),
+            Want::Sysctl { netns, key } => Answer::Sysctl(self.namespaces()?.within(*netns, || sysctl::read(key))??),
+            Want::Namespace { netns } => Answer::Namespace(self.namespaces()?.describe(*netns)?),
+            Want::Holders { netns, protocol, address, port } => {
+                let sockets = self.kernel(*netns, "its sockets", || sockets::holders(*protocol, *address, *port))?;
+                Answer::Sockets(self.entries(sockets))
+            }
+            Want::Owner { netns, tuple } => {
+                let sockets = self.kernel(*netns, "its sockets", || sockets::exact(tuple))?;
+                Answer::Sockets(self.entries(sockets))
+            }
+            Want::PortUse { .. }
+            | Want::Ruleset { .. }
+            | Want::BpfPrograms { .. }
+            | Want::Conntrack { .. }
+            | Want::Counters { .. } => Answer::Unavailable("not answered yet".into()),
+        })
+    }
+
+    /// Asks the kernel something inside a namespace.
+    fn kernel<T: Send>(
+        &mut self,
+        netns: Netns,
+        what: &'static str,
+        ask: impl FnOnce() -> io::Result<T> + Send,
+    ) -> Result<T, Error> {
+        self.namespaces()?.within(netns, ask)?.map_err(|source| Error::Kernel { what, netns, source })
+    }
+}

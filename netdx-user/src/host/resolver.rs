@@ -1,0 +1,188 @@
+//! What resolves names for a process. Owns: resolv.conf, nsswitch.conf and the hosts file of its mount namespace. Must not
+//! know: DNS.
+//!
+//! They are read through /proc/PID/root, so a container's files are the container's. Lines that make no sense are passed over,
+//! as the libc does.
+
+use super::Error;
+use crate::fact::{HostsEntry, Resolver};
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2},
+    io::Errno,
+};
+use std::{fs::File, io::Read, net::IpAddr, path::PathBuf};
+
+/// Limits of glibc's resolver (`resolv/resolv.h`, `resolv/res_init.c`, glibc 2.36).
+const MAX_NDOTS: u32 = 15;
+const MAX_TIMEOUT: u32 = 30;
+const MAX_ATTEMPTS: u32 = 5;
+/// What is read of a file at most. Hosts files that block advertisements have a few megabytes.
+const MAX_FILE: u64 = 16 << 20;
+
+/// What resolves names for a process.
+///
+/// # Errors
+/// It has ended, or its files may not be seen. A file that is not there is an empty one, as for the libc.
+pub fn resolver(pid: u32) -> Result<Resolver, Error> {
+    let resolv = read(pid, "etc/resolv.conf")?;
+    let nsswitch = read(pid, "etc/nsswitch.conf")?;
+    Ok(Resolver {
+        nsswitch: hosts_sources(&nsswitch.unwrap_or_default()),
+        path: "/etc/resolv.conf".into(),
+        ..parse_resolv(&resolv.unwrap_or_default())
+    })
+}
+
+/// The entries of the hosts file that have this name (case doesn't matter), or, for an address, that are of this address.
+///
+/// # Errors
+/// As [`resolver`].
+pub fn hosts(pid: u32, name: &str) -> Result<Vec<HostsEntry>, Error> {
+    let text = read(pid, "etc/hosts")?.unwrap_or_default();
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let address = parse_address(name).map(|a| a.to_canonical());
+    let wanted = |entry: &HostsEntry| match address {
+        Some(address) => entry.address.to_canonical() == address,
+        None => entry.names.iter().any(|n| n.eq_ignore_ascii_case(name)),
+    };
+    Ok(parse_hosts(&text).filter(wanted).collect())
+}
+
+/// A file as a process sees it; none: it is not there. Symbolic links are followed inside the process's own root, which
+/// may belong to somebody hostile: nothing there may lead outside, block, or fill the memory.
+fn read(pid: u32, file: &str) -> Result<Option<String>, Error> {
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let path = root.join(file);
+    let folder = match openat(CWD, &root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(folder) => folder,
+        // It has ended, or waits for its parent and has no root any more.
+        Err(Errno::NOENT | Errno::SRCH) => return Err(Error::Ended(pid)),
+        Err(e) => return Err(Error::read(root, e.into())),
+    };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = match openat2(&folder, file, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(e) => return Err(Error::read(path, e.into())),
+    };
+    let mut bytes = Vec::new();
+    opened.take(MAX_FILE).read_to_end(&mut bytes).map_err(|e| Error::read(path, e))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// resolv.conf(5): the last of `domain` and `search` counts, options accumulate, numbers are cut to glibc's limits.
+fn parse_resolv(text: &str) -> Resolver {
+    let mut resolver = Resolver { ndots: 1, timeout: 5, attempts: 2, ..Resolver::default() };
+    for line in text.lines().filter(|l| !l.starts_with(['#', ';'])) {
+        let mut words = line.split([' ', '\t']).filter(|w| !w.is_empty());
+        // The keyword begins the line: glibc passes over indented lines.
+        match words.next().filter(|keyword| line.starts_with(keyword)) {
+            Some("nameserver") => resolver.servers.extend(words.next().and_then(parse_address)),
+            Some("domain") => resolver.search = words.take(1).map(str::to_string).collect(),
+            Some("search") => resolver.search = words.map(str::to_string).collect(),
+            Some("options") => {
+                for option in words {
+                    let Some((name, value)) = option.split_once(':') else { continue };
+                    let digits = value.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+                    let number = digits.parse().unwrap_or(if digits.is_empty() { 0 } else { u32::MAX });
+                    match name {
+                        "ndots" => resolver.ndots = number.min(MAX_NDOTS),
+                        "timeout" => resolver.timeout = number.min(MAX_TIMEOUT),
+                        "attempts" => resolver.attempts = number.min(MAX_ATTEMPTS),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    resolver
+}
+
+/// The sources of the `hosts:` line of nsswitch.conf(5), without the actions in brackets.
+fn hosts_sources(text: &str) -> Vec<String> {
+    let line = text.lines().find_map(|l| l.split('#').next()?.trim_start().strip_prefix("hosts:"));
+    let mut sources = Vec::new();
+    let mut inside = false;
+    for word in line.unwrap_or_default().split_whitespace() {
+        inside |= word.starts_with('[');
+        if !inside {
+            sources.push(word.to_string());
+        }
+        inside &= !word.ends_with(']');
+    }
+    sources
+}
+
+fn parse_hosts(text: &str) -> impl Iterator<Item = HostsEntry> {
+    let parse = |(number, line): (usize, &str)| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let address = parse_address(words.next()?)?;
+        let names: Vec<String> = words.map(str::to_string).collect();
+        let line = u32::try_from(number + 1).ok()?;
+        (!names.is_empty()).then(|| HostsEntry { address, names, line, path: "/etc/hosts".into() })
+    };
+    text.lines().enumerate().filter_map(parse)
+}
+
+/// An address, perhaps with the scope of a link-local one.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    text.split('%').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn resolv_conf_as_the_libc_reads_it() {
+        let text = "# comment\n; comment\nnameserver 10.0.0.53\nnameserver\tfe80::1%eth0\nnameserver not-an-address\n\
+                    nameserver\n indented 1.2.3.4\ndomain old.example\nsearch a.example  b.example\n\
+                    options ndots:3 timeout:99 rotate attempts:x\noptions attempts:9 ndots\nunknown x\n\u{fffd}";
+        let expected = Resolver {
+            servers: vec!["10.0.0.53".parse().unwrap(), "fe80::1".parse().unwrap()],
+            search: vec!["a.example".into(), "b.example".into()],
+            ndots: 3,
+            timeout: 30,
+            attempts: 5,
+            nsswitch: Vec::new(),
+            path: String::new(),
+        };
+        assert_eq!(parse_resolv(text), expected);
+        let defaults = parse_resolv("");
+        assert_eq!((defaults.ndots, defaults.timeout, defaults.attempts), (1, 5, 2));
+        assert_eq!(parse_resolv("search a\ndomain b c").search, ["b"]);
+        assert_eq!(parse_resolv("options ndots:99999999999999").ndots, MAX_NDOTS);
+    }
+
+    #[test]
+    fn nsswitch_sources_without_actions() {
+        let text = "# hosts: no\npasswd: files\nhosts:  files mdns4_minimal [NOTFOUND=return] resolve [!UNAVAIL=return x=y] dns # c\n";
+        assert_eq!(hosts_sources(text), ["files", "mdns4_minimal", "resolve", "dns"]);
+        assert!(hosts_sources("passwd: files").is_empty());
+    }
+
+    #[test]
+    fn hosts_lines_with_their_numbers() {
+        let text = "127.0.0.1 localhost\n\n# 1.2.3.4 no\n10.0.0.5\tDB.internal db # the database\nbad line\n::1 ip6-localhost\n9.9.9.9\n";
+        let entries: Vec<_> = parse_hosts(text).map(|e| (e.line, e.address.to_string(), e.names.join(","))).collect();
+        let expected = [
+            (1, "127.0.0.1".to_string(), "localhost".to_string()),
+            (4, "10.0.0.5".into(), "DB.internal,db".into()),
+            (6, "::1".into(), "ip6-localhost".into()),
+        ];
+        assert_eq!(entries, expected);
+    }
+
+    #[test]
+    fn reads_what_this_process_sees() {
+        let pid = std::process::id();
+        let own = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        assert_eq!(resolver(pid).unwrap().servers, parse_resolv(&own).servers);
+        assert!(hosts(pid, "LOCALHOST.").unwrap().iter().any(|e| e.address.is_loopback()));
+        assert!(hosts(pid, "127.0.0.1").unwrap().iter().any(|e| e.names.contains(&"localhost".to_string())));
+        assert!(matches!(resolver(u32::MAX), Err(Error::Ended(_))));
+    }
+}

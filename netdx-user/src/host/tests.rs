@@ -1,0 +1,252 @@
+//! Answers against the system's own tools, in namespaces made for the test. They need root; an ordinary user can't make a
+//! namespace, and what it can see is tested beside each file.
+
+use super::*;
+use crate::{
+    event::{Protocol, Tuple},
+    fact::{Listener, Route},
+};
+use std::{
+    net::{IpAddr, TcpListener, UdpSocket},
+    os::fd::AsFd,
+    os::unix::fs::MetadataExt,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// Namespaces joined by a veth pair: 10.99.0.1/24 and fd99::1/64 on `va` in the first, .2 on `vb` in the second.
+struct Lab {
+    names: [String; 2],
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+fn run(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Lab {
+    /// None: not root.
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!(
+                "skipped: making network namespaces needs root, this is uid {}",
+                rustix::process::geteuid().as_raw()
+            );
+            return None;
+        }
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let names = ["a", "b"].map(|side| format!("host-{}-{n}{side}", std::process::id()));
+        let [a, b] = &names;
+        let lab = Self { names: names.clone() };
+        run(&format!("ip netns add {a} && ip netns add {b}"));
+        run(&format!("ip -n {a} link add va type veth peer name vb netns {b}"));
+        for (name, dev, host) in [(a, "va", 1), (b, "vb", 2)] {
+            run(&format!(
+                "ip -n {name} link set lo up && ip -n {name} link set {dev} up && ip -n {name} addr add 10.99.0.{host}/24 dev {dev} \
+                 && ip -n {name} addr add fd99::{host}/64 dev {dev} nodad"
+            ));
+        }
+        Some(lab)
+    }
+
+    fn netns(&self, side: usize) -> Netns {
+        Netns(std::fs::metadata(format!("/run/netns/{}", self.names[side])).unwrap().ino() as u32)
+    }
+
+    fn ip(&self, side: usize, arguments: &str) -> String {
+        run(&format!("ip -n {} {arguments}", self.names[side]))
+    }
+
+    /// Does something inside a namespace, as a test does that opens sockets there.
+    fn within<T: Send>(&self, side: usize, work: impl FnOnce() -> T + Send) -> T {
+        let file = std::fs::File::open(format!("/run/netns/{}", self.names[side])).unwrap();
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                rustix::thread::move_into_link_name_space(file.as_fd(), None).unwrap();
+                work()
+            })
+            .join()
+            .unwrap()
+        })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn listeners(host: &mut Host, protocol: Protocol, port: u16) -> Vec<Listener> {
+    match host.answer(&Want::Listeners { protocol, port }) {
+        Answer::Listeners(list) => list,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn route(host: &mut Host, netns: Netns, to: &str) -> Route {
+    match host.answer(&Want::Route { netns, to: ip(to), from: None, device: 0, mark: 0, uid: 0 }) {
+        Answer::Route(route) => route,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn listeners_of_every_namespace_with_their_owners() {
+    let Some(lab) = Lab::new() else { return };
+    let mut host = Host::new();
+    let four = lab.within(1, || TcpListener::bind("10.99.0.2:0").unwrap());
+    let port = four.local_addr().unwrap().port();
+    let six = lab.within(0, || TcpListener::bind(("::", port)).unwrap());
+    let found = listeners(&mut host, Protocol::Tcp, port);
+    let expected = [(lab.netns(0), "::"), (lab.netns(1), "10.99.0.2")];
+    let mut seen: Vec<_> = found.iter().map(|l| (l.netns, l.addr.to_string())).collect();
+    seen.sort();
+    let mut expected: Vec<_> = expected.iter().map(|(n, a)| (*n, a.to_string())).collect();
+    expected.sort();
+    assert_eq!(seen, expected);
+    for listener in &found {
+        assert_eq!(listener.owners.iter().map(|o| o.pid).collect::<Vec<_>>(), [std::process::id()]);
+        assert_eq!((listener.backlog, listener.max_backlog, listener.v6only, listener.port), (0, 128, false, port));
+    }
+    drop((four, six));
+    assert_eq!(listeners(&mut host, Protocol::Tcp, port), []);
+
+    let udp = lab.within(1, || UdpSocket::bind("[fd99::2]:0").unwrap());
+    let port = udp.local_addr().unwrap().port();
+    let found = listeners(&mut host, Protocol::Udp, port);
+    assert_eq!(found.iter().map(|l| (l.netns, l.addr)).collect::<Vec<_>>(), [(lab.netns(1), ip("fd99::2"))]);
+}
+
+#[test]
+fn owner_and_holders_of_a_connection() {
+    let Some(lab) = Lab::new() else { return };
+    let mut host = Host::new();
+    let listener = lab.within(1, || TcpListener::bind("10.99.0.2:0").unwrap());
+    let remote = listener.local_addr().unwrap();
+    let client = lab.within(0, || std::net::TcpStream::connect(remote).unwrap());
+    let local = client.local_addr().unwrap();
+    let mut tuple = Tuple {
+        protocol: Protocol::Tcp,
+        local: local.ip(),
+        local_port: local.port(),
+        remote: remote.ip(),
+        remote_port: remote.port(),
+    };
+    for known in [true, false] {
+        if !known {
+            (tuple.local, tuple.local_port) = (ip("0.0.0.0"), 0);
+        }
+        let Answer::Sockets(found) = host.answer(&Want::Owner { netns: lab.netns(0), tuple }) else { panic!() };
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].state.as_str(), found[0].tuple.local_port), ("established", local.port()));
+        assert_eq!(found[0].owners[0].pid, std::process::id());
+    }
+    let want =
+        Want::Holders { netns: lab.netns(1), protocol: Protocol::Tcp, address: remote.ip(), port: remote.port() };
+    let Answer::Sockets(found) = host.answer(&want) else { panic!() };
+    let mut states: Vec<_> = found.iter().map(|s| s.state.as_str()).collect();
+    states.sort_unstable();
+    assert_eq!(states, ["established", "listen"]);
+}
+
+#[test]
+fn addresses_interfaces_neighbours_names() {
+    let Some(lab) = Lab::new() else { return };
+    let mut host = Host::new();
+    let owners =
+        |host: &mut Host, address: &str| host.answer(&Want::Owners { address: ip(address), from: lab.netns(0) });
+    assert!(
+        matches!(owners(&mut host, "10.99.0.77"), Answer::Owners(o) if !o.contains(&lab.netns(0)) && !o.contains(&lab.netns(1)))
+    );
+    for address in ["10.99.0.2", "fd99::2"] {
+        assert!(
+            matches!(owners(&mut host, address), Answer::Owners(o) if o.contains(&lab.netns(1)) && !o.contains(&lab.netns(0)))
+        );
+    }
+    assert_eq!(owners(&mut host, "127.8.9.1"), Answer::Owners(vec![lab.netns(0)]));
+
+    let Answer::Interfaces(list) = host.answer(&Want::Interfaces { netns: lab.netns(1) }) else { panic!() };
+    let names: Vec<_> = list.iter().map(|i| i.name.as_str()).collect();
+    assert_eq!(names, ["lo", "vb"]);
+    assert!(list[0].loopback && list[1].up && list[1].carrier && list[1].kind == "veth" && list[1].mtu == 1500);
+    assert!(list[1].addresses.contains(&(ip("10.99.0.2"), 24)) && list[1].addresses.contains(&(ip("fd99::2"), 64)));
+
+    lab.ip(0, "neigh add 10.99.0.9 lladdr 02:00:00:00:00:09 dev va nud permanent");
+    let want = Want::Neighbor { netns: lab.netns(0), address: ip("10.99.0.9"), device: 0 };
+    let Answer::Neighbor(Some(entry)) = host.answer(&want) else { panic!() };
+    assert_eq!(
+        (entry.device_name.as_str(), entry.lladdr.as_deref(), entry.state.as_str()),
+        ("va", Some("02:00:00:00:00:09"), "permanent")
+    );
+    let want = Want::Neighbor { netns: lab.netns(0), address: ip("10.99.0.10"), device: 0 };
+    assert_eq!(host.answer(&want), Answer::Neighbor(None));
+
+    let Answer::Namespace(named) = host.answer(&Want::Namespace { netns: lab.netns(1) }) else { panic!() };
+    assert_eq!((named.name.as_deref(), named.own, named.process), (Some(lab.names[1].as_str()), false, None));
+    let Answer::Unavailable(why) = host.answer(&Want::Namespace { netns: Netns(7) }) else { panic!() };
+    assert!(why.contains("namespace 7"), "{why}");
+
+    run(&format!("ip netns exec {} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.disable_ipv6=1", lab.names[0]));
+    for (key, value) in [("ipv4/ip_forward", "1"), ("ipv6/conf/all/disable_ipv6", "1")] {
+        let want = |netns| Want::Sysctl { netns, key: key.into() };
+        assert_eq!(host.answer(&want(lab.netns(0))), Answer::Sysctl(value.into()));
+        assert_eq!(host.answer(&want(lab.netns(1))), Answer::Sysctl("0".into()));
+    }
+}
+
+#[test]
+fn a_namespace_that_is_deleted_is_not_kept_alive() {
+    let Some(lab) = Lab::new() else { return };
+    let mut host = Host::new();
+    let netns = lab.netns(1);
+    assert!(matches!(host.answer(&Want::Interfaces { netns }), Answer::Interfaces(_)));
+    run(&format!("ip netns del {}", lab.names[1]));
+    assert!(matches!(host.answer(&Want::Interfaces { netns }), Answer::Unavailable(_)));
+    // The veth pair goes with its namespace, as soon as nothing holds it.
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        !lab.ip(0, "link").contains(" va@")
+    });
+    assert!(gone);
+}
+
+#[test]
+fn routes_as_the_kernel_takes_them() {
+    let Some(lab) = Lab::new() else { return };
+    let mut host = Host::new();
+    let found = route(&mut host, lab.netns(0), "10.99.0.2");
+    assert_eq!(
+        (found.errno, found.kind.as_str(), found.table.as_str(), found.prefix.as_deref()),
+        (0, "unicast", "main", Some("10.99.0.0/24"))
+    );
+    assert_eq!(
+        (found.device_name.as_str(), found.source, found.gateway, found.has_default),
+        ("va", Some(ip("10.99.0.1")), None, false)
+    );
+    let found = route(&mut host, lab.netns(0), "10.99.0.1");
+    assert_eq!((found.kind.as_str(), found.table.as_str(), found.device_name.as_str()), ("local", "local", "lo"));
+    assert_eq!(route(&mut host, lab.netns(0), "192.0.2.1").errno, libc::ENETUNREACH);
+    assert_eq!(route(&mut host, lab.netns(0), "2001:db8::1").errno, libc::ENETUNREACH);
+    lab.ip(0, "route add default via 10.99.0.2 mtu 1400");
+    lab.ip(0, "-6 route add default via fd99::2");
+    let found = route(&mut host, lab.netns(0), "192.0.2.1");
+    assert_eq!(
+        (found.prefix.as_deref(), found.gateway, found.has_default, found.mtu),
+        (Some("default"), Some(ip("10.99.0.2")), true, 1400)
+    );
+    let found = route(&mut host, lab.netns(0), "2001:db8::1");
+    assert_eq!(
+        (found.prefix.as_deref(), found.gateway, found.has_default),
+        (Some("default"), Some(ip("fd99::2")), true)
+    );
+}
