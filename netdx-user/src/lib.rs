@@ -6,8 +6,10 @@
 
 pub mod cli;
 pub mod coverage;
+pub mod diagnosis;
 pub mod event;
 pub mod exit;
+pub mod explain;
 pub mod fact;
 pub mod filter;
 pub mod host;
@@ -16,5 +18,6 @@ pub mod logging;
 pub mod recording;
 pub mod render;
 pub mod report;
+pub mod story;
 pub mod time;
 pub mod want;

@@ -144,6 +144,8 @@ pub struct Verdict {
     pub code: &'static str,
     /// How sure.
     pub certainty: Certainty,
+    /// Why, as a clause: the part of the summary that names what is responsible.
+    pub because: String,
     /// One sentence: who, what, because of what.
     pub summary: String,
     /// What proves it.

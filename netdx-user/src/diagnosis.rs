@@ -1,0 +1,241 @@
+//! The core as one thing: inputs go in, questions and reports come out.
+//!
+//! Owns: the way of a story from its end over the host's answers to its report. Must not know: clocks, the host, the
+//! screen. The same inputs give the same reports, live and replayed.
+
+use crate::{
+    coverage::Coverage,
+    explain,
+    input::{Input, Stamped},
+    report::{Outcome, Report},
+    story::{Connection, Lookup, Story, Tracker},
+    time::Time,
+    want::Want,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long a story waits for the host's answers. What has not come by then counts as not known.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What changes reports. Written into recordings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Connections and lookups that worked are reported, too.
+    pub all: bool,
+    /// What took longer than this is reported as slow.
+    pub slow: Option<Duration>,
+    /// Lookups are reported.
+    pub dns: bool,
+    /// The listener's side is reported even where the other side is on this host.
+    pub inbound: bool,
+}
+
+/// What comes of one input.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Questions for the host: to be answered with `Input::Fact`.
+    pub wants: Vec<Want>,
+    /// Reports that have become certain.
+    pub reports: Vec<Report>,
+}
+
+/// A story that has ended and waits for answers.
+#[derive(Debug)]
+struct Inquiry {
+    story: Story,
+    /// What it still wants.
+    open: Vec<Want>,
+    /// The story's end: an answer to a question asked before that is too old.
+    since: Time,
+    deadline: Time,
+}
+
+/// The core.
+#[derive(Debug)]
+pub struct Diagnosis {
+    coverage: Coverage,
+    settings: Settings,
+    tracker: Tracker,
+    inquiries: Vec<Inquiry>,
+    /// Questions on their way, and when they were asked.
+    asked: BTreeMap<Want, Time>,
+    now: Time,
+    ended: bool,
+}
+
+impl Diagnosis {
+    /// A core that knows nothing yet.
+    #[must_use]
+    pub fn new(coverage: Coverage, settings: Settings) -> Self {
+        let tracker = Tracker::new(crate::story::Settings {
+            all: settings.all,
+            slow: settings.slow,
+            getaddrinfo: coverage.has("getaddrinfo"),
+        });
+        Diagnosis { coverage, settings, tracker, inquiries: Vec::new(), asked: BTreeMap::new(), now: Time::default(), ended: false }
+    }
+
+    /// Takes one input.
+    pub fn apply(&mut self, input: &Stamped) -> Step {
+        self.now = self.now.max(input.t);
+        let mut step = Step::default();
+        match &input.input {
+            Input::Fact(fact) => self.answered(fact, &mut step),
+            Input::Event(event) => self.tracker.event(input.t, event.clone()),
+            Input::Lost(n) => self.tracker.lost(*n),
+            Input::Malformed(_) => self.tracker.lost(1),
+            Input::Tick => self.tracker.tick(input.t),
+            Input::End => {
+                self.ended = true;
+                self.tracker.end();
+            }
+        }
+        for want in self.tracker.take_wants() {
+            self.ask(want, &mut step);
+        }
+        while let Some(story) = self.tracker.take_ended() {
+            self.open(story, &mut step);
+        }
+        let now = self.now;
+        let mut i = 0;
+        while i < self.inquiries.len() {
+            if self.inquiries[i].deadline <= now {
+                let inquiry = self.inquiries.swap_remove(i);
+                self.close(inquiry.story, &mut step);
+            } else {
+                i += 1;
+            }
+        }
+        step
+    }
+
+    /// When the source must send a tick, if nothing else comes before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let inquiries = self.inquiries.iter().map(|i| i.deadline).min();
+        [self.tracker.deadline(), inquiries].into_iter().flatten().min()
+    }
+
+    /// Nothing waits any more: after `Input::End` the source may stop once this is true.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.inquiries.is_empty() && self.tracker.deadline().is_none()
+    }
+
+    fn ask(&mut self, want: Want, step: &mut Step) {
+        if !self.asked.contains_key(&want) {
+            self.asked.insert(want.clone(), self.now);
+            step.wants.push(want);
+        }
+    }
+
+    fn open(&mut self, story: Story, step: &mut Step) {
+        if !self.worth_telling(&story) {
+            return;
+        }
+        let open = wants(&story);
+        let since = match &story {
+            Story::Connection(c) => c.ended.or(c.established).unwrap_or(c.began),
+            Story::Lookup(l) => l.ended.unwrap_or(l.began),
+        };
+        if open.is_empty() {
+            return self.close(story, step);
+        }
+        for want in &open {
+            self.ask(want.clone(), step);
+        }
+        self.inquiries.push(Inquiry { story, open, since, deadline: self.now.after(PATIENCE) });
+    }
+
+    fn answered(&mut self, fact: &crate::fact::Fact, step: &mut Step) {
+        let Some(asked) = self.asked.remove(&fact.want) else { return };
+        self.tracker.fact(fact);
+        let mut again = false;
+        let mut ready = Vec::new();
+        let mut i = 0;
+        while i < self.inquiries.len() {
+            let inquiry = &mut self.inquiries[i];
+            let Some(at) = inquiry.open.iter().position(|w| *w == fact.want) else {
+                i += 1;
+                continue;
+            };
+            if asked < inquiry.since {
+                // The host may have looked before this story ended: ask again.
+                again = true;
+                i += 1;
+                continue;
+            }
+            inquiry.open.swap_remove(at);
+            match &mut inquiry.story {
+                Story::Connection(c) => c.facts.insert(fact.want.clone(), fact.answer.clone()),
+                Story::Lookup(l) => l.facts.insert(fact.want.clone(), fact.answer.clone()),
+            }
+            if inquiry.open.is_empty() {
+                ready.push(self.inquiries.swap_remove(i));
+            } else {
+                i += 1;
+            }
+        }
+        if again {
+            self.ask(fact.want.clone(), step);
+        }
+        ready.sort_by_key(|i| i.since);
+        for mut inquiry in ready {
+            // What is known now may raise further questions.
+            inquiry.open = wants(&inquiry.story);
+            if inquiry.open.is_empty() {
+                self.close(inquiry.story, step);
+            } else {
+                for want in inquiry.open.clone() {
+                    self.ask(want, step);
+                }
+                self.inquiries.push(inquiry);
+            }
+        }
+    }
+
+    fn close(&mut self, story: Story, step: &mut Step) {
+        let report = match &story {
+            Story::Connection(c) => self.connection(c),
+            Story::Lookup(l) => self.lookup(l),
+        };
+        step.reports.extend(report);
+    }
+
+    fn worth_telling(&self, story: &Story) -> bool {
+        match story {
+            Story::Connection(c) => {
+                c.outcome != Outcome::Established
+                    || self.settings.all
+                    || self.settings.slow.is_some_and(|slow| c.elapsed() >= slow)
+            }
+            Story::Lookup(l) => {
+                self.settings.dns
+                    && (!l.succeeded() || self.settings.all || self.settings.slow.is_some_and(|slow| l.elapsed() >= slow))
+            }
+        }
+    }
+
+    fn connection(&self, c: &Connection) -> Option<Report> {
+        if c.inbound() && !self.settings.inbound && explain::peer_is_here(c) {
+            // The other end is on this host, too, and tells the same story from the side that began it.
+            return None;
+        }
+        let report = explain::connection_report(c, &self.coverage)?;
+        (report.verdict.is_some() || self.settings.all).then_some(report)
+    }
+
+    fn lookup(&self, l: &Lookup) -> Option<Report> {
+        let report = explain::lookup_report(l, &self.coverage);
+        (report.verdict.is_some() || self.settings.all).then_some(report)
+    }
+}
+
+fn wants(story: &Story) -> Vec<Want> {
+    match story {
+        Story::Connection(c) if c.outcome == Outcome::Established => explain::established_wants(c),
+        Story::Connection(c) => explain::connection_wants(c),
+        Story::Lookup(l) => explain::lookup_wants(l),
+    }
+}

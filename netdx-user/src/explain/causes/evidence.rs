@@ -1,0 +1,225 @@
+//! What several causes look for in a story. Owns: the questions that more than one cause asks of a connection.
+
+use crate::{
+    coverage::Coverage,
+    event::{Hook, Netns, Protocol},
+    explain::{errno, fact, here, owners_want, phrase, seen},
+    fact::{Answer, Listener, Route},
+    report::{Certainty, Evidence},
+    story::{Connection, Dropped, Lookup, SentReset, rcode},
+    want::Want,
+};
+use std::net::IpAddr;
+
+/// The kernel's answer to a SYN for a port that nobody listens on (or, for UDP, to a datagram), seen being sent on this
+/// host: when, in which namespace, as proof.
+pub(super) fn nobody_listens(c: &Connection) -> Option<(Netns, Evidence)> {
+    if c.tuple.protocol == Protocol::Udp {
+        return udp_port_unreachable(c);
+    }
+    let came_back = c.reset_in_handshake()?;
+    let no_socket = |r: &SentReset<'_>| r.sock.is_none() && r.reason.is_none_or(|r| r == "NO_SOCKET") && r.time <= came_back;
+    if let Some(reset) = c.resets_sent(true).find(no_socket) {
+        let netns = reset.packet.and_then(|p| p.netns)?;
+        let at = phrase::namespace(&c.facts, netns, c.netns);
+        return Some((netns, seen(c, reset.time, "reset-sent", format!("RST sent by the TCP of {at}: no socket for that port"))));
+    }
+    // Kernels before 6.10 trace only resets of sockets; the SYN's own end says the same.
+    let drop = c.drops().find(|d| {
+        d.ours && d.time <= came_back && matches!(d.reason, "NO_SOCKET" | "") && (d.at == "tcp_v4_rcv" || d.at == "tcp_v6_rcv")
+    })?;
+    let netns = drop.netns()?;
+    let at = phrase::namespace(&c.facts, netns, c.netns);
+    Some((netns, seen(c, drop.time, "drop", format!("SYN dropped in {at}: no socket for that port, so its TCP answered RST"))))
+}
+
+fn udp_port_unreachable(c: &Connection) -> Option<(Netns, Evidence)> {
+    let drop = c.drops().find(|d| d.ours && d.reason == "NO_SOCKET" && !d.by("nf_hook_slow"));
+    if let Some(d) = drop {
+        let netns = d.netns()?;
+        let at = phrase::namespace(&c.facts, netns, c.netns);
+        return Some((netns, seen(c, d.time, "drop", format!("datagram reached {at}: no socket for that port"))));
+    }
+    let (time, packet, _) = c.icmp_sent().find(|(_, p, stack)| {
+        p.icmp_type == 3 && p.icmp_code == 3 && !stack.iter().any(|f| f.starts_with("nf_") || f.starts_with("nft_"))
+    })?;
+    let netns = packet.netns?;
+    let at = phrase::namespace(&c.facts, netns, c.netns);
+    Some((netns, seen(c, time, "icmp-sent", format!("ICMP port unreachable sent by {at}: no socket for that port"))))
+}
+
+/// The questions behind [`nobody_listens`].
+pub(super) fn listener_wants(c: &Connection) -> Vec<Want> {
+    match nobody_listens(c) {
+        Some((netns, _)) => {
+            vec![Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port }, Want::Namespace { netns }]
+        }
+        None => Vec::new(),
+    }
+}
+
+/// Listeners on the port that was asked for that this connection could not reach: bound to another address, family or
+/// namespace. `target`: the namespace that answered.
+pub(super) fn near_misses(c: &Connection, target: Netns) -> Option<Vec<&Listener>> {
+    let want = Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port };
+    let Some(Answer::Listeners(all)) = c.facts.get(&want) else { return None };
+    let mut near: Vec<&Listener> = all.iter().filter(|l| !serves(l, c.tuple.remote, target)).collect();
+    near.sort_by_key(|l| (l.netns != target, l.netns != c.netns, l.addr));
+    Some(near)
+}
+
+/// Whether a listener would have taken the connection: it must have come after the refusal.
+pub(super) fn serves(l: &Listener, address: IpAddr, target: Netns) -> bool {
+    let family = match (l.addr, address) {
+        (IpAddr::V6(a), IpAddr::V4(_)) => a.is_unspecified() && !l.v6only,
+        (a, b) => a == b || (a.is_unspecified() && a.is_ipv4() == b.is_ipv4()),
+    };
+    l.netns == target && l.device == 0 && family
+}
+
+/// The RST that came back.
+pub(super) fn reset_came(c: &Connection) -> Option<Evidence> {
+    c.reset_in_handshake().map(|t| seen(c, t, "reset-received", "RST came back in answer to the SYN"))
+}
+
+/// What the application got.
+pub(super) fn told(c: &Connection) -> Option<Evidence> {
+    let errno = c.errno?;
+    Some(match c.failed_call() {
+        Some(call) => seen(c, call.time, "errno", format!("the application got {}", errno::name(errno))),
+        None => seen(c, c.ended.unwrap_or(c.began), "errno", format!("the socket's error is {}", errno::name(errno))),
+    })
+}
+
+/// The route the host would take now.
+pub(super) fn route(c: &Connection) -> Option<&Route> {
+    match c.facts.get(&c.route_want()) {
+        Some(Answer::Route(r)) => Some(r),
+        _ => None,
+    }
+}
+
+/// The route as proof.
+pub(super) fn route_fact(c: &Connection) -> Option<Evidence> {
+    let r = route(c)?;
+    (!r.text.is_empty()).then(|| fact("route", r.text.clone()))
+}
+
+/// A SYN was sent that many times, the last one when.
+pub(super) fn syns(c: &Connection) -> (usize, Option<Evidence>) {
+    let mut last = None;
+    let mut n = 1;
+    for (time, result) in c.syn_retransmits() {
+        if result.is_none_or(|r| r == 0) {
+            n += 1;
+            last = Some(time);
+        }
+    }
+    (n, last.map(|t| seen(c, t, "retransmit", format!("{} sent, the last one here", phrase::count(n, "SYN")))))
+}
+
+/// Something of this connection came in: an answer of any kind.
+pub(super) fn anything_came_back(c: &Connection) -> bool {
+    c.reset_in_handshake().is_some()
+        || c.reset_received().is_some()
+        || c.icmp_errors().next().is_some()
+        || c.established.is_some()
+        || c.drops().any(|d| !d.ours)
+}
+
+/// The drop that stopped this connection: one that isn't only a consequence of its end.
+pub(super) fn stopping_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
+    let end = c.ended;
+    c.drops().filter(move |d| end.is_none_or(|e| d.time <= e) && d.reason != "NO_SOCKET")
+}
+
+/// Where a drop was: ` in network namespace sv, at the input hook of eth0`.
+pub(super) fn place(c: &Connection, d: &Dropped<'_>) -> String {
+    let netns = d.netns().map_or_else(|| "on this host".to_owned(), |n| format!("in {}", phrase::namespace(&c.facts, n, c.netns)));
+    let hook = d.hook.map(|h| format!(", at the {} hook", hook_name(h))).unwrap_or_default();
+    let device = match d.packet.device_name.as_str() {
+        "" => String::new(),
+        name => format!(" ({name})"),
+    };
+    format!("{netns}{hook}{device}")
+}
+
+/// Netfilter's name of a hook.
+pub(super) fn hook_name(h: Hook) -> &'static str {
+    match h {
+        Hook::Prerouting => "prerouting",
+        Hook::Input => "input",
+        Hook::Forward => "forward",
+        Hook::Output => "output",
+        Hook::Postrouting => "postrouting",
+        Hook::Ingress => "ingress",
+        Hook::Egress => "egress",
+    }
+}
+
+/// Certainty of a statement that rests on "no drop was seen": only as good as the probe.
+pub(super) fn absence(c: &Connection, coverage: &Coverage, probes: &[&str]) -> Certainty {
+    if c.lost == 0 && probes.iter().all(|p| coverage.has(p)) { Certainty::Proven } else { Certainty::Likely }
+}
+
+/// The target is an address of this host.
+pub(super) fn target_here(c: &Connection) -> Option<&[Netns]> {
+    here(c, c.tuple.remote)
+}
+
+/// The question behind [`target_here`].
+pub(super) fn target_want(c: &Connection) -> Want {
+    owners_want(c, c.tuple.remote)
+}
+
+/// The answer with one RCODE that decided a lookup: time, server, and the names that were tried, as proof.
+pub(super) fn decided_by(l: &Lookup, code: u16) -> Option<Evidence> {
+    if l.succeeded() || l.open().next().is_some() && l.resolved.is_none() {
+        return None;
+    }
+    let last = l.last_answer()?;
+    // Negative answers for one name decide only if no other server's failure stands beside them.
+    let rcodes: Vec<u16> = l.queries.iter().filter(|q| q.name == last.name).filter_map(|q| q.rcode()).collect();
+    let decisive = if rcodes.contains(&rcode::NXDOMAIN) && !rcodes.iter().any(|r| failure(*r)) {
+        rcode::NXDOMAIN
+    } else {
+        *rcodes.iter().rev().find(|r| failure(**r)).or(rcodes.last())?
+    };
+    if decisive != code {
+        return None;
+    }
+    let query = l.queries.iter().rev().find(|q| q.name == last.name && q.rcode() == Some(code))?;
+    let (time, _) = query.answer.as_ref()?;
+    let took = phrase::duration(time.since(query.sent));
+    let text = format!(
+        "{} answered {} for {} {} after {took}",
+        query.tuple.remote,
+        phrase::rcode(code),
+        phrase::dns_type(query.kind),
+        query.name
+    );
+    Some(crate::explain::noted(l, *time, "answer", text))
+}
+
+/// An RCODE that says the server could not or would not do its work.
+fn failure(code: u16) -> bool {
+    code != rcode::NOERROR && code != rcode::NXDOMAIN
+}
+
+/// What getaddrinfo told the application.
+pub(super) fn resolver_said(l: &Lookup) -> Option<Evidence> {
+    let r = l.resolved.as_ref().filter(|r| r.result != 0)?;
+    Some(crate::explain::noted(l, r.time, "getaddrinfo", format!("getaddrinfo returned {}", errno::eai(r.result))))
+}
+
+/// The servers of a lookup, for a sentence.
+pub(super) fn servers(l: &Lookup) -> String {
+    let list: Vec<String> = l.servers().iter().map(ToString::to_string).collect();
+    if list.is_empty() { "no server".into() } else { list.join(", ") }
+}
+
+/// The names that were tried, where the search list made several of one.
+pub(super) fn tried(l: &Lookup) -> String {
+    let names = l.candidates();
+    if names.len() > 1 { format!(" (tried {})", names.join(", ")) } else { String::new() }
+}

@@ -1,0 +1,80 @@
+//! `refused.bound-elsewhere`
+
+use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, serves, told};
+use crate::{
+    coverage::Coverage,
+    event::Netns,
+    explain::{Cause, Finding, Judgement, Rule, fact, phrase},
+    fact::Listener,
+    report::Certainty,
+    story::Connection,
+};
+use std::net::IpAddr;
+
+pub(super) const CAUSE: Cause = Cause {
+    code: "refused.bound-elsewhere",
+    page: PAGE,
+    rule: Rule::Connection { wants: listener_wants, judge },
+    hides: &["refused.no-listener"],
+};
+
+const PAGE: &str = "\
+The program you want is running, but it listens somewhere else.
+
+# What happened
+A server takes connections at an address and a port. This port has a listener, but not at the address you called: it is
+bound to another address (often 127.0.0.1, which only this host itself can reach), to the other IP family, or it lives in
+another network namespace (a container has one of its own). For the address you called the kernel found no socket and
+answered with a reset.
+
+# How netdx knows
+The reset was seen being sent by this host's own TCP because it had no socket for that port, and the table of listening
+sockets, read right after, has that port at another address.
+
+# What to do
+Have the server listen on the address that clients use (its `listen`, `bind` or `host` setting; 0.0.0.0 or :: means every
+address), or connect to the address it listens on. For a container: publish the port, or use the container's address.
+
+# Easily confused with
+refused.no-listener: nobody has that port at all. firewall.rejected: a filter answers with the same reset; netdx tells the
+two apart because a filter drops the packet it answers.
+";
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some((target, proof)) = nobody_listens(c) else { return Judgement::No };
+    let Some(near) = near_misses(c, target) else { return Judgement::No };
+    let Some(first) = near.first() else { return Judgement::No };
+    let at = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let listens = near.iter().take(3).map(|l| describe(c, l, target)).collect::<Vec<_>>().join("; ");
+    let whose = if target == c.netns { "this host".to_owned() } else { phrase::namespace(&c.facts, target, c.netns) };
+    let because = format!("{} belongs to {whose}, but nothing listens on {at}: {listens}", c.tuple.remote);
+    let rows = near.iter().map(|l| phrase::listener_row(l)).collect();
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, proof)
+            .and(fact("listeners", listens))
+            .and_all(reset_came(c))
+            .and_all(told(c))
+            .advise(advice(c, first, target))
+            .with_listeners(rows),
+    )
+}
+
+fn describe(c: &Connection, l: &Listener, target: Netns) -> String {
+    let where_ = if l.netns == target { String::new() } else { format!(" in {}", phrase::namespace(&c.facts, l.netns, c.netns)) };
+    let only = if serves(l, c.tuple.remote, l.netns) { "" } else { " only" };
+    format!("{}{only}{where_}", phrase::listener(l))
+}
+
+fn advice(c: &Connection, l: &Listener, target: Netns) -> String {
+    let who = phrase::owners(&l.owners);
+    if l.netns != target {
+        return format!("{who} is in another network namespace: connect to an address of that one, or publish the port");
+    }
+    let all = if c.tuple.remote.is_ipv4() { "0.0.0.0" } else { "::" };
+    let there = match l.addr {
+        IpAddr::V4(a) if a.is_unspecified() => "an IPv4 address of this host".to_owned(),
+        IpAddr::V6(a) if a.is_unspecified() => "an IPv6 address of this host".to_owned(),
+        a => a.to_string(),
+    };
+    format!("have {who} listen on {} (or {all}), or connect to {there}", c.tuple.remote)
+}

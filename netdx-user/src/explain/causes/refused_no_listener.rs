@@ -1,0 +1,70 @@
+//! `refused.no-listener`
+
+use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, serves, told};
+use crate::{
+    coverage::Coverage,
+    event::Protocol,
+    explain::{Cause, Finding, Judgement, Rule, fact, phrase},
+    fact::Answer,
+    report::Certainty,
+    story::Connection,
+    want::Want,
+};
+
+pub(super) const CAUSE: Cause = Cause {
+    code: "refused.no-listener",
+    page: PAGE,
+    rule: Rule::Connection { wants: listener_wants, judge },
+    hides: &[],
+};
+
+const PAGE: &str = "\
+Nothing listens on that port of this host.
+
+# What happened
+A port is a number under which a program of a host takes connections. The address you called belongs to this host (or to
+a container or namespace on it), but no program listens on the port, so the kernel answered the first packet with a reset
+(for UDP: with ICMP port unreachable) and connect failed at once.
+
+# How netdx knows
+The reset was seen being sent by this host's own TCP, which had no socket for that port; the table of listening sockets,
+read right after, has nobody on that port in any namespace that can be seen.
+
+# What to do
+Start the server, or look why it ended (its log, `systemctl status`). Check the port: `netdx listeners` shows who listens
+where.
+
+# Easily confused with
+refused.bound-elsewhere: somebody has the port, at another address. refused.remote: the answer came from a host that netdx
+can't see into. firewall.rejected: a filter sends the same answer.
+";
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some((target, proof)) = nobody_listens(c) else { return Judgement::No };
+    let at = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let whose = if target == c.netns { "this host".to_owned() } else { phrase::namespace(&c.facts, target, c.netns) };
+    let verb = if c.tuple.protocol == Protocol::Udp { "receives" } else { "listens" };
+    let want = Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port };
+    let table = c.facts.get(&want);
+    let now = match table {
+        Some(Answer::Listeners(all)) => all.iter().find(|l| serves(l, c.tuple.remote, target)),
+        _ => None,
+    };
+    let near = near_misses(c, target);
+    let mut because = format!("{} belongs to {whose}, but nothing {verb} on {at}", c.tuple.remote);
+    let looked = match (&near, now) {
+        (_, Some(l)) => {
+            because = format!("nothing {verb} on {at} at that moment; meanwhile {}", phrase::listener(l));
+            fact("listeners", format!("{} now: it came later", phrase::listener(l)))
+        }
+        (Some(_), None) => fact("listeners", format!("nobody has port {} in any namespace that can be seen", c.tuple.remote_port)),
+        (None, None) => fact("listeners", "the table of listeners could not be read"),
+    };
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, proof)
+            .and(looked)
+            .and_all(reset_came(c))
+            .and_all(told(c))
+            .advise(format!("start the server that should have port {}, or check the port", c.tuple.remote_port)),
+    )
+}

@@ -1,0 +1,69 @@
+//! `timeout.silent`
+
+use super::evidence::{absence, anything_came_back, route_fact, stopping_drops, syns, told};
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing, phrase, seen},
+    report::Outcome,
+    story::Connection,
+};
+
+pub(super) const CAUSE: Cause =
+    Cause { code: "timeout.silent", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["timeout.abandoned"] };
+
+const PAGE: &str = "\
+Packets left, and nothing at all came back.
+
+# What happened
+The SYN left this host several times and neither an answer nor an error message came back. Where it got lost is beyond what
+this host can see: the other host is off, or another one has the address; a firewall there or on the way drops silently; or
+the answer takes a way on which it is lost.
+
+# How netdx knows
+The SYNs went out to the interface, none of them was dropped by anything on this host (rules, queues, neighbours, programs),
+and no packet of this connection came in before it ended.
+
+# What to do
+Is the address right, and the host up? Look at firewalls on the other host and on the way (cloud security groups drop
+silently). `netdx check HOST:PORT` tries the ladder. A capture or a recording on the other side shows whether the SYN
+arrives there.
+
+# Easily confused with
+firewall.dropped: a rule of this host drops it. route.neighbor-silent: the next hop does not answer. timeout.queue-full: the
+listener is here and too busy. timeout.abandoned: the application gave up before anything could be known.
+";
+
+fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
+    if !c.tried() || c.established.is_some() || anything_came_back(c) || stopping_drops(c).next().is_some() || c.drops().next().is_some() {
+        return Judgement::No;
+    }
+    if c.silent_neighbors().any(|(_, netns, ..)| netns == c.netns) || c.overflow().is_some() {
+        return Judgement::No;
+    }
+    if c.syn_retransmits().any(|(_, result)| result.is_some_and(|r| r != 0)) {
+        return Judgement::No;
+    }
+    let (n, last) = syns(c);
+    let timed_out = c.errno == Some(errno::ETIMEDOUT);
+    if !timed_out && !(c.outcome == Outcome::Abandoned && n > 1) {
+        return Judgement::No;
+    }
+    let via = super::evidence::route(c)
+        .filter(|r| !r.device_name.is_empty())
+        .map(|r| match r.gateway {
+            Some(g) => format!(" by {} over {g}", r.device_name),
+            None => format!(" by {}", r.device_name),
+        })
+        .unwrap_or_default();
+    let because = format!("{} left{via}, nothing came back, and nothing here dropped them", phrase::count(n, "SYN"));
+    let certainty = absence(c, coverage, &["drop", "retransmit", "icmp"]);
+    let first = seen(c, c.began, "syn-sent", "SYN sent");
+    Judgement::Yes(
+        Finding::new(certainty, because, first)
+            .and_all(last)
+            .and(fact("nothing-came-back", "no RST, no ICMP error, no drop of a packet of this connection on this host"))
+            .and_all(route_fact(c))
+            .and_all(told(c))
+            .advise(format!("is {} up and the right address? look for a firewall there or on the way that drops port {}", c.tuple.remote, c.tuple.remote_port)),
+    )
+}

@@ -1,0 +1,256 @@
+//! Words that all causes share. Owns: how processes, endpoints, durations and sizes are written in sentences.
+//! Must not know: the terminal. Text from outside stays raw: renderers escape it.
+
+use crate::{
+    event::{Netns, Packet, Protocol, Task},
+    fact::{self, Answer},
+    report::Endpoint,
+    story::{Connection, Facts},
+    want::Want,
+};
+use std::{net::IpAddr, time::Duration};
+
+/// `psql[4121]`
+#[must_use]
+pub fn task(t: &Task) -> String {
+    format!("{}[{}]", t.comm, t.pid)
+}
+
+/// `10.0.0.5:5432`, `[::1]:80`
+#[must_use]
+pub fn endpoint(addr: IpAddr, port: u16) -> String {
+    std::net::SocketAddr::new(addr, port).to_string()
+}
+
+/// The target of a connection with its name: `db.internal (10.0.0.5:5432)`.
+#[must_use]
+pub fn target(c: &Connection) -> String {
+    let at = endpoint(c.tuple.remote, c.tuple.remote_port);
+    match &c.name {
+        Some(name) => format!("{name} ({at})"),
+        None => at,
+    }
+}
+
+/// `0.3 ms`, `3.1 s`, `127 s`
+#[must_use]
+pub fn duration(d: Duration) -> String {
+    let s = d.as_secs_f64();
+    if s < 0.000_001 {
+        format!("{} ns", d.as_nanos())
+    } else if s < 0.01 {
+        format!("{:.2} ms", s * 1e3)
+    } else if s < 1.0 {
+        format!("{:.0} ms", s * 1e3)
+    } else if s < 100.0 {
+        format!("{s:.1} s")
+    } else {
+        format!("{s:.0} s")
+    }
+}
+
+/// `1 SYN`, `3 SYNs`
+#[must_use]
+pub fn count(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+/// `1.2 kB`: bytes for people.
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let x = n as f64;
+    match n {
+        0..=9_999 => format!("{n} bytes"),
+        10_000..=9_999_999 => format!("{:.1} kB", x / 1e3),
+        _ => format!("{:.1} MB", x / 1e6),
+    }
+}
+
+/// A namespace for a sentence: `network namespace sv`, `the network namespace of container 3f1c...`, `this network
+/// namespace` when it is the connection's own.
+#[must_use]
+pub fn namespace(facts: &Facts, netns: Netns, own: Netns) -> String {
+    if netns == own {
+        return "this network namespace".into();
+    }
+    match facts.get(&Want::Namespace { netns }) {
+        Some(Answer::Namespace(n)) => namespace_name(n),
+        _ => format!("network namespace {}", netns.0),
+    }
+}
+
+/// `network namespace sv`, `the host's network namespace`, `the network namespace of nginx[812]`.
+#[must_use]
+pub fn namespace_name(n: &fact::Namespace) -> String {
+    if let Some(name) = &n.name {
+        format!("network namespace {name}")
+    } else if n.own {
+        "the host's network namespace".into()
+    } else if let Some(c) = &n.container {
+        format!("the network namespace of container {c}")
+    } else if let Some(p) = &n.process {
+        format!("the network namespace of {}[{}]", p.comm, p.pid)
+    } else {
+        format!("network namespace {}", n.netns.0)
+    }
+}
+
+/// Who holds a listening socket: `postgres[812]`, several of the same name as `nginx[1, 2, 3]`; `a process that can't be
+/// seen` when none is known.
+#[must_use]
+pub fn owners(owners: &[fact::Owner]) -> String {
+    match owners {
+        [] => "a process that can't be seen".into(),
+        [one] => format!("{}[{}]", one.comm, one.pid),
+        [first, ..] => {
+            let same = owners.iter().all(|o| o.comm == first.comm);
+            let pids: Vec<String> = owners.iter().take(4).map(|o| o.pid.to_string()).collect();
+            let more = if owners.len() > 4 { ", ..." } else { "" };
+            if same {
+                format!("{}[{}{more}]", first.comm, pids.join(", "))
+            } else {
+                owners.iter().take(4).map(|o| format!("{}[{}]", o.comm, o.pid)).collect::<Vec<_>>().join(", ") + more
+            }
+        }
+    }
+}
+
+/// A listener: `postgres[812] listens on 127.0.0.1:5432`.
+#[must_use]
+pub fn listener(l: &fact::Listener) -> String {
+    let verb = if l.protocol == Protocol::Udp { "receives on" } else { "listens on" };
+    let note = if l.v6only && l.addr.is_unspecified() { " (IPv6 only)" } else { "" };
+    format!("{} {verb} {}{note}", owners(&l.owners), endpoint(l.addr, l.port))
+}
+
+/// For the report.
+#[must_use]
+pub fn listener_row(l: &fact::Listener) -> crate::report::Listener {
+    let owner = l.owners.first();
+    crate::report::Listener {
+        addr: l.addr,
+        port: l.port,
+        pid: owner.map(|o| o.pid),
+        comm: owner.map(|o| o.comm.clone()),
+        netns: l.netns.0,
+    }
+}
+
+/// What a packet is in a handshake: `SYN`, `SYN-ACK`, `RST`, `FIN`, `ACK`, `data`; UDP: `datagram`.
+#[must_use]
+pub fn packet(p: &Packet) -> &'static str {
+    const FIN: u8 = 1;
+    const SYN: u8 = 2;
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+    match p.tuple.map(|t| t.protocol) {
+        Some(Protocol::Tcp | Protocol::Mptcp) => match p.tcp_flags {
+            f if f & RST != 0 => "RST",
+            f if f & (SYN | ACK) == SYN | ACK => "SYN-ACK",
+            f if f & SYN != 0 => "SYN",
+            f if f & FIN != 0 => "FIN",
+            0 => "segment",
+            _ => "ACK or data",
+        },
+        Some(Protocol::Udp) => "datagram",
+        Some(Protocol::Icmp | Protocol::Icmpv6) => "ICMP message",
+        _ => "packet",
+    }
+}
+
+/// An ICMP error by its name in RFC 792, RFC 1812 §5.2.7 or RFC 4443.
+#[must_use]
+pub fn icmp(v6: bool, kind: u8, code: u8) -> String {
+    let name = if v6 {
+        match (kind, code) {
+            (1, 0) => "no route to destination",
+            (1, 1) => "administratively prohibited",
+            (1, 2) => "beyond scope of source address",
+            (1, 3) => "address unreachable",
+            (1, 4) => "port unreachable",
+            (1, 5) => "source address failed ingress/egress policy",
+            (1, 6) => "reject route to destination",
+            (2, _) => "packet too big",
+            (3, 0) => "hop limit exceeded",
+            (3, 1) => "fragment reassembly time exceeded",
+            (4, _) => "parameter problem",
+            _ => return format!("ICMPv6 type {kind} code {code}"),
+        }
+    } else {
+        match (kind, code) {
+            (3, 0) => "network unreachable",
+            (3, 1) => "host unreachable",
+            (3, 2) => "protocol unreachable",
+            (3, 3) => "port unreachable",
+            (3, 4) => "fragmentation needed",
+            (3, 5) => "source route failed",
+            (3, 6) => "destination network unknown",
+            (3, 7) => "destination host unknown",
+            (3, 8) => "source host isolated",
+            (3, 9) => "network administratively prohibited",
+            (3, 10) => "host administratively prohibited",
+            (3, 11) => "network unreachable for this type of service",
+            (3, 12) => "host unreachable for this type of service",
+            (3, 13) => "communication administratively prohibited",
+            (3, 14) => "host precedence violation",
+            (3, 15) => "precedence cutoff",
+            (11, 0) => "TTL exceeded in transit",
+            (11, 1) => "fragment reassembly time exceeded",
+            (12, _) => "parameter problem",
+            _ => return format!("ICMP type {kind} code {code}"),
+        }
+    };
+    let protocol = if v6 { "ICMPv6" } else { "ICMP" };
+    format!("{protocol} {name}")
+}
+
+/// An address as an endpoint for the report.
+#[must_use]
+pub fn end(addr: IpAddr, port: u16) -> Option<Endpoint> {
+    (!addr.is_unspecified() || port != 0).then_some(Endpoint { addr, port })
+}
+
+/// The name of a DNS type (IANA), `TYPE<n>` when it isn't known (RFC 3597 §5).
+#[must_use]
+pub fn dns_type(kind: u16) -> String {
+    match kind {
+        1 => "A".into(),
+        2 => "NS".into(),
+        5 => "CNAME".into(),
+        6 => "SOA".into(),
+        12 => "PTR".into(),
+        15 => "MX".into(),
+        16 => "TXT".into(),
+        28 => "AAAA".into(),
+        33 => "SRV".into(),
+        35 => "NAPTR".into(),
+        43 => "DS".into(),
+        48 => "DNSKEY".into(),
+        64 => "SVCB".into(),
+        65 => "HTTPS".into(),
+        255 => "ANY".into(),
+        257 => "CAA".into(),
+        n => format!("TYPE{n}"),
+    }
+}
+
+/// The name of an RCODE (IANA), `RCODE<n>` when it isn't known.
+#[must_use]
+pub fn rcode(code: u16) -> String {
+    match code {
+        0 => "NOERROR".into(),
+        1 => "FORMERR".into(),
+        2 => "SERVFAIL".into(),
+        3 => "NXDOMAIN".into(),
+        4 => "NOTIMP".into(),
+        5 => "REFUSED".into(),
+        6 => "YXDOMAIN".into(),
+        7 => "YXRRSET".into(),
+        8 => "NXRRSET".into(),
+        9 => "NOTAUTH".into(),
+        10 => "NOTZONE".into(),
+        16 => "BADVERS".into(),
+        n => format!("RCODE{n}"),
+    }
+}

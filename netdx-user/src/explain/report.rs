@@ -1,0 +1,443 @@
+//! The report of a story. Owns: which finding becomes the verdict, the summary sentence, the timeline. Must not know:
+//! single causes.
+
+use super::{Finding, Opinions, errno, fact, phrase};
+use crate::{
+    coverage::Coverage,
+    event::{Call, Event, Opened, Protocol, TcpState},
+    fact::Answer,
+    report::{
+        Also, Certainty, Direction, Endpoint, Evidence, Kind, LookupAttempt, Moment, Outcome, Process, Query, Report, Route, SCHEMA,
+        Verdict,
+    },
+    story::{Connection, Facts, Lookup},
+    want::Want,
+};
+
+/// What every report of a connection needs.
+pub(super) fn connection_wants(c: &Connection) -> Vec<Want> {
+    let mut wants: Vec<Want> = c.task.iter().map(|t| Want::Process { pid: t.pid }).collect();
+    if !c.tuple.remote.is_unspecified() {
+        wants.push(c.route_want());
+        wants.push(super::owners_want(c, c.tuple.remote));
+    }
+    if c.task.is_none() && c.tuple.local_port != 0 {
+        wants.push(Want::Owner { netns: c.netns, tuple: c.tuple });
+    }
+    for d in c.drops() {
+        if let Some(netns) = d.netns()
+            && netns != c.netns
+        {
+            wants.push(Want::Namespace { netns });
+        }
+    }
+    for r in c.resets_sent(true) {
+        if let Some(netns) = r.packet.and_then(|p| p.netns)
+            && netns != c.netns
+        {
+            wants.push(Want::Namespace { netns });
+        }
+    }
+    wants
+}
+
+/// What every report of a lookup needs.
+pub(super) fn lookup_wants(l: &Lookup) -> Vec<Want> {
+    l.task.iter().flat_map(|t| [Want::Process { pid: t.pid }, Want::Resolver { pid: t.pid }]).collect()
+}
+
+/// Explains a connection that failed, was given up, or broke. None: nothing went wrong after all.
+#[must_use]
+pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> {
+    let opinions = Opinions::of_connection(c, coverage);
+    let verdict_needed = c.outcome != Outcome::Established;
+    if opinions.holds.is_empty() && c.outcome == Outcome::Broken && c.errno.is_none() {
+        // It had trouble, and got over it.
+        return None;
+    }
+    let mut also = also(&opinions);
+    let listeners = opinions.holds.first().map(|(_, f)| f.listeners.clone()).unwrap_or_default();
+    let verdict = match opinions.holds.into_iter().next() {
+        Some((cause, finding)) => Some(verdict(cause.code, finding, c.lost, |because| sentence(c, because))),
+        None if verdict_needed => Some(unexplained(
+            opinions.missing,
+            c.lost,
+            connection_seen(c),
+            |because| sentence(c, because),
+        )),
+        None => None,
+    };
+    if let Some(v) = &verdict {
+        also.retain(|a| a.code != v.code);
+    }
+    Some(Report {
+        schema: SCHEMA,
+        kind: Kind::Connection,
+        id: c.serial,
+        began: c.began,
+        duration_ns: u64::try_from(c.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        process: process(c.task.as_ref(), c.program.as_ref().map(|p| p.argv.as_slice()), &c.facts, Some(c.netns.0)),
+        protocol: if c.tuple.protocol == Protocol::Mptcp { Protocol::Tcp } else { c.tuple.protocol },
+        direction: if c.opened == Opened::ByPeer { Direction::Inbound } else { Direction::Outbound },
+        local: phrase::end(c.tuple.local, c.tuple.local_port),
+        remote: phrase::end(c.tuple.remote, c.tuple.remote_port),
+        name: c.name.clone(),
+        outcome: c.outcome,
+        errno: c.errno.map(errno::name),
+        verdict,
+        also,
+        route: route(&c.facts, &c.route_want()),
+        listeners,
+        query: None,
+        attempts: None,
+        timeline: connection_timeline(c),
+    })
+}
+
+/// Explains a lookup.
+#[must_use]
+pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
+    let failed = !l.succeeded();
+    let opinions = Opinions::of_lookup(l, coverage);
+    let mut also = also(&opinions);
+    let last = l.last_answer();
+    let verdict = match opinions.holds.into_iter().next() {
+        Some((cause, finding)) => Some(verdict(cause.code, finding, l.lost, |because| lookup_sentence(l, because))),
+        None if failed => Some(unexplained(opinions.missing, l.lost, lookup_seen(l), |because| lookup_sentence(l, because))),
+        None => None,
+    };
+    if let Some(v) = &verdict {
+        also.retain(|a| a.code != v.code);
+    }
+    let asked = last.or(l.queries.last());
+    let server = asked.map(|q| Endpoint { addr: q.tuple.remote, port: q.tuple.remote_port });
+    Report {
+        schema: SCHEMA,
+        kind: Kind::Lookup,
+        id: l.serial,
+        began: l.began,
+        duration_ns: u64::try_from(l.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        process: process(l.task.as_ref(), l.program.as_ref().map(|p| p.argv.as_slice()), &l.facts, l.netns.map(|n| n.0)),
+        protocol: asked.map_or(Protocol::Udp, |q| q.tuple.protocol),
+        direction: Direction::Outbound,
+        local: asked.and_then(|q| phrase::end(q.tuple.local, q.tuple.local_port)),
+        remote: server,
+        name: Some(l.name().to_owned()),
+        outcome: if failed { Outcome::Failed } else { Outcome::Answered },
+        errno: lookup_errno(l),
+        verdict,
+        also,
+        route: l.paths.first().and_then(|p| route(&p.facts, &p.route_want())),
+        listeners: Vec::new(),
+        query: Some(Query {
+            name: l.name().to_owned(),
+            kind: kinds(l),
+            server: asked.map(|q| q.tuple.remote),
+            rcode: last.and_then(|q| q.rcode()).map(phrase::rcode),
+        }),
+        attempts: Some(
+            l.queries
+                .iter()
+                .map(|q| LookupAttempt {
+                    t_ns: super::nanos(q.sent.since(l.began)),
+                    name: q.name.clone(),
+                    kind: phrase::dns_type(q.kind),
+                    server: q.tuple.remote,
+                    rcode: q.rcode().map(phrase::rcode),
+                    elapsed_ns: q.answer.as_ref().map(|(t, _)| super::nanos(t.since(q.sent))),
+                    protocol: q.tuple.protocol,
+                    addresses: q.answer.as_ref().map(|(_, m)| m.addresses.clone()).unwrap_or_default(),
+                })
+                .collect(),
+        ),
+        timeline: lookup_timeline(l),
+    }
+}
+
+/// What the application was told: getaddrinfo's code, else the errno of the way to the server.
+fn lookup_errno(l: &Lookup) -> Option<String> {
+    match &l.resolved {
+        Some(r) if r.result != 0 => Some(errno::eai(r.result)),
+        Some(_) => None,
+        None => l.paths.iter().find_map(|p| p.errno).map(errno::name),
+    }
+}
+
+/// The types asked for, `A` and `AAAA` together as `A+AAAA`.
+fn kinds(l: &Lookup) -> String {
+    let mut kinds: Vec<u16> = l.queries.iter().map(|q| q.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.is_empty() {
+        return "A+AAAA".into();
+    }
+    kinds.into_iter().map(phrase::dns_type).collect::<Vec<_>>().join("+")
+}
+
+fn verdict(code: &'static str, finding: Finding, lost: u64, summary: impl Fn(&str) -> String) -> Verdict {
+    let mut certainty = finding.certainty;
+    let mut evidence = finding.evidence;
+    if lost > 0 {
+        certainty = certainty.min(Certainty::Likely);
+        evidence.push(fact("lost", format!("{lost} kernel records were lost meanwhile, so something may be missing here")));
+    }
+    Verdict { code, certainty, summary: summary(&finding.because), because: finding.because, evidence, advice: finding.advice }
+}
+
+/// The honest answer when nothing proves a cause.
+fn unexplained(
+    missing: Vec<(&'static str, String)>,
+    lost: u64,
+    mut evidence: Vec<Evidence>,
+    summary: impl Fn(&str) -> String,
+) -> Verdict {
+    if lost > 0 {
+        evidence.push(fact("lost", format!("{lost} kernel records were lost meanwhile")));
+    }
+    let because = match missing.as_slice() {
+        [] => "nothing that was observed proves a cause".to_owned(),
+        [(code, why), ..] => format!("nothing that was observed proves a cause ({code} could not be told: {why})"),
+    };
+    evidence.extend(missing.iter().map(|(code, why)| fact("not-observed", format!("{code}: {why}"))));
+    Verdict {
+        code: "unexplained",
+        certainty: Certainty::Possible,
+        summary: summary(&because),
+        because,
+        evidence,
+        advice: vec!["run `netdx doctor` to see what this kernel and these privileges let netdx observe".into()],
+    }
+}
+
+fn also(opinions: &Opinions) -> Vec<Also> {
+    opinions
+        .holds
+        .iter()
+        .skip(1)
+        .map(|(cause, f)| Also { code: cause.code, certainty: f.certainty, summary: f.because.clone() })
+        .collect()
+}
+
+/// Who, target, what came of it, elapsed: because.
+fn sentence(c: &Connection, because: &str) -> String {
+    let who = c.task.as_ref().map_or_else(|| "a process that wasn't seen".to_owned(), phrase::task);
+    let elapsed = phrase::duration(c.elapsed());
+    let target = phrase::target(c);
+    let udp = c.tuple.protocol == Protocol::Udp;
+    let tuple = c.tuple;
+    let what = match c.outcome {
+        _ if c.inbound() => {
+            format!("a connection from {target} to {} was not served", phrase::endpoint(tuple.local, tuple.local_port))
+        }
+        Outcome::Established | Outcome::Answered => format!("{who} connected to {target} after {elapsed}"),
+        Outcome::Abandoned => format!("{who} gave up on {target} after {elapsed}"),
+        Outcome::Broken => format!("the connection of {who} to {target} broke after {elapsed}"),
+        Outcome::Failed if udp => format!("{who} could not reach {target} by UDP ({elapsed})"),
+        Outcome::Failed if tuple.remote.is_unspecified() => format!("{who} could not set up its socket"),
+        Outcome::Failed => format!("{who} could not connect to {target} ({elapsed})"),
+    };
+    format!("{what}: {because}")
+}
+
+fn lookup_sentence(l: &Lookup, because: &str) -> String {
+    let who = l.task.as_ref().map_or_else(|| "a process that wasn't seen".to_owned(), phrase::task);
+    let name = l.name();
+    let elapsed = phrase::duration(l.elapsed());
+    if l.succeeded() {
+        format!("{who} looked up {name} in {elapsed}: {because}")
+    } else {
+        format!("{who} could not look up {name} ({elapsed}): {because}")
+    }
+}
+
+fn process(
+    task: Option<&crate::event::Task>,
+    kernel_argv: Option<&[String]>,
+    facts: &Facts,
+    socket_netns: Option<u32>,
+) -> Option<Process> {
+    let task = task?;
+    let known = match facts.get(&Want::Process { pid: task.pid }) {
+        // A pid that was given to another program meanwhile is not this process.
+        Some(Answer::Process(Some(p))) if p.comm == task.comm || kernel_argv.is_some_and(|a| a == p.argv) => Some(p),
+        _ => None,
+    };
+    Some(Process {
+        pid: task.pid,
+        tid: task.tid,
+        comm: task.comm.clone(),
+        exe: known.and_then(|p| p.exe.clone()),
+        argv: match (known, kernel_argv) {
+            (Some(p), _) if !p.argv.is_empty() => p.argv.clone(),
+            (_, Some(a)) => a.to_vec(),
+            _ => Vec::new(),
+        },
+        uid: task.uid,
+        cgroup: known.and_then(|p| p.cgroup.clone()),
+        unit: known.and_then(|p| p.unit.clone()),
+        container: known.and_then(|p| p.container.clone()),
+        netns: task.netns.map(|n| n.0).or(socket_netns),
+    })
+}
+
+fn route(facts: &Facts, want: &Want) -> Option<Route> {
+    let Some(Answer::Route(r)) = facts.get(want) else { return None };
+    let text = |s: &str| (!s.is_empty()).then(|| s.to_owned());
+    Some(Route {
+        kind: text(&r.kind),
+        table: text(&r.table),
+        dev: text(&r.device_name),
+        gateway: r.gateway,
+        source: r.source,
+        text: r.text.clone(),
+    })
+}
+
+/// What was seen of a connection that nothing explains.
+fn connection_seen(c: &Connection) -> Vec<Evidence> {
+    connection_timeline(c).into_iter().map(|m| Evidence { t_ns: Some(m.t_ns), what: m.event, text: m.text }).collect()
+}
+
+fn lookup_seen(l: &Lookup) -> Vec<Evidence> {
+    lookup_timeline(l).into_iter().map(|m| Evidence { t_ns: Some(m.t_ns), what: m.event, text: m.text }).collect()
+}
+
+/// What happened to a connection, in order.
+fn connection_timeline(c: &Connection) -> Vec<Moment> {
+    let mut moments = Vec::with_capacity(c.events.len() + 1);
+    if c.tried() && c.opened == Opened::Here {
+        moments.push(Moment { t_ns: 0, event: "syn-sent", text: format!("SYN to {}", phrase::target(c)) });
+    }
+    for (time, event) in &c.events {
+        let Some((event, text)) = moment(c, event) else { continue };
+        moments.push(Moment { t_ns: super::nanos(time.since(c.began)), event, text });
+    }
+    moments.sort_by_key(|m| m.t_ns);
+    moments
+}
+
+fn place(c: &Connection, netns: Option<crate::event::Netns>) -> String {
+    match netns {
+        Some(n) if n != c.netns => format!(" in {}", phrase::namespace(&c.facts, n, c.netns)),
+        _ => String::new(),
+    }
+}
+
+fn moment(c: &Connection, event: &Event) -> Option<(&'static str, String)> {
+    Some(match event {
+        Event::Attempt { .. } | Event::Process { .. } | Event::Dns { .. } | Event::GetAddrInfo { .. } => return None,
+        Event::State { new: TcpState::Established, .. } => ("established", "handshake completed".into()),
+        Event::State { sock, old, new, .. } => {
+            let why = if sock.error > 0 { format!(", error {}", errno::name(sock.error)) } else { String::new() };
+            ("state", format!("{} to {}{why}", state(*old), state(*new)))
+        }
+        Event::SocketError { sock, icmp, .. } => match icmp {
+            Some(i) => ("socket-error", format!("{} from {}", phrase::icmp(i.v6, i.kind, i.code), i.from)),
+            None if sock.error > 0 => ("socket-error", format!("error {} reported to the socket", errno::name(sock.error))),
+            None => return None,
+        },
+        Event::ResetReceived { .. } => ("reset-received", "RST came back".into()),
+        Event::ResetSent { packet, sock, reason, .. } => {
+            let why = reason.as_deref().map(|r| format!(" ({})", r.to_lowercase().replace('_', " "))).unwrap_or_default();
+            let netns = packet.as_ref().and_then(|p| p.netns).or(sock.as_ref().map(|s| s.netns));
+            ("reset-sent", format!("RST sent by this host's TCP{}{why}", place(c, netns)))
+        }
+        Event::Retransmit { sock, result, length, .. } => {
+            let what = if sock.state == TcpState::SynSent { "SYN".into() } else { format!("{length} bytes") };
+            let how = match result {
+                Some(r) if *r < 0 => format!(", not sent: {}", errno::name(-r)),
+                Some(r) if *r > 0 => ", dropped by this host's own queue".into(),
+                _ => String::new(),
+            };
+            ("retransmit", format!("{what} sent again{how}"))
+        }
+        Event::SynAckRetransmit { listener, .. } => {
+            ("synack-retransmit", format!("SYN-ACK sent again by the listener{}", place(c, Some(listener.netns))))
+        }
+        Event::Drop { packet, reason, at, .. } => {
+            let why = reason.as_deref().or(at.as_deref()).unwrap_or("no reason given");
+            ("drop", format!("{} dropped{}: {why}", phrase::packet(packet), place(c, packet.netns)))
+        }
+        Event::IcmpReceived { packet, .. } => {
+            let outer = packet.tuple?;
+            let v6 = outer.protocol == Protocol::Icmpv6;
+            ("icmp-received", format!("{} from {}", phrase::icmp(v6, packet.icmp_type, packet.icmp_code), outer.local))
+        }
+        Event::IcmpSent { packet, .. } => {
+            ("icmp-sent", format!("{} sent{}", phrase::icmp(false, packet.icmp_type, packet.icmp_code), place(c, packet.netns)))
+        }
+        Event::NeighborFailed { address, device_name, .. } => {
+            ("neighbor-failed", format!("{address} did not answer on {device_name}"))
+        }
+        Event::CallFailed { call, result, .. } => ("call-failed", format!("{} returned {}", call_name(*call), errno::name(-result))),
+        Event::ListenOverflow { listener, .. } => {
+            ("listen-overflow", format!("SYN found the accept queue full ({}/{})", listener.backlog, listener.max_backlog))
+        }
+        Event::ProcessExit { status, .. } => ("process-exit", exit_status(*status)),
+    })
+}
+
+/// A wait status in words.
+pub(super) fn exit_status(status: u32) -> String {
+    match (status & 0x7f, (status >> 8) & 0xff) {
+        (0, 0) => "the process ended".into(),
+        (0, code) => format!("the process ended with exit status {code}"),
+        (signal, _) => format!("the process was killed by signal {signal}"),
+    }
+}
+
+fn call_name(call: Call) -> &'static str {
+    match call {
+        Call::Connect => "connect",
+        Call::Bind => "bind",
+        Call::Socket => "socket",
+        Call::Send => "send",
+        Call::Receive => "receive",
+        Call::IoUringConnect => "connect (io_uring)",
+        Call::Listen => "listen",
+        Call::Other(_) => "call",
+    }
+}
+
+fn state(s: TcpState) -> String {
+    match s {
+        TcpState::Unknown(n) => format!("state {n}"),
+        other => format!("{other:?}").to_uppercase(),
+    }
+}
+
+/// What happened in a lookup, in order.
+fn lookup_timeline(l: &Lookup) -> Vec<Moment> {
+    let mut moments = Vec::new();
+    for q in &l.queries {
+        let what = format!("{} {}", phrase::dns_type(q.kind), q.name);
+        let over = if q.tuple.protocol == Protocol::Tcp { " over TCP" } else { "" };
+        let again = if q.tries > 1 { format!(", {} times", q.tries) } else { String::new() };
+        moments.push(Moment {
+            t_ns: super::nanos(q.sent.since(l.began)),
+            event: "query",
+            text: format!("{what} asked of {}{over}{again}", q.tuple.remote),
+        });
+        if let Some((t, m)) = &q.answer {
+            let cut = if m.truncated { ", cut" } else { "" };
+            moments.push(Moment {
+                t_ns: super::nanos(t.since(l.began)),
+                event: "answer",
+                text: format!("{what}: {} with {} records from {}{cut}", phrase::rcode(m.rcode), m.answers, q.tuple.remote),
+            });
+        }
+    }
+    for path in &l.paths {
+        for (time, event) in &path.events {
+            if let Some((event, text)) = moment(path, event) {
+                moments.push(Moment { t_ns: super::nanos(time.since(l.began)), event, text });
+            }
+        }
+    }
+    if let Some(r) = &l.resolved {
+        let text = if r.result == 0 { "getaddrinfo gave addresses".into() } else { format!("getaddrinfo returned {}", errno::eai(r.result)) };
+        moments.push(Moment { t_ns: super::nanos(r.time.since(l.began)), event: "getaddrinfo", text });
+    }
+    moments.sort_by_key(|m| m.t_ns);
+    moments
+}

@@ -1,0 +1,485 @@
+//! The story of one connection. Owns: [`Connection`], what its events say taken together. Must not know: causes, wording.
+
+use crate::{
+    event::{Call, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple, Via},
+    fact::Answer,
+    report::Outcome,
+    time::Time,
+    want::Want,
+};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+/// How many events a story keeps. The first ones and the last ones tell it; `omitted` counts the rest.
+const LIMIT: usize = 160;
+
+/// What the host answered, by question.
+#[derive(Clone, Debug, Default)]
+pub struct Facts(BTreeMap<Want, Answer>);
+
+impl Facts {
+    /// Adds an answer.
+    pub fn insert(&mut self, want: Want, answer: Answer) {
+        self.0.insert(want, answer);
+    }
+    /// The answer to a question; none: it was not asked, or not answered yet.
+    #[must_use]
+    pub fn get(&self, want: &Want) -> Option<&Answer> {
+        self.0.get(want)
+    }
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&Want, &Answer)> {
+        self.0.iter()
+    }
+}
+
+/// What the kernel told of a process's program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Command line.
+    pub argv: Vec<String>,
+    /// Parent's process id.
+    pub parent: u32,
+    /// When the process started.
+    pub started: Time,
+}
+
+/// How a TCP socket came to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// When.
+    pub time: Time,
+    /// State before.
+    pub old: TcpState,
+    /// State after.
+    pub new: TcpState,
+    /// `sk_err`.
+    pub error: i32,
+    /// The ICMP error on the socket.
+    pub icmp: Option<IcmpError>,
+    /// Counters.
+    pub tcp: TcpCounters,
+    /// Whoever was running.
+    pub current: Option<&'a Task>,
+    /// How the kernel came there.
+    pub stack: &'a [Name],
+}
+
+/// One attempt to connect and what became of it; for UDP one conversation that failed.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Number of the report.
+    pub serial: u64,
+    /// The kernel side's id; none: no socket got as far as sending.
+    pub id: Option<SockId>,
+    /// When the attempt began.
+    pub began: Time,
+    /// When it was established.
+    pub established: Option<Time>,
+    /// When it ended, as far as the application goes.
+    pub ended: Option<Time>,
+    /// Who; none: not known (the socket is older than netdx, or a peer opened it).
+    pub task: Option<Task>,
+    /// What the process runs.
+    pub program: Option<Program>,
+    /// When the process ended, and its wait status.
+    pub died: Option<(Time, u32)>,
+    /// Endpoints.
+    pub tuple: Tuple,
+    /// AF_INET6 socket.
+    pub v6_socket: bool,
+    /// The socket's namespace.
+    pub netns: Netns,
+    /// Which side opened it.
+    pub opened: Opened,
+    /// How it was begun.
+    pub via: Via,
+    /// Interface the socket is bound to, 0 none.
+    pub bound_device: u32,
+    /// SO_MARK.
+    pub mark: u32,
+    /// The name that was looked up for the address.
+    pub name: Option<String>,
+    /// The name the same thread had resolved just before without asking a server, if the address isn't known otherwise.
+    pub looked_up: Option<String>,
+    /// The threshold it exceeded, if it was slow.
+    pub slow: Option<Duration>,
+    /// What the application got (positive errno).
+    pub errno: Option<i32>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What happened, in order.
+    pub events: Vec<(Time, Event)>,
+    /// Events that were not kept.
+    pub omitted: u32,
+    /// Records the kernel lost while this went on.
+    pub lost: u64,
+    /// An IPv6 attempt of the same application that came to nothing before this one worked: its address, and the delay
+    /// it cost.
+    pub fallback_from: Option<(IpAddr, Duration)>,
+    /// What the host answered.
+    pub facts: Facts,
+}
+
+impl Connection {
+    /// A story that begins with a socket.
+    #[must_use]
+    pub fn new(serial: u64, began: Time, sock: &Sock) -> Self {
+        Connection {
+            serial,
+            id: sock.id,
+            began,
+            established: None,
+            ended: None,
+            task: None,
+            program: None,
+            died: None,
+            tuple: sock.tuple,
+            v6_socket: sock.v6,
+            netns: sock.netns,
+            opened: sock.opened,
+            via: Via::Unknown,
+            bound_device: sock.bound_device,
+            mark: sock.mark,
+            name: None,
+            looked_up: None,
+            slow: None,
+            errno: None,
+            outcome: Outcome::Failed,
+            events: Vec::new(),
+            omitted: 0,
+            lost: 0,
+            fallback_from: None,
+            facts: Facts::default(),
+        }
+    }
+
+    /// Adds an event, in order of time.
+    pub fn push(&mut self, time: Time, event: Event) {
+        if self.events.len() >= LIMIT {
+            // What began it stays; of what repeats, the latest.
+            self.events.remove(LIMIT / 2);
+            self.omitted += 1;
+        }
+        let at = self.events.partition_point(|(t, _)| *t <= time);
+        self.events.insert(at, (time, event));
+    }
+
+    /// Takes over what a later snapshot of the socket knows better: the local end is known only once it is bound.
+    pub fn learn(&mut self, sock: &Sock) {
+        if sock.tuple.local_port != 0 {
+            self.tuple.local_port = sock.tuple.local_port;
+        }
+        if !sock.tuple.local.is_unspecified() {
+            self.tuple.local = sock.tuple.local;
+        }
+        if sock.tuple.remote_port != 0 && !sock.tuple.remote.is_unspecified() {
+            self.tuple.remote_port = sock.tuple.remote_port;
+            self.tuple.remote = sock.tuple.remote;
+        }
+    }
+
+    /// How long it took.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.ended.or(self.established).unwrap_or(self.began).since(self.began)
+    }
+
+    /// It is TCP (or MPTCP).
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.tuple.protocol, Protocol::Tcp | Protocol::Mptcp)
+    }
+
+    /// Seen from a listener's side.
+    #[must_use]
+    pub fn inbound(&self) -> bool {
+        self.opened == Opened::ByPeer
+    }
+
+    /// The user the process runs as; root's when nobody is known (what routing rules by user see for a kernel socket).
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.task.as_ref().map_or(0, |t| t.uid)
+    }
+
+    /// The call that told the application, if one did.
+    #[must_use]
+    pub fn failed_call(&self) -> Option<FailedCall> {
+        self.events.iter().rev().find_map(|(time, e)| match e {
+            Event::CallFailed { call, result, route, cgroup_hook, started, socket_type, protocol, family, .. }
+                if *call != Call::Receive || self.established.is_some() || !self.is_tcp() =>
+            {
+                Some(FailedCall {
+                    time: *time,
+                    call: *call,
+                    errno: -*result,
+                    route: *route,
+                    cgroup_hook: *cgroup_hook,
+                    entered: started.is_some(),
+                    socket_type: *socket_type,
+                    protocol: *protocol,
+                    family: *family,
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// SYNs went out (or would have): the socket reached SYN_SENT.
+    #[must_use]
+    pub fn tried(&self) -> bool {
+        self.is_tcp() && self.id.is_some()
+    }
+
+    /// Retransmissions of the SYN: time and result of each.
+    pub fn syn_retransmits(&self) -> impl Iterator<Item = (Time, Option<i32>)> + '_ {
+        self.events.iter().filter_map(|(t, e)| match e {
+            Event::Retransmit { sock, result, .. } if sock.state == TcpState::SynSent => Some((*t, *result)),
+            _ => None,
+        })
+    }
+
+    /// Retransmissions after the handshake: time, counters, result, length, sequence number.
+    pub fn retransmits(&self) -> impl Iterator<Item = (Time, &TcpCounters, Option<i32>, u32, u32)> + '_ {
+        self.events.iter().filter_map(|(t, e)| match e {
+            Event::Retransmit { sock, tcp, result, length, sequence } if sock.state != TcpState::SynSent => {
+                Some((*t, tcp, *result, *length, *sequence))
+            }
+            _ => None,
+        })
+    }
+
+    /// The RST that answered the SYN.
+    #[must_use]
+    pub fn reset_in_handshake(&self) -> Option<Time> {
+        self.events.iter().find_map(|(t, e)| match e {
+            Event::ResetReceived { sock, .. } if sock.state == TcpState::SynSent => Some(*t),
+            _ => None,
+        })
+    }
+
+    /// The RST that broke the connection.
+    #[must_use]
+    pub fn reset_received(&self) -> Option<(Time, &TcpCounters)> {
+        self.events.iter().find_map(|(t, e)| match e {
+            Event::ResetReceived { sock, tcp } if sock.state != TcpState::SynSent => Some((*t, tcp)),
+            _ => None,
+        })
+    }
+
+    /// RSTs that a TCP of this host sent in answer to this side's packets (`to_us`) or to the other side's.
+    pub fn resets_sent(&self, to_us: bool) -> impl Iterator<Item = SentReset<'_>> + '_ {
+        self.events.iter().filter_map(move |(time, e)| match e {
+            Event::ResetSent { packet, sock, reason, current, stack } => {
+                let ours = match (packet.as_ref().and_then(|p| p.tuple), sock) {
+                    (Some(t), _) => t == self.tuple,
+                    (None, Some(s)) => s.tuple != self.tuple,
+                    (None, None) => return None,
+                };
+                (ours == to_us).then_some(SentReset {
+                    time: *time,
+                    packet: packet.as_ref(),
+                    sock: sock.as_ref(),
+                    reason: reason.as_deref(),
+                    current: current.as_ref(),
+                    stack,
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// Packets of this connection that were dropped on this host.
+    pub fn drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
+        self.events.iter().filter_map(|(time, e)| match e {
+            Event::Drop { packet, sock, receiver, reason, at, hook, stack, .. } => {
+                let tuple = packet.tuple?;
+                Some(Dropped {
+                    time: *time,
+                    packet,
+                    sock: sock.as_ref(),
+                    receiver: *receiver,
+                    reason: reason.as_deref().unwrap_or(""),
+                    at: at.as_deref().unwrap_or(""),
+                    hook: *hook,
+                    stack,
+                    ours: tuple == self.tuple,
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// ICMP errors about this connection: those the socket got, and those seen coming in.
+    pub fn icmp_errors(&self) -> impl Iterator<Item = (Time, IcmpError)> + '_ {
+        self.events.iter().filter_map(|(t, e)| match e {
+            Event::State { icmp: Some(i), .. } | Event::SocketError { icmp: Some(i), .. } => Some((*t, *i)),
+            Event::IcmpReceived { packet, quoted: Some(q), info } if *q == self.tuple => {
+                let outer = packet.tuple?;
+                Some((
+                    *t,
+                    IcmpError {
+                        from: outer.local,
+                        v6: outer.protocol == Protocol::Icmpv6,
+                        kind: packet.icmp_type,
+                        code: packet.icmp_code,
+                        info: *info,
+                    },
+                ))
+            }
+            _ => None,
+        })
+    }
+
+    /// ICMP errors that this host's own stack sent about this side's packets: time, packet, stack.
+    pub fn icmp_sent(&self) -> impl Iterator<Item = (Time, &Packet, &[Name])> + '_ {
+        self.events.iter().filter_map(|(t, e)| match e {
+            Event::IcmpSent { packet, stack } if packet.tuple == Some(self.tuple) => Some((*t, packet, stack.as_slice())),
+            _ => None,
+        })
+    }
+
+    /// A neighbour that did not answer while this went on: time, namespace, address, interface name.
+    pub fn silent_neighbors(&self) -> impl Iterator<Item = (Time, Netns, IpAddr, &str)> + '_ {
+        self.events.iter().filter_map(|(t, e)| match e {
+            Event::NeighborFailed { netns, address, device_name, .. } => Some((*t, *netns, *address, device_name.as_str())),
+            _ => None,
+        })
+    }
+
+    /// A full listener that this side's SYN reached.
+    #[must_use]
+    pub fn overflow(&self) -> Option<(Time, &Sock)> {
+        self.events.iter().find_map(|(t, e)| match e {
+            Event::ListenOverflow { listener, .. } => Some((*t, listener)),
+            _ => None,
+        })
+    }
+
+    /// SYN-ACKs sent again by a listener of this host.
+    #[must_use]
+    pub fn synack_retransmits(&self) -> usize {
+        self.events.iter().filter(|(_, e)| matches!(e, Event::SynAckRetransmit { .. })).count()
+    }
+
+    /// How the socket ended: its change to TCP_CLOSE, or to a closing state when the application left it so.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending<'_>> {
+        let change = |wanted: fn(TcpState) -> bool| {
+            self.events.iter().rev().find_map(move |(time, e)| match e {
+                Event::State { sock, old, new, current, icmp, tcp, stack } if wanted(*new) => Some(Ending {
+                    time: *time,
+                    old: *old,
+                    new: *new,
+                    error: sock.error,
+                    icmp: *icmp,
+                    tcp: *tcp,
+                    current: current.as_ref(),
+                    stack,
+                }),
+                _ => None,
+            })
+        };
+        change(|s| s == TcpState::Close)
+            .or_else(|| change(|s| matches!(s, TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing)))
+    }
+
+    /// The latest counters seen.
+    #[must_use]
+    pub fn counters(&self) -> Option<&TcpCounters> {
+        self.events.iter().rev().find_map(|(_, e)| match e {
+            Event::State { tcp, .. } | Event::Retransmit { tcp, .. } | Event::ResetReceived { tcp, .. } => Some(tcp),
+            _ => None,
+        })
+    }
+
+    /// The question for the route this connection takes.
+    #[must_use]
+    pub fn route_want(&self) -> Want {
+        let from = (!self.tuple.local.is_unspecified()).then_some(self.tuple.local);
+        Want::Route {
+            netns: self.netns,
+            to: self.tuple.remote,
+            from,
+            device: self.bound_device,
+            mark: self.mark,
+            uid: self.uid(),
+        }
+    }
+}
+
+/// A call that failed, as a story needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct FailedCall {
+    /// When it returned.
+    pub time: Time,
+    /// Which.
+    pub call: Call,
+    /// Positive errno (512 ... 516: interrupted).
+    pub errno: i32,
+    /// What its routing lookups said.
+    pub route: RouteLookups,
+    /// A cgroup program slot was reached; none: netdx has none there.
+    pub cgroup_hook: Option<bool>,
+    /// Its entry was seen (seccomp answers before it).
+    pub entered: bool,
+    /// SOCK_*; 0 unknown.
+    pub socket_type: u16,
+    /// Protocol asked for.
+    pub protocol: u32,
+    /// AF_* of the address given.
+    pub family: u16,
+}
+
+/// An RST sent by this host.
+#[derive(Clone, Copy, Debug)]
+pub struct SentReset<'a> {
+    /// When.
+    pub time: Time,
+    /// The packet it answers.
+    pub packet: Option<&'a Packet>,
+    /// The socket it is about.
+    pub sock: Option<&'a Sock>,
+    /// `enum sk_rst_reason` by name.
+    pub reason: Option<&'a str>,
+    /// Whoever was running.
+    pub current: Option<&'a Task>,
+    /// How the kernel came there.
+    pub stack: &'a [Name],
+}
+
+/// A packet dropped on this host.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropped<'a> {
+    /// When.
+    pub time: Time,
+    /// The packet.
+    pub packet: &'a Packet,
+    /// A socket it belongs to.
+    pub sock: Option<&'a Sock>,
+    /// That socket was to get it.
+    pub receiver: bool,
+    /// Reason by name, without SKB_DROP_REASON_; empty: this kernel gives none.
+    pub reason: &'a str,
+    /// Function that dropped it; empty: not known.
+    pub at: &'a str,
+    /// Netfilter hook it was at.
+    pub hook: Option<crate::event::Hook>,
+    /// How the kernel came there.
+    pub stack: &'a [Name],
+    /// It was on its way from this side; else it was an answer.
+    pub ours: bool,
+}
+
+impl Dropped<'_> {
+    /// The namespace it was in.
+    #[must_use]
+    pub fn netns(&self) -> Option<Netns> {
+        self.packet.netns.or_else(|| self.sock.map(|s| s.netns))
+    }
+    /// The kernel came by this function.
+    #[must_use]
+    pub fn by(&self, function: &str) -> bool {
+        self.at == function || self.stack.iter().any(|f| f == function)
+    }
+}

@@ -1,0 +1,253 @@
+//! UDP conversations that failed. Owns: which events make one, when it has been told. Must not know: causes; DNS is told
+//! by `lookups`.
+
+use super::{Connection, tracker::Memory};
+use crate::{
+    event::{Call, Event, Netns, Opened, Packet, Protocol, Sock, TcpState, Tuple},
+    report::Outcome,
+    time::Time,
+};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+/// How long a failed conversation waits for the call that tells the application.
+const SETTLE: Duration = Duration::from_millis(40);
+/// How long a failed connect of a datagram socket waits to be recognized as the C library trying out addresses
+/// (RFC 6724 destination selection connects a datagram socket to every candidate and sends nothing).
+const SETTLE_CONNECT: Duration = Duration::from_millis(250);
+/// The same failure of the same conversation is told again only after this.
+const QUIET: Duration = Duration::from_secs(1);
+/// How many are kept.
+const LIMIT: usize = 4_096;
+
+#[derive(Debug)]
+struct Pending {
+    due: Time,
+    connection: Connection,
+    /// A failed connect and nothing else.
+    only_connect: bool,
+}
+
+/// Conversations that failed.
+#[derive(Debug, Default)]
+pub(super) struct Datagrams {
+    pending: BTreeMap<u64, Pending>,
+    told: Vec<(Time, Netns, Tuple)>,
+}
+
+impl Datagrams {
+    /// An event of a conversation: an error on the socket, a drop, an ICMP error. `packet`: the one it is about.
+    pub(super) fn take(
+        &mut self,
+        time: Time,
+        netns: Netns,
+        tuple: Tuple,
+        packet: Option<&Packet>,
+        event: Event,
+        memory: &mut Memory,
+    ) {
+        // An ICMP error or a drop on the way back belongs to the same conversation, seen from its other end.
+        if packet.is_some() && (!tells(tuple) || tuple.local_port == 53) {
+            return;
+        }
+        if let Some(p) = self.find(netns, tuple) {
+            learn(&mut p.connection, tuple);
+            p.connection.push(time, event);
+            p.only_connect = false;
+            p.due = p.due.min(time.after(SETTLE));
+            return;
+        }
+        if self.recently(time, netns, tuple) {
+            return;
+        }
+        let error = match &event {
+            Event::SocketError { sock, .. } => sock.error,
+            _ => 0,
+        };
+        if packet.is_none() && error == 0 {
+            return;
+        }
+        let mut c = blank(memory, time, netns, tuple);
+        if error > 0 {
+            c.errno = Some(error);
+        }
+        c.push(time, event);
+        self.add(time.after(SETTLE), c, false);
+    }
+
+    /// A call on a datagram socket failed.
+    pub(super) fn call_failed(&mut self, time: Time, event: Event, memory: &mut Memory) {
+        let Event::CallFailed { call, started, ref task, sock: Some(ref sock), address, port, result, .. } = event else { return };
+        let mut tuple = sock.tuple;
+        if matches!(call, Call::Connect | Call::IoUringConnect | Call::Send)
+            && let Some(address) = address
+        {
+            tuple.remote = address;
+            tuple.remote_port = port;
+        }
+        if call == Call::Bind
+            && let Some(address) = address
+        {
+            tuple.local = address;
+            tuple.local_port = port;
+        }
+        let task = task.clone();
+        let errno = -result;
+        let only_connect = matches!(call, Call::Connect | Call::IoUringConnect);
+        if let Some(p) = self.find(sock.netns, tuple) {
+            let c = &mut p.connection;
+            learn(c, tuple);
+            c.task = Some(task);
+            c.errno = Some(errno);
+            c.ended = Some(time);
+            c.push(time, event);
+            memory.dress(c);
+            return;
+        }
+        if self.recently(time, sock.netns, tuple) {
+            return;
+        }
+        let mut c = blank(memory, started.unwrap_or(time), sock.netns, tuple);
+        c.v6_socket = sock.v6;
+        c.bound_device = sock.bound_device;
+        c.mark = sock.mark;
+        c.task = Some(task);
+        c.errno = Some(errno);
+        c.ended = Some(time);
+        c.push(time, event);
+        memory.dress(&mut c);
+        self.add(time.after(if only_connect { SETTLE_CONNECT } else { SETTLE }), c, only_connect);
+    }
+
+    /// getaddrinfo returned on this thread: what it tried out is no failure of the application.
+    pub(super) fn resolver_returned(&mut self, tid: u32, from: Time, to: Time) {
+        self.pending.retain(|_, p| {
+            let within = p.connection.began >= from && p.connection.began <= to;
+            !(p.only_connect && within && p.connection.task.as_ref().is_some_and(|t| t.tid == tid))
+        });
+    }
+
+    /// Those that have been told whole by now.
+    pub(super) fn due(&mut self, now: Time, memory: &mut Memory) -> Vec<Connection> {
+        let due: Vec<u64> = self.pending.iter().filter(|(_, p)| p.due <= now).map(|(k, _)| *k).collect();
+        due.into_iter().filter_map(|k| self.pending.remove(&k)).filter_map(|p| self.tell(p, memory)).collect()
+    }
+
+    /// All that are left.
+    pub(super) fn end(&mut self, memory: &mut Memory) -> Vec<Connection> {
+        let all = std::mem::take(&mut self.pending);
+        all.into_values().filter_map(|p| self.tell(p, memory)).collect()
+    }
+
+    /// When the next one is due.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.pending.values().map(|p| p.due).min()
+    }
+
+    /// Records were lost.
+    pub(super) fn lost(&mut self, n: u64) {
+        for p in self.pending.values_mut() {
+            p.connection.lost += n;
+        }
+    }
+
+    fn tell(&mut self, p: Pending, memory: &mut Memory) -> Option<Connection> {
+        let mut c = p.connection;
+        let last = c.events.last().map_or(c.began, |(t, _)| *t);
+        c.ended = Some(c.ended.unwrap_or(last));
+        if p.only_connect && selects_address(&c, memory) {
+            return None;
+        }
+        let from = Time(c.began.0.saturating_sub(1_000_000_000));
+        for (time, event) in memory.packets.between(c.tuple, from, p.due) {
+            if !c.events.iter().any(|(t, e)| *t == time && *e == event) {
+                c.push(time, event);
+            }
+        }
+        if let Some((first, _)) = c.events.first() {
+            c.began = c.began.min(*first);
+        }
+        let ended = c.ended.unwrap_or(last);
+        self.told.retain(|(t, ..)| ended.since(*t) < QUIET);
+        self.told.push((ended, c.netns, c.tuple));
+        Some(c)
+    }
+
+    fn add(&mut self, due: Time, connection: Connection, only_connect: bool) {
+        self.pending.insert(connection.serial, Pending { due, connection, only_connect });
+        if self.pending.len() > LIMIT {
+            self.pending.pop_first();
+        }
+    }
+
+    fn find(&mut self, _netns: Netns, tuple: Tuple) -> Option<&mut Pending> {
+        self.pending.values_mut().find(|p| same(p.connection.tuple, tuple))
+    }
+
+    fn recently(&self, time: Time, _netns: Netns, tuple: Tuple) -> bool {
+        self.told.iter().any(|(t, _, o)| same(*o, tuple) && time.since(*t) < QUIET)
+    }
+}
+
+/// The two are one conversation as far as both are known: a socket that isn't bound yet has no port.
+fn same(a: Tuple, b: Tuple) -> bool {
+    let ends = |x: Tuple, y: Tuple| {
+        (x.remote, x.remote_port) == (y.remote, y.remote_port)
+            && (x.local_port == y.local_port || x.local_port == 0 || y.local_port == 0)
+            && (x.local == y.local || x.local.is_unspecified() || y.local.is_unspecified())
+    };
+    ends(a, b) || ends(a, b.reversed())
+}
+
+fn learn(c: &mut Connection, tuple: Tuple) {
+    if c.tuple.remote != tuple.remote {
+        return;
+    }
+    if c.tuple.local.is_unspecified() {
+        c.tuple.local = tuple.local;
+    }
+    if c.tuple.local_port == 0 {
+        c.tuple.local_port = tuple.local_port;
+    }
+}
+
+/// A drop or ICMP error of this conversation by itself says that an application failed: not for multicast, broadcast and
+/// addresses still being configured.
+fn tells(tuple: Tuple) -> bool {
+    let broadcast = matches!(tuple.remote, IpAddr::V4(a) if a.is_broadcast() || a.octets()[3] == 255);
+    !(tuple.remote.is_multicast() || broadcast || tuple.local.is_unspecified() || tuple.remote.is_unspecified())
+}
+
+/// The C library tried out the address while it resolved a name: a datagram socket to the port that was asked for (or to
+/// none), right after a lookup of the same thread.
+fn selects_address(c: &Connection, memory: &Memory) -> bool {
+    let Some(task) = &c.task else { return false };
+    if c.tuple.remote_port == 0 {
+        return true;
+    }
+    let named = memory.names.get(&(task.pid, c.tuple.remote)).is_some();
+    let resolved =
+        memory.resolved.get(&task.tid).is_some_and(|(from, to, _)| c.began >= *from && c.began <= to.after(SETTLE));
+    named || resolved
+}
+
+fn blank(memory: &mut Memory, began: Time, netns: Netns, tuple: Tuple) -> Connection {
+    let sock = Sock {
+        id: None,
+        cookie: None,
+        tuple: Tuple { protocol: Protocol::Udp, ..tuple },
+        v6: tuple.remote.is_ipv6(),
+        netns,
+        state: TcpState::Close,
+        error: 0,
+        soft_error: 0,
+        mark: 0,
+        bound_device: 0,
+        backlog: 0,
+        max_backlog: 0,
+        retransmits: 0,
+        opened: Opened::Here,
+    };
+    let mut c = Connection::new(memory.serial.next(), began, &sock);
+    c.outcome = Outcome::Failed;
+    c
+}

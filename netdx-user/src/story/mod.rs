@@ -1,0 +1,26 @@
+//! Stories: what happened to one attempt to connect, or to one lookup of a name, from its beginning to its end.
+//!
+//! Owns: joining events into stories, order across CPUs, when a story has ended. Must not know: causes, wording, where
+//! inputs come from. Time comes in with the inputs.
+
+mod connection;
+mod datagrams;
+mod lookup;
+mod lookups;
+mod order;
+mod packets;
+mod tracker;
+
+pub use connection::{Connection, Dropped, Ending, Facts, FailedCall, Program, SentReset};
+pub use lookup::{Lookup, Query, Resolved, rcode};
+pub use order::Order;
+pub use tracker::{Settings, Tracker};
+
+/// A story that has ended (or, for a connection that worked, has come to be).
+#[derive(Clone, Debug)]
+pub enum Story {
+    /// An attempt to connect, or a connection that broke.
+    Connection(Box<Connection>),
+    /// A lookup of a name.
+    Lookup(Box<Lookup>),
+}

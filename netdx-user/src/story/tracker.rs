@@ -1,0 +1,620 @@
+//! From events to stories. Owns: which event belongs to which connection, and when a connection's story has ended.
+//! Must not know: causes, clocks (time comes in with the inputs), where events come from.
+
+use super::{
+    Connection, Order, Story,
+    connection::Program,
+    datagrams::Datagrams,
+    lookups::Lookups,
+    packets::Packets,
+};
+use crate::{
+    event::{Call, Event, Netns, Opened, Packet, Protocol, Sock, SockId, Task, TcpState, Tuple, Via},
+    fact::Fact,
+    report::Outcome,
+    time::Time,
+    want::Want,
+};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
+
+/// How long after its end a story waits for what belongs to it: the return of the call, packets on another CPU.
+const SETTLE: Duration = Duration::from_millis(5);
+/// How many connections are followed at once; the oldest are given up (and counted as lost) beyond that.
+const OPEN_LIMIT: usize = 262_144;
+/// How many processes, names and failures are remembered.
+const MEMORY: usize = 8_192;
+/// How long after an IPv6 attempt an IPv4 one counts as its fallback.
+const FALLBACK: Duration = Duration::from_secs(10);
+
+/// What changes stories.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Stories of what worked are told, too.
+    pub all: bool,
+    /// What takes longer than this is slow.
+    pub slow: Option<Duration>,
+    /// getaddrinfo is observed: a lookup ends when it returns.
+    pub getaddrinfo: bool,
+}
+
+/// A bounded memory: the oldest entries go first.
+#[derive(Debug)]
+pub(super) struct Recent<K, V> {
+    entries: HashMap<K, V>,
+    ages: VecDeque<K>,
+}
+
+impl<K: Eq + std::hash::Hash + Clone, V> Recent<K, V> {
+    pub(super) fn new() -> Self {
+        Recent { entries: HashMap::new(), ages: VecDeque::new() }
+    }
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        if self.entries.insert(key.clone(), value).is_none() {
+            self.ages.push_back(key);
+        }
+        if self.ages.len() > MEMORY
+            && let Some(oldest) = self.ages.pop_front()
+        {
+            self.entries.remove(&oldest);
+        }
+    }
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key)
+    }
+}
+
+/// Numbers for reports, from 1.
+#[derive(Debug, Default)]
+pub(super) struct Serial(u64);
+
+impl Serial {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+/// What is known of processes and names: shared by connections, datagrams and lookups.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) programs: Recent<u32, Program>,
+    pub(super) exits: Recent<u32, (Time, u32)>,
+    /// By process and address: the name it was looked up by.
+    pub(super) names: Recent<(u32, IpAddr), String>,
+    /// By thread: the name getaddrinfo gave it last, and when.
+    pub(super) resolved: Recent<u32, (Time, Time, String)>,
+    pub(super) packets: Packets,
+    pub(super) serial: Serial,
+}
+
+impl Memory {
+    pub(super) fn dress(&self, c: &mut Connection) {
+        let Some(task) = &c.task else { return };
+        if c.program.is_none() {
+            c.program = self.programs.get(&task.pid).cloned();
+        }
+        if c.died.is_none() {
+            c.died = self.exits.get(&task.pid).copied();
+        }
+        if c.name.is_none() {
+            c.name = self.names.get(&(task.pid, c.tuple.remote)).cloned();
+        }
+        if c.name.is_none() && c.looked_up.is_none() {
+            c.looked_up = self.resolved.get(&task.tid).filter(|(_, t, _)| *t <= c.began).map(|(_, _, n)| n.clone());
+        }
+    }
+}
+
+/// Joins events into stories.
+#[derive(Debug)]
+pub struct Tracker {
+    settings: Settings,
+    order: Order,
+    memory: Memory,
+    open: BTreeMap<SockId, Connection>,
+    /// Stories that have ended, by when they are settled.
+    settling: BTreeMap<(Time, u64), Connection>,
+    datagrams: Datagrams,
+    lookups: Lookups,
+    neighbors: VecDeque<(Time, Netns, Event)>,
+    /// IPv6 attempts that came to nothing: when begun, process, address, port.
+    v6_failures: VecDeque<(Time, u32, IpAddr, u16)>,
+    ended: VecDeque<Story>,
+    wants: Vec<Want>,
+}
+
+impl Tracker {
+    /// A tracker that has seen nothing.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Tracker {
+            lookups: Lookups::new(settings.clone()),
+            settings,
+            order: Order::default(),
+            memory: Memory {
+                programs: Recent::new(),
+                exits: Recent::new(),
+                names: Recent::new(),
+                resolved: Recent::new(),
+                packets: Packets::default(),
+                serial: Serial::default(),
+            },
+            open: BTreeMap::new(),
+            settling: BTreeMap::new(),
+            datagrams: Datagrams::default(),
+            neighbors: VecDeque::new(),
+            v6_failures: VecDeque::new(),
+            ended: VecDeque::new(),
+            wants: Vec::new(),
+        }
+    }
+
+    /// An event came in; it is taken in the order of its time.
+    pub fn event(&mut self, time: Time, event: Event) {
+        self.order.push(time, event);
+        self.advance();
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Time) {
+        self.order.advance(now);
+        self.advance();
+    }
+
+    /// Records were lost: whatever is going on may miss something.
+    pub fn lost(&mut self, n: u64) {
+        for c in self.open.values_mut().chain(self.settling.values_mut()) {
+            c.lost += n;
+        }
+        self.datagrams.lost(n);
+        self.lookups.lost(n);
+    }
+
+    /// The host answered something.
+    pub fn fact(&mut self, fact: &Fact) {
+        self.lookups.fact(fact);
+    }
+
+    /// Nothing more comes: every story ends here.
+    pub fn end(&mut self) {
+        while let Some((time, event)) = self.order.pop_any() {
+            self.take(time, event);
+        }
+        let now = self.order.now();
+        for (_, mut c) in std::mem::take(&mut self.open) {
+            if c.established.is_some() && !in_trouble(&c) {
+                continue;
+            }
+            c.ended = Some(now);
+            c.outcome = if c.established.is_some() { Outcome::Broken } else { Outcome::Abandoned };
+            self.settle(c, now);
+        }
+        for (_, c) in std::mem::take(&mut self.settling) {
+            self.finish(c);
+        }
+        for c in self.datagrams.end(&mut self.memory) {
+            self.finish(c);
+        }
+        for lookup in self.lookups.end(now, &mut self.memory) {
+            self.ended.push_back(Story::Lookup(Box::new(lookup)));
+        }
+    }
+
+    /// A story that has ended.
+    pub fn take_ended(&mut self) -> Option<Story> {
+        self.ended.pop_front()
+    }
+
+    /// Questions that should be answered while the processes are still there.
+    pub fn take_wants(&mut self) -> Vec<Want> {
+        std::mem::take(&mut self.wants)
+    }
+
+    /// When time must be told.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let settled = self.settling.first_key_value().map(|((t, _), _)| *t);
+        [self.order.deadline(), settled, self.datagrams.deadline(), self.lookups.deadline()].into_iter().flatten().min()
+    }
+
+    fn advance(&mut self) {
+        while let Some((time, event)) = self.order.pop() {
+            self.take(time, event);
+        }
+        let now = self.order.now();
+        while let Some(entry) = self.settling.first_entry()
+            && entry.key().0 <= now
+        {
+            let c = entry.remove();
+            self.finish(c);
+        }
+        for c in self.datagrams.due(now, &mut self.memory) {
+            self.finish(c);
+        }
+        for lookup in self.lookups.due(now, &mut self.memory) {
+            self.ended.push_back(Story::Lookup(Box::new(lookup)));
+        }
+    }
+
+    fn take(&mut self, time: Time, event: Event) {
+        match event {
+            Event::Attempt { started, task, sock, via } => self.attempt(started, task, &sock, via),
+            Event::State { ref sock, old, new, .. } => {
+                let sock = sock.clone();
+                self.state(time, &sock, old, new, event);
+            }
+            Event::SocketError { ref sock, .. } if sock.tuple.protocol == Protocol::Udp => {
+                self.datagram(time, sock.netns, sock.tuple, None, event.clone());
+            }
+            Event::SocketError { ref sock, .. }
+            | Event::ResetReceived { ref sock, .. }
+            | Event::Retransmit { ref sock, .. } => {
+                let sock = sock.clone();
+                if let Some(c) = self.connection(time, &sock) {
+                    c.learn(&sock);
+                    c.push(time, event);
+                }
+            }
+            Event::ResetSent { ref packet, ref sock, .. } => {
+                let tuple = packet.as_ref().and_then(|p| p.tuple).or(sock.as_ref().map(|s| s.tuple));
+                if let Some(tuple) = tuple {
+                    self.memory.packets.push(tuple, time, event);
+                }
+            }
+            Event::SynAckRetransmit { tuple, .. } => self.memory.packets.push(tuple, time, event),
+            Event::Drop { ref packet, ref sock, .. } => {
+                let Some(tuple) = packet.tuple.or(sock.as_ref().map(|s| s.tuple)) else { return };
+                let netns = packet.netns.or(sock.as_ref().map(|s| s.netns));
+                self.packet(time, tuple, netns, packet.clone(), event);
+            }
+            Event::IcmpReceived { quoted: Some(tuple), ref packet, .. } => {
+                let netns = packet.netns;
+                let packet = packet.clone();
+                self.packet(time, tuple, netns, packet, event);
+            }
+            Event::IcmpReceived { .. } => {}
+            Event::IcmpSent { ref packet, .. } => {
+                if let Some(tuple) = packet.tuple {
+                    self.memory.packets.push(tuple, time, event);
+                }
+            }
+            Event::ListenOverflow { ref packet, .. } => {
+                if let Some(tuple) = packet.tuple {
+                    self.memory.packets.push(tuple, time, event);
+                }
+            }
+            Event::NeighborFailed { netns, .. } => {
+                self.neighbors.push_back((time, netns, event));
+                if self.neighbors.len() > MEMORY {
+                    self.neighbors.pop_front();
+                }
+            }
+            Event::CallFailed { .. } => self.call_failed(time, event),
+            Event::Dns { .. } => {
+                let wants = self.lookups.message(time, event, &mut self.memory);
+                self.wants.extend(wants);
+            }
+            Event::GetAddrInfo { task, started, result, name, service, .. } => {
+                if result == 0 && !name.is_empty() {
+                    self.memory.resolved.insert(task.tid, (started, time, name.clone()));
+                }
+                self.datagrams.resolver_returned(task.tid, started, time);
+                for lookup in self.lookups.resolved(time, started, task, result, name, service, &mut self.memory) {
+                    self.ended.push_back(Story::Lookup(Box::new(lookup)));
+                }
+            }
+            Event::Process { task, started, parent, argv } => {
+                let program = Program { argv, parent, started };
+                self.memory.programs.insert(task.pid, program);
+            }
+            Event::ProcessExit { ref task, status } => {
+                let pid = task.pid;
+                self.memory.exits.insert(pid, (time, status));
+                for c in self.open.values_mut() {
+                    if c.task.as_ref().is_some_and(|t| t.pid == pid) {
+                        c.died = Some((time, status));
+                    }
+                }
+                for lookup in self.lookups.process_ended(pid, time, &mut self.memory) {
+                    self.ended.push_back(Story::Lookup(Box::new(lookup)));
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, started: Time, task: Option<Task>, sock: &Sock, via: Via) {
+        let Some(id) = sock.id else { return };
+        let mut c = Connection::new(self.memory.serial.next(), started, sock);
+        if let Some(task) = &task {
+            let want = Want::Process { pid: task.pid };
+            if !self.wants.contains(&want) {
+                self.wants.push(want);
+            }
+        }
+        c.task = task;
+        c.via = via;
+        self.memory.dress(&mut c);
+        self.open.insert(id, c);
+        if self.open.len() > OPEN_LIMIT {
+            self.open.pop_first();
+        }
+    }
+
+    /// The story of a socket; one that began before netdx gets one here.
+    fn connection(&mut self, time: Time, sock: &Sock) -> Option<&mut Connection> {
+        let id = sock.id?;
+        if !self.open.contains_key(&id) {
+            if let Some(key) = self.settling.iter().find(|(_, c)| c.id == Some(id)).map(|(k, _)| *k) {
+                return self.settling.get_mut(&key);
+            }
+            let mut c = Connection::new(self.memory.serial.next(), time, sock);
+            if !matches!(sock.state, TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv) {
+                c.established = Some(time);
+            }
+            self.open.insert(id, c);
+        }
+        self.open.get_mut(&id)
+    }
+
+    fn state(&mut self, time: Time, sock: &Sock, old: TcpState, new: TcpState, event: Event) {
+        let all = self.settings.all;
+        let slow = self.settings.slow;
+        let Some(c) = self.connection(time, sock) else { return };
+        c.learn(sock);
+        c.push(time, event);
+        match new {
+            TcpState::Established if c.established.is_none() => {
+                c.established = Some(time);
+                let slow = slow.filter(|s| time.since(c.began) >= *s);
+                if all || slow.is_some() {
+                    let mut worked = c.clone();
+                    worked.slow = slow;
+                    worked.outcome = Outcome::Established;
+                    self.memory.dress(&mut worked);
+                    self.fallback(&mut worked);
+                    collect(&self.memory.packets, &mut worked, time);
+                    self.ended.push_back(Story::Connection(Box::new(worked)));
+                }
+            }
+            TcpState::Close => {
+                let id = c.id;
+                let Some(mut c) = id.and_then(|id| self.open.remove(&id)) else { return };
+                if c.established.is_none() && !matches!(old, TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv) {
+                    c.established = Some(c.began);
+                }
+                c.ended = Some(time);
+                let in_connect = connecting(&c);
+                c.outcome = match (c.established, sock.error) {
+                    (Some(_), _) => Outcome::Broken,
+                    (None, 0) if !in_connect => Outcome::Abandoned,
+                    (None, _) => Outcome::Failed,
+                };
+                if sock.error > 0 {
+                    c.errno = Some(sock.error);
+                }
+                self.settle(c, time);
+            }
+            TcpState::FinWait1 | TcpState::LastAck if in_trouble(c) => {
+                let id = c.id;
+                let Some(mut c) = id.and_then(|id| self.open.remove(&id)) else { return };
+                c.ended = Some(time);
+                c.outcome = Outcome::Broken;
+                self.settle(c, time);
+            }
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self, c: Connection, time: Time) {
+        self.settling.insert((time.after(SETTLE), c.serial), c);
+    }
+
+    /// A packet event: kept for the connection that asks for it; of a datagram it may be all there is.
+    fn packet(&mut self, time: Time, tuple: Tuple, netns: Option<Netns>, packet: Packet, event: Event) {
+        if tuple.protocol == Protocol::Udp
+            && let Some(netns) = netns
+        {
+            self.datagram(time, netns, tuple, Some(&packet), event.clone());
+        }
+        self.memory.packets.push(tuple, time, event);
+    }
+
+    fn datagram(&mut self, time: Time, netns: Netns, tuple: Tuple, packet: Option<&Packet>, event: Event) {
+        if self.lookups.path(time, tuple, &event) {
+            return;
+        }
+        self.datagrams.take(time, netns, tuple, packet, event, &mut self.memory);
+    }
+
+    fn call_failed(&mut self, time: Time, event: Event) {
+        let Event::CallFailed { call, started, ref task, ref sock, address, family, port, result, .. } = event else { return };
+        let errno = -result;
+        let inet = |f: u16| f == 2 || f == 10;
+        if !(inet(family) || sock.is_some()) {
+            return;
+        }
+        let want = Want::Process { pid: task.pid };
+        if !self.wants.contains(&want) {
+            self.wants.push(want);
+        }
+        if sock.as_ref().is_some_and(|s| s.tuple.protocol == Protocol::Udp) {
+            if self.lookups.call_failed(time, started, &event, &mut self.memory) {
+                return;
+            }
+            self.datagrams.call_failed(time, event, &mut self.memory);
+            return;
+        }
+        let began = started.unwrap_or(time);
+        let id = sock.as_ref().and_then(|s| s.id);
+        let (tid, to) = (task.tid, (address, port));
+        let belongs = |c: &Connection| {
+            c.id.is_some() && c.id == id
+                || (matches!(call, Call::Connect | Call::IoUringConnect | Call::Send)
+                    && c.task.as_ref().is_some_and(|t| t.tid == tid)
+                    && c.began >= began
+                    && (to.0.is_none() || to == (Some(c.tuple.remote), c.tuple.remote_port)))
+        };
+        let found = self
+            .settling
+            .values_mut()
+            .rev()
+            .find(|c| belongs(c))
+            .or_else(|| id.and_then(|id| self.open.get_mut(&id)));
+        if let Some(c) = found {
+            if matches!(call, Call::Connect | Call::IoUringConnect | Call::Send | Call::Receive) && !interrupted(errno) {
+                let known = c.errno;
+                c.errno = Some(match known {
+                    // A send on a connection that was reset says EPIPE only the second time.
+                    Some(first) if call == Call::Send || call == Call::Receive => first,
+                    _ => errno,
+                });
+            }
+            c.push(time, event);
+            return;
+        }
+        if matches!(call, Call::Send | Call::Receive) || interrupted(errno) {
+            // On a socket that isn't followed nothing can be said about its history.
+            return;
+        }
+        // No packet was ever sent for it: the call is the whole story.
+        let unspecified = if family == 10 { IpAddr::from([0u16; 8]) } else { IpAddr::from([0u8; 4]) };
+        let mut local = (unspecified, 0);
+        let mut remote = (unspecified, 0);
+        let given = (address.unwrap_or(unspecified), port);
+        match call {
+            Call::Bind | Call::Listen => local = given,
+            _ => remote = given,
+        }
+        if let Some(s) = sock
+            && (call != Call::Bind)
+        {
+            local = (s.tuple.local, s.tuple.local_port);
+        }
+        let protocol = sock.as_ref().map_or(Protocol::Tcp, |s| s.tuple.protocol);
+        let netns = sock.as_ref().map(|s| s.netns).or(task.netns).unwrap_or(Netns(0));
+        let tuple = Tuple { protocol, local: local.0, local_port: local.1, remote: remote.0, remote_port: remote.1 };
+        let blank = Sock {
+            id: None,
+            cookie: sock.as_ref().and_then(|s| s.cookie),
+            tuple,
+            v6: family == 10,
+            netns,
+            state: TcpState::Close,
+            error: 0,
+            soft_error: 0,
+            mark: sock.as_ref().map_or(0, |s| s.mark),
+            bound_device: sock.as_ref().map_or(0, |s| s.bound_device),
+            backlog: 0,
+            max_backlog: 0,
+            retransmits: 0,
+            opened: Opened::Here,
+        };
+        let mut c = Connection::new(self.memory.serial.next(), began, &blank);
+        c.task = Some(task.clone());
+        c.ended = Some(time);
+        c.errno = Some(errno);
+        c.via = if call == Call::IoUringConnect { Via::IoUring } else { Via::Connect };
+        c.push(time, event);
+        self.memory.dress(&mut c);
+        self.settle(c, time);
+    }
+
+    /// A story whose events are all there.
+    fn finish(&mut self, mut c: Connection) {
+        if c.tuple.protocol == Protocol::Mptcp && self.subflow_told(&c) {
+            return;
+        }
+        let end = c.ended.unwrap_or(c.began).after(SETTLE);
+        self.memory.dress(&mut c);
+        if c.tuple.protocol != Protocol::Udp {
+            collect(&self.memory.packets, &mut c, end);
+        }
+        let since = c.began;
+        for (time, _, event) in self.neighbors.iter().filter(|(t, ..)| *t >= since && *t <= end) {
+            c.push(*time, event.clone());
+        }
+        if c.tuple.remote.is_ipv6()
+            && let Some(task) = &c.task
+        {
+            self.v6_failures.push_back((c.began, task.pid, c.tuple.remote, c.tuple.remote_port));
+            if self.v6_failures.len() > MEMORY {
+                self.v6_failures.pop_front();
+            }
+        }
+        if c.tuple.remote_port == 53 && self.lookups.adopt(&c) {
+            return;
+        }
+        self.ended.push_back(Story::Connection(Box::new(c)));
+    }
+
+    /// An MPTCP connection's first subflow tells its story.
+    fn subflow_told(&self, c: &Connection) -> bool {
+        let Some(task) = &c.task else { return false };
+        let near = |o: &Connection| {
+            o.tuple.protocol == Protocol::Tcp
+                && o.task.as_ref().is_some_and(|t| t.tid == task.tid)
+                && o.began.since(c.began).max(c.began.since(o.began)) < Duration::from_millis(50)
+        };
+        self.open.values().chain(self.settling.values()).any(near)
+            || self.ended.iter().any(|s| matches!(s, Story::Connection(o) if near(o)))
+            || c.tuple.remote.is_unspecified()
+    }
+
+    fn fallback(&self, c: &mut Connection) {
+        let Some(pid) = c.task.as_ref().map(|t| t.pid) else { return };
+        if c.tuple.remote.is_ipv6() {
+            return;
+        }
+        let started = c.began;
+        let attempts = self
+            .v6_failures
+            .iter()
+            .map(|(t, p, a, port)| (*t, *p, *a, *port))
+            .chain(self.settling.values().chain(self.open.values()).filter(|o| o.tuple.remote.is_ipv6()).filter_map(|o| {
+                Some((o.began, o.task.as_ref()?.pid, o.tuple.remote, o.tuple.remote_port))
+            }))
+            .filter(|(t, p, _, port)| {
+                *p == pid && *port == c.tuple.remote_port && *t <= started && started.since(*t) < FALLBACK
+            });
+        if let Some((began, _, addr, _)) = attempts.min_by_key(|(t, ..)| *t) {
+            c.fallback_from = Some((addr, started.since(began)));
+        }
+    }
+}
+
+/// Gives a connection what happened to its packets.
+pub(super) fn collect(packets: &Packets, c: &mut Connection, end: Time) {
+    if c.tuple.local_port == 0 {
+        return;
+    }
+    let from = Time(c.began.0.saturating_sub(1_000_000));
+    for (time, event) in packets.between(c.tuple, from, end) {
+        c.push(time, event);
+    }
+}
+
+/// A signal interrupted the call (ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK; EINTR).
+fn interrupted(errno: i32) -> bool {
+    errno == 4 || (512..=516).contains(&errno)
+}
+
+/// The socket was closed again within connect itself.
+fn connecting(c: &Connection) -> bool {
+    c.ending().is_some_and(|e| {
+        !e.stack.iter().any(|f| f.contains("close") || f.contains("tcp_disconnect"))
+            && e.stack.iter().any(|f| f == "tcp_v4_connect" || f == "tcp_v6_connect")
+    })
+}
+
+/// Something is wrong that did not get right again: data unacknowledged after a retransmission timer ran out.
+fn in_trouble(c: &Connection) -> bool {
+    let latest = c.events.iter().rev().find_map(|(_, e)| match e {
+        Event::State { sock, tcp, .. } | Event::Retransmit { sock, tcp, .. } => Some((sock.retransmits, tcp)),
+        _ => None,
+    });
+    latest.is_some_and(|(retransmits, tcp)| retransmits > 0 && tcp.unacknowledged > 0)
+}
