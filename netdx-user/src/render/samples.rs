@@ -86,6 +86,9 @@ pub(crate) fn connection() -> Report {
         verdict: Some(Verdict {
             code: "refused.bound-elsewhere",
             certainty: Certainty::Proven,
+            because: "10.0.0.5 is this host, but nothing listens on 10.0.0.5:5432: postgres[812] listens on \
+                      127.0.0.1:5432 only"
+                .into(),
             summary: "10.0.0.5 is this host, but nothing listens on 10.0.0.5:5432: postgres[812] listens on \
                       127.0.0.1:5432 only"
                 .into(),
@@ -144,6 +147,7 @@ pub(crate) fn lookup() -> Report {
         verdict: Some(Verdict {
             code: "dns.nxdomain",
             certainty: Certainty::Likely,
+            because: "10.0.0.53 says that db.internal does not exist".into(),
             summary: "10.0.0.53 says that db.internal does not exist".into(),
             evidence: vec![Evidence {
                 t_ns: Some(1_200_000),
@@ -222,6 +226,7 @@ pub(super) fn hostile() -> Report {
     let verdict = Verdict {
         code: "unexplained",
         certainty: Certainty::Possible,
+        because: bad(),
         summary: bad(),
         evidence: vec![Evidence { t_ns: None, what: "drop", text: bad() }],
         advice: vec![bad()],

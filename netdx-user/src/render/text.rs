@@ -77,7 +77,7 @@ pub fn report(report: &Report, header: &Header, layout: &Layout) -> String {
             Certainty::Likely => "likely: ",
             Certainty::Possible => "possibly: ",
         };
-        layout.sentence(&mut out, "why", &format!("{hedge}{}", escape(&verdict.summary)));
+        layout.sentence(&mut out, "why", &format!("{hedge}{}", escape(&verdict.because)));
         layout.row(&mut out, "proof", &wrap::items(&proof(report), layout.room()));
     }
     if let Some(attempts) = &report.attempts {

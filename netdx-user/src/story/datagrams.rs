@@ -129,7 +129,8 @@ impl Datagrams {
     /// Those that have been told whole by now.
     pub(super) fn due(&mut self, now: Time, memory: &mut Memory) -> Vec<Connection> {
         let due: Vec<u64> = self.pending.iter().filter(|(_, p)| p.due <= now).map(|(k, _)| *k).collect();
-        due.into_iter().filter_map(|k| self.pending.remove(&k)).filter_map(|p| self.tell(p, memory)).collect()
+        let due: Vec<Pending> = due.into_iter().filter_map(|k| self.pending.remove(&k)).collect();
+        due.into_iter().filter_map(|p| self.tell(p, memory)).collect()
     }
 
     /// All that are left.
