@@ -73,7 +73,15 @@ impl Diagnosis {
             slow: settings.slow,
             getaddrinfo: coverage.has("getaddrinfo"),
         });
-        Diagnosis { coverage, settings, tracker, inquiries: Vec::new(), asked: BTreeMap::new(), now: Time::default(), ended: false }
+        Diagnosis {
+            coverage,
+            settings,
+            tracker,
+            inquiries: Vec::new(),
+            asked: BTreeMap::new(),
+            now: Time::default(),
+            ended: false,
+        }
     }
 
     /// Takes one input.
@@ -212,7 +220,9 @@ impl Diagnosis {
             }
             Story::Lookup(l) => {
                 self.settings.dns
-                    && (!l.succeeded() || self.settings.all || self.settings.slow.is_some_and(|slow| l.elapsed() >= slow))
+                    && (!l.succeeded()
+                        || self.settings.all
+                        || self.settings.slow.is_some_and(|slow| l.elapsed() >= slow))
             }
         }
     }

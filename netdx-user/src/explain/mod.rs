@@ -12,8 +12,8 @@ pub mod phrase;
 mod causes;
 mod report;
 
-pub use report::{connection_report, lookup_report};
 use report::exit_status;
+pub use report::{connection_report, lookup_report};
 
 use crate::{
     coverage::Coverage,

@@ -7,8 +7,8 @@ use crate::{
     event::{Call, Event, Opened, Protocol, TcpState},
     fact::Answer,
     report::{
-        Also, Certainty, Direction, Endpoint, Evidence, Kind, LookupAttempt, Moment, Outcome, Process, Query, Report, Route, SCHEMA,
-        Verdict,
+        Also, Certainty, Direction, Endpoint, Evidence, Kind, LookupAttempt, Moment, Outcome, Process, Query, Report,
+        Route, SCHEMA, Verdict,
     },
     story::{Connection, Facts, Lookup},
     want::Want,
@@ -59,12 +59,9 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
     let listeners = opinions.holds.first().map(|(_, f)| f.listeners.clone()).unwrap_or_default();
     let verdict = match opinions.holds.into_iter().next() {
         Some((cause, finding)) => Some(verdict(cause.code, finding, c.lost, |because| sentence(c, because))),
-        None if verdict_needed => Some(unexplained(
-            opinions.missing,
-            c.lost,
-            connection_seen(c),
-            |because| sentence(c, because),
-        )),
+        None if verdict_needed => {
+            Some(unexplained(opinions.missing, c.lost, connection_seen(c), |because| sentence(c, because)))
+        }
         None => None,
     };
     if let Some(v) = &verdict {
@@ -103,7 +100,9 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
     let last = l.last_answer();
     let verdict = match opinions.holds.into_iter().next() {
         Some((cause, finding)) => Some(verdict(cause.code, finding, l.lost, |because| lookup_sentence(l, because))),
-        None if failed => Some(unexplained(opinions.missing, l.lost, lookup_seen(l), |because| lookup_sentence(l, because))),
+        None if failed => {
+            Some(unexplained(opinions.missing, l.lost, lookup_seen(l), |because| lookup_sentence(l, because)))
+        }
         None => None,
     };
     if let Some(v) = &verdict {
@@ -117,7 +116,12 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
         id: l.serial,
         began: l.began,
         duration_ns: u64::try_from(l.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        process: process(l.task.as_ref(), l.program.as_ref().map(|p| p.argv.as_slice()), &l.facts, l.netns.map(|n| n.0)),
+        process: process(
+            l.task.as_ref(),
+            l.program.as_ref().map(|p| p.argv.as_slice()),
+            &l.facts,
+            l.netns.map(|n| n.0),
+        ),
         protocol: asked.map_or(Protocol::Udp, |q| q.tuple.protocol),
         direction: Direction::Outbound,
         local: asked.and_then(|q| phrase::end(q.tuple.local, q.tuple.local_port)),
@@ -179,9 +183,17 @@ fn verdict(code: &'static str, finding: Finding, lost: u64, summary: impl Fn(&st
     let mut evidence = finding.evidence;
     if lost > 0 {
         certainty = certainty.min(Certainty::Likely);
-        evidence.push(fact("lost", format!("{lost} kernel records were lost meanwhile, so something may be missing here")));
+        evidence
+            .push(fact("lost", format!("{lost} kernel records were lost meanwhile, so something may be missing here")));
     }
-    Verdict { code, certainty, summary: summary(&finding.because), because: finding.because, evidence, advice: finding.advice }
+    Verdict {
+        code,
+        certainty,
+        summary: summary(&finding.because),
+        because: finding.because,
+        evidence,
+        advice: finding.advice,
+    }
 }
 
 /// The honest answer when nothing proves a cause.
@@ -333,12 +345,15 @@ fn moment(c: &Connection, event: &Event) -> Option<(&'static str, String)> {
         }
         Event::SocketError { sock, icmp, .. } => match icmp {
             Some(i) => ("socket-error", format!("{} from {}", phrase::icmp(i.v6, i.kind, i.code), i.from)),
-            None if sock.error > 0 => ("socket-error", format!("error {} reported to the socket", errno::name(sock.error))),
+            None if sock.error > 0 => {
+                ("socket-error", format!("error {} reported to the socket", errno::name(sock.error)))
+            }
             None => return None,
         },
         Event::ResetReceived { .. } => ("reset-received", "RST came back".into()),
         Event::ResetSent { packet, sock, reason, .. } => {
-            let why = reason.as_deref().map(|r| format!(" ({})", r.to_lowercase().replace('_', " "))).unwrap_or_default();
+            let why =
+                reason.as_deref().map(|r| format!(" ({})", r.to_lowercase().replace('_', " "))).unwrap_or_default();
             let netns = packet.as_ref().and_then(|p| p.netns).or(sock.as_ref().map(|s| s.netns));
             ("reset-sent", format!("RST sent by this host's TCP{}{why}", place(c, netns)))
         }
@@ -363,16 +378,20 @@ fn moment(c: &Connection, event: &Event) -> Option<(&'static str, String)> {
             let v6 = outer.protocol == Protocol::Icmpv6;
             ("icmp-received", format!("{} from {}", phrase::icmp(v6, packet.icmp_type, packet.icmp_code), outer.local))
         }
-        Event::IcmpSent { packet, .. } => {
-            ("icmp-sent", format!("{} sent{}", phrase::icmp(false, packet.icmp_type, packet.icmp_code), place(c, packet.netns)))
-        }
+        Event::IcmpSent { packet, .. } => (
+            "icmp-sent",
+            format!("{} sent{}", phrase::icmp(false, packet.icmp_type, packet.icmp_code), place(c, packet.netns)),
+        ),
         Event::NeighborFailed { address, device_name, .. } => {
             ("neighbor-failed", format!("{address} did not answer on {device_name}"))
         }
-        Event::CallFailed { call, result, .. } => ("call-failed", format!("{} returned {}", call_name(*call), errno::name(-result))),
-        Event::ListenOverflow { listener, .. } => {
-            ("listen-overflow", format!("SYN found the accept queue full ({}/{})", listener.backlog, listener.max_backlog))
+        Event::CallFailed { call, result, .. } => {
+            ("call-failed", format!("{} returned {}", call_name(*call), errno::name(-result)))
         }
+        Event::ListenOverflow { listener, .. } => (
+            "listen-overflow",
+            format!("SYN found the accept queue full ({}/{})", listener.backlog, listener.max_backlog),
+        ),
         Event::ProcessExit { status, .. } => ("process-exit", exit_status(*status)),
     })
 }
@@ -423,7 +442,12 @@ fn lookup_timeline(l: &Lookup) -> Vec<Moment> {
             moments.push(Moment {
                 t_ns: super::nanos(t.since(l.began)),
                 event: "answer",
-                text: format!("{what}: {} with {} records from {}{cut}", phrase::rcode(m.rcode), m.answers, q.tuple.remote),
+                text: format!(
+                    "{what}: {} with {} records from {}{cut}",
+                    phrase::rcode(m.rcode),
+                    m.answers,
+                    q.tuple.remote
+                ),
             });
         }
     }
@@ -435,7 +459,11 @@ fn lookup_timeline(l: &Lookup) -> Vec<Moment> {
         }
     }
     if let Some(r) = &l.resolved {
-        let text = if r.result == 0 { "getaddrinfo gave addresses".into() } else { format!("getaddrinfo returned {}", errno::eai(r.result)) };
+        let text = if r.result == 0 {
+            "getaddrinfo gave addresses".into()
+        } else {
+            format!("getaddrinfo returned {}", errno::eai(r.result))
+        };
         moments.push(Moment { t_ns: super::nanos(r.time.since(l.began)), event: "getaddrinfo", text });
     }
     moments.sort_by_key(|m| m.t_ns);

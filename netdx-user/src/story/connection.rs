@@ -1,7 +1,10 @@
 //! The story of one connection. Owns: [`Connection`], what its events say taken together. Must not know: causes, wording.
 
 use crate::{
-    event::{Call, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple, Via},
+    event::{
+        Call, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters,
+        TcpState, Tuple, Via,
+    },
     fact::Answer,
     report::Outcome,
     time::Time,
@@ -334,7 +337,9 @@ impl Connection {
     /// ICMP errors that this host's own stack sent about this side's packets: time, packet, stack.
     pub fn icmp_sent(&self) -> impl Iterator<Item = (Time, &Packet, &[Name])> + '_ {
         self.events.iter().filter_map(|(t, e)| match e {
-            Event::IcmpSent { packet, stack } if packet.tuple == Some(self.tuple) => Some((*t, packet, stack.as_slice())),
+            Event::IcmpSent { packet, stack } if packet.tuple == Some(self.tuple) => {
+                Some((*t, packet, stack.as_slice()))
+            }
             _ => None,
         })
     }
@@ -342,7 +347,9 @@ impl Connection {
     /// A neighbour that did not answer while this went on: time, namespace, address, interface name.
     pub fn silent_neighbors(&self) -> impl Iterator<Item = (Time, Netns, IpAddr, &str)> + '_ {
         self.events.iter().filter_map(|(t, e)| match e {
-            Event::NeighborFailed { netns, address, device_name, .. } => Some((*t, *netns, *address, device_name.as_str())),
+            Event::NeighborFailed { netns, address, device_name, .. } => {
+                Some((*t, *netns, *address, device_name.as_str()))
+            }
             _ => None,
         })
     }

@@ -76,7 +76,10 @@ impl Datagrams {
 
     /// A call on a datagram socket failed.
     pub(super) fn call_failed(&mut self, time: Time, event: Event, memory: &mut Memory) {
-        let Event::CallFailed { call, started, ref task, sock: Some(ref sock), address, port, result, .. } = event else { return };
+        let Event::CallFailed { call, started, ref task, sock: Some(ref sock), address, port, result, .. } = event
+        else {
+            return;
+        };
         let mut tuple = sock.tuple;
         if matches!(call, Call::Connect | Call::IoUringConnect | Call::Send)
             && let Some(address) = address

@@ -127,7 +127,9 @@ impl Lookup {
             .chain([first.len()])
             .filter(|&end| {
                 let prefix = &first[..end];
-                self.queries.iter().all(|q| q.name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+                self.queries
+                    .iter()
+                    .all(|q| q.name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
             })
             .max()?;
         Some(&first[..end])

@@ -97,8 +97,11 @@ impl Lookups {
             }
         };
         let Some(lookup) = self.open.get_mut(&key) else { return wants };
-        let known =
-            lookup.queries.iter_mut().rev().find(|q| q.cookie == cookie && q.id == message.id && q.tuple.remote == tuple.remote);
+        let known = lookup
+            .queries
+            .iter_mut()
+            .rev()
+            .find(|q| q.cookie == cookie && q.id == message.id && q.tuple.remote == tuple.remote);
         match known {
             Some(q) if q.name == question.name && q.kind == question.kind => {
                 q.tries += 1;
@@ -144,7 +147,13 @@ impl Lookups {
     }
 
     /// A call that should have led to a server failed. True: it is a lookup's.
-    pub(super) fn call_failed(&mut self, time: Time, started: Option<Time>, event: &Event, memory: &mut Memory) -> bool {
+    pub(super) fn call_failed(
+        &mut self,
+        time: Time,
+        started: Option<Time>,
+        event: &Event,
+        memory: &mut Memory,
+    ) -> bool {
         let Event::CallFailed { call, task, sock: Some(sock), address, port, .. } = event else { return false };
         let mut tuple = sock.tuple;
         if matches!(call, Call::Connect | Call::Send | Call::IoUringConnect)
@@ -239,7 +248,8 @@ impl Lookups {
         whole.resolved = Some(resolved);
         if let Some(task) = &whole.task {
             let name = whole.name().to_owned();
-            for address in whole.queries.iter().filter_map(|q| q.answer.as_ref()).flat_map(|(_, m)| m.addresses.clone()) {
+            for address in whole.queries.iter().filter_map(|q| q.answer.as_ref()).flat_map(|(_, m)| m.addresses.clone())
+            {
                 memory.names.insert((task.pid, address), name.clone());
             }
         }
@@ -248,12 +258,8 @@ impl Lookups {
 
     /// A process ended: nobody waits for its answers any more.
     pub(super) fn process_ended(&mut self, pid: u32, time: Time, memory: &mut Memory) -> Vec<Lookup> {
-        let keys: Vec<u64> = self
-            .open
-            .iter()
-            .filter(|(_, l)| l.task.as_ref().is_some_and(|t| t.pid == pid))
-            .map(|(k, _)| *k)
-            .collect();
+        let keys: Vec<u64> =
+            self.open.iter().filter(|(_, l)| l.task.as_ref().is_some_and(|t| t.pid == pid)).map(|(k, _)| *k).collect();
         self.close(&keys, time, memory)
     }
 
@@ -366,7 +372,8 @@ impl Lookups {
     fn join(&mut self, key: u64, time: Time, tuple: Tuple, sock: &Sock, event: Event) {
         let Some(lookup) = self.open.get_mut(&key) else { return };
         let path = match lookup.paths.iter_mut().position(|p| {
-            p.tuple.remote == tuple.remote && (p.tuple.local_port == tuple.local_port || p.tuple.local_port == 0 || tuple.local_port == 0)
+            p.tuple.remote == tuple.remote
+                && (p.tuple.local_port == tuple.local_port || p.tuple.local_port == 0 || tuple.local_port == 0)
         }) {
             Some(i) => &mut lookup.paths[i],
             None => {

@@ -1,13 +1,7 @@
 //! From events to stories. Owns: which event belongs to which connection, and when a connection's story has ended.
 //! Must not know: causes, clocks (time comes in with the inputs), where events come from.
 
-use super::{
-    Connection, Order, Story,
-    connection::Program,
-    datagrams::Datagrams,
-    lookups::Lookups,
-    packets::Packets,
-};
+use super::{Connection, Order, Story, connection::Program, datagrams::Datagrams, lookups::Lookups, packets::Packets};
 use crate::{
     event::{Call, Event, Netns, Opened, Packet, Protocol, Sock, SockId, Task, TcpState, Tuple, Via},
     fact::Fact,
@@ -383,7 +377,9 @@ impl Tracker {
             TcpState::Close => {
                 let id = c.id;
                 let Some(mut c) = id.and_then(|id| self.open.remove(&id)) else { return };
-                if c.established.is_none() && !matches!(old, TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv) {
+                if c.established.is_none()
+                    && !matches!(old, TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv)
+                {
                     c.established = Some(c.began);
                 }
                 c.ended = Some(time);
@@ -431,7 +427,9 @@ impl Tracker {
     }
 
     fn call_failed(&mut self, time: Time, event: Event) {
-        let Event::CallFailed { call, started, ref task, ref sock, address, family, port, result, .. } = event else { return };
+        let Event::CallFailed { call, started, ref task, ref sock, address, family, port, result, .. } = event else {
+            return;
+        };
         let errno = -result;
         let inet = |f: u16| f == 2 || f == 10;
         if !(inet(family) || sock.is_some()) {
@@ -458,14 +456,11 @@ impl Tracker {
                     && c.began >= began
                     && (to.0.is_none() || to == (Some(c.tuple.remote), c.tuple.remote_port)))
         };
-        let found = self
-            .settling
-            .values_mut()
-            .rev()
-            .find(|c| belongs(c))
-            .or_else(|| id.and_then(|id| self.open.get_mut(&id)));
+        let found =
+            self.settling.values_mut().rev().find(|c| belongs(c)).or_else(|| id.and_then(|id| self.open.get_mut(&id)));
         if let Some(c) = found {
-            if matches!(call, Call::Connect | Call::IoUringConnect | Call::Send | Call::Receive) && !interrupted(errno) {
+            if matches!(call, Call::Connect | Call::IoUringConnect | Call::Send | Call::Receive) && !interrupted(errno)
+            {
                 let known = c.errno;
                 c.errno = Some(match known {
                     // A send on a connection that was reset says EPIPE only the second time.
@@ -574,9 +569,13 @@ impl Tracker {
             .v6_failures
             .iter()
             .map(|(t, p, a, port)| (*t, *p, *a, *port))
-            .chain(self.settling.values().chain(self.open.values()).filter(|o| o.tuple.remote.is_ipv6()).filter_map(|o| {
-                Some((o.began, o.task.as_ref()?.pid, o.tuple.remote, o.tuple.remote_port))
-            }))
+            .chain(
+                self.settling
+                    .values()
+                    .chain(self.open.values())
+                    .filter(|o| o.tuple.remote.is_ipv6())
+                    .filter_map(|o| Some((o.began, o.task.as_ref()?.pid, o.tuple.remote, o.tuple.remote_port))),
+            )
             .filter(|(t, p, _, port)| {
                 *p == pid && *port == c.tuple.remote_port && *t <= started && started.since(*t) < FALLBACK
             });

@@ -32,5 +32,9 @@ dns.nodata: the name exists, but has no address of that family. dns.servfail: th
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let Some(proof) = decided_by(l, rcode::NXDOMAIN) else { return Judgement::No };
     let because = format!("the name {} does not exist, says {}{}", l.name(), servers(l), tried(l));
-    Judgement::Yes(Finding::new(Certainty::Proven, because, proof).and_all(resolver_said(l)).advise(format!("check the name; `netdx dns {}` asks every configured server", l.name())))
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, proof)
+            .and_all(resolver_said(l))
+            .advise(format!("check the name; `netdx dns {}` asks every configured server", l.name())),
+    )
 }

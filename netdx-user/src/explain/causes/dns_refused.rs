@@ -32,5 +32,9 @@ dns.server-unreachable: its host or port refuses the packet. dns.servfail: it tr
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let Some(proof) = decided_by(l, rcode::REFUSED) else { return Judgement::No };
     let because = format!("{} refuses to answer this client about {}{}", servers(l), l.name(), tried(l));
-    Judgement::Yes(Finding::new(Certainty::Proven, because, proof).and_all(resolver_said(l)).advise(format!("use a server that serves this client, or allow it on {}", servers(l))))
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, proof)
+            .and_all(resolver_said(l))
+            .advise(format!("use a server that serves this client, or allow it on {}", servers(l))),
+    )
 }

@@ -46,14 +46,25 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         phrase::count(tries as usize, if tries == 1 { "query" } else { "querie" }),
         phrase::duration(l.elapsed())
     );
-    let proof = noted(l, first.sent, "query", format!("{} {} asked of {}", phrase::dns_type(first.kind), first.name, first.tuple.remote));
+    let proof = noted(
+        l,
+        first.sent,
+        "query",
+        format!("{} {} asked of {}", phrase::dns_type(first.kind), first.name, first.tuple.remote),
+    );
     let last = l.open().max_by_key(|q| q.last).map(|q| {
-        noted(l, q.last, "query", format!("{} {} asked of {} for the last time", phrase::dns_type(q.kind), q.name, q.tuple.remote))
+        noted(
+            l,
+            q.last,
+            "query",
+            format!("{} {} asked of {} for the last time", phrase::dns_type(q.kind), q.name, q.tuple.remote),
+        )
     });
-    Judgement::Yes(
-        Finding::new(Certainty::Proven, because, proof)
-            .and_all(last)
-            .and_all(resolver_said(l))
-            .advise(format!("is {} the right server and up? `netdx check {}:53` tries the way to it", servers(l), first.tuple.remote)),
-    )
+    Judgement::Yes(Finding::new(Certainty::Proven, because, proof).and_all(last).and_all(resolver_said(l)).advise(
+        format!(
+            "is {} the right server and up? `netdx check {}:53` tries the way to it",
+            servers(l),
+            first.tuple.remote
+        ),
+    ))
 }

@@ -18,19 +18,29 @@ pub(super) fn nobody_listens(c: &Connection) -> Option<(Netns, Evidence)> {
         return udp_port_unreachable(c);
     }
     let came_back = c.reset_in_handshake()?;
-    let no_socket = |r: &SentReset<'_>| r.sock.is_none() && r.reason.is_none_or(|r| r == "NO_SOCKET") && r.time <= came_back;
+    let no_socket =
+        |r: &SentReset<'_>| r.sock.is_none() && r.reason.is_none_or(|r| r == "NO_SOCKET") && r.time <= came_back;
     if let Some(reset) = c.resets_sent(true).find(no_socket) {
         let netns = reset.packet.and_then(|p| p.netns)?;
         let at = phrase::namespace(&c.facts, netns, c.netns);
-        return Some((netns, seen(c, reset.time, "reset-sent", format!("RST sent by the TCP of {at}: no socket for that port"))));
+        return Some((
+            netns,
+            seen(c, reset.time, "reset-sent", format!("RST sent by the TCP of {at}: no socket for that port")),
+        ));
     }
     // Kernels before 6.10 trace only resets of sockets; the SYN's own end says the same.
     let drop = c.drops().find(|d| {
-        d.ours && d.time <= came_back && matches!(d.reason, "NO_SOCKET" | "") && (d.at == "tcp_v4_rcv" || d.at == "tcp_v6_rcv")
+        d.ours
+            && d.time <= came_back
+            && matches!(d.reason, "NO_SOCKET" | "")
+            && (d.at == "tcp_v4_rcv" || d.at == "tcp_v6_rcv")
     })?;
     let netns = drop.netns()?;
     let at = phrase::namespace(&c.facts, netns, c.netns);
-    Some((netns, seen(c, drop.time, "drop", format!("SYN dropped in {at}: no socket for that port, so its TCP answered RST"))))
+    Some((
+        netns,
+        seen(c, drop.time, "drop", format!("SYN dropped in {at}: no socket for that port, so its TCP answered RST")),
+    ))
 }
 
 fn udp_port_unreachable(c: &Connection) -> Option<(Netns, Evidence)> {
@@ -135,7 +145,9 @@ pub(super) fn stopping_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>
 
 /// Where a drop was: ` in network namespace sv, at the input hook of eth0`.
 pub(super) fn place(c: &Connection, d: &Dropped<'_>) -> String {
-    let netns = d.netns().map_or_else(|| "on this host".to_owned(), |n| format!("in {}", phrase::namespace(&c.facts, n, c.netns)));
+    let netns = d
+        .netns()
+        .map_or_else(|| "on this host".to_owned(), |n| format!("in {}", phrase::namespace(&c.facts, n, c.netns)));
     let hook = d.hook.map(|h| format!(", at the {} hook", hook_name(h))).unwrap_or_default();
     let device = match d.packet.device_name.as_str() {
         "" => String::new(),

@@ -60,7 +60,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 }
 
 fn describe(c: &Connection, l: &Listener, target: Netns) -> String {
-    let where_ = if l.netns == target { String::new() } else { format!(" in {}", phrase::namespace(&c.facts, l.netns, c.netns)) };
+    let where_ = if l.netns == target {
+        String::new()
+    } else {
+        format!(" in {}", phrase::namespace(&c.facts, l.netns, c.netns))
+    };
     let only = if serves(l, c.tuple.remote, l.netns) { "" } else { " only" };
     format!("{}{only}{where_}", phrase::listener(l))
 }
@@ -68,7 +72,9 @@ fn describe(c: &Connection, l: &Listener, target: Netns) -> String {
 fn advice(c: &Connection, l: &Listener, target: Netns) -> String {
     let who = phrase::owners(&l.owners);
     if l.netns != target {
-        return format!("{who} is in another network namespace: connect to an address of that one, or publish the port");
+        return format!(
+            "{who} is in another network namespace: connect to an address of that one, or publish the port"
+        );
     }
     let all = if c.tuple.remote.is_ipv4() { "0.0.0.0" } else { "::" };
     let there = match l.addr {

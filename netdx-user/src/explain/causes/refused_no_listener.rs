@@ -57,7 +57,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             because = format!("nothing {verb} on {at} at that moment; meanwhile {}", phrase::listener(l));
             fact("listeners", format!("{} now: it came later", phrase::listener(l)))
         }
-        (Some(_), None) => fact("listeners", format!("nobody has port {} in any namespace that can be seen", c.tuple.remote_port)),
+        (Some(_), None) => {
+            fact("listeners", format!("nobody has port {} in any namespace that can be seen", c.tuple.remote_port))
+        }
         (None, None) => fact("listeners", "the table of listeners could not be read"),
     };
     Judgement::Yes(

@@ -44,7 +44,9 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             return Judgement::CannotTell(format!(
                 "{} is an address of this host, but what sent the reset was not seen ({})",
                 c.tuple.remote,
-                coverage.missing("reset-sent").unwrap_or_else(|| "this kernel does not trace resets without a socket".into())
+                coverage
+                    .missing("reset-sent")
+                    .unwrap_or_else(|| "this kernel does not trace resets without a socket".into())
             ));
         }
         Some(Answer::Owners(_)) => {}
@@ -58,8 +60,14 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     );
     Judgement::Yes(
         Finding::new(absence(c, coverage, &["reset-sent", "drop"]), because, reset)
-            .and(fact("owners", format!("{} belongs to no namespace of this host, and nothing here sent the reset", c.tuple.remote)))
+            .and(fact(
+                "owners",
+                format!("{} belongs to no namespace of this host, and nothing here sent the reset", c.tuple.remote),
+            ))
             .and_all(told(c))
-            .advise(format!("on {}: is the server running, on which address, and does a firewall reject port {}?", c.tuple.remote, c.tuple.remote_port)),
+            .advise(format!(
+                "on {}: is the server running, on which address, and does a firewall reject port {}?",
+                c.tuple.remote, c.tuple.remote_port
+            )),
     )
 }

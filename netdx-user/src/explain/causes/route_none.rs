@@ -39,7 +39,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     }
     // A good lookup followed by ENETUNREACH is something else: a broadcast or multicast target.
     let v6_null = call.route.kind == 7;
-    let missed = call.route.count > 0 && (call.route.error == -11 || v6_null || call.route.error == -errno::ENETUNREACH);
+    let missed =
+        call.route.count > 0 && (call.route.error == -11 || v6_null || call.route.error == -errno::ENETUNREACH);
     let now = route(c);
     if !missed && call.route.count > 0 {
         return Judgement::No;
@@ -61,10 +62,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let because = format!("no {family} route to {} {default}", c.tuple.remote);
     let proof = seen(c, call.time, "route-lookup", lookup(&call.route));
     Judgement::Yes(
-        Finding::new(certainty, because.trim_end().to_owned(), proof)
-            .and_all(route_fact(c))
-            .and_all(told(c))
-            .advise(format!("add a route to {} (or a default route); `netdx routes {}` shows the decision", c.tuple.remote, c.tuple.remote)),
+        Finding::new(certainty, because.trim_end().to_owned(), proof).and_all(route_fact(c)).and_all(told(c)).advise(
+            format!(
+                "add a route to {} (or a default route); `netdx routes {}` shows the decision",
+                c.tuple.remote, c.tuple.remote
+            ),
+        ),
     )
 }
 

@@ -1,6 +1,9 @@
 //! `route.rejects`
 
-use super::{evidence::{route, route_fact, told}, route_none::table};
+use super::{
+    evidence::{route, route_fact, told},
+    route_none::table,
+};
 use crate::{
     coverage::Coverage,
     event::Netns,
@@ -43,7 +46,11 @@ routing lookup.
 fn rejected_on_the_way(c: &Connection) -> Option<Dropped<'_>> {
     c.drops().find(|d| {
         d.netns().is_some_and(|n| n != c.netns)
-            && (d.by("ip_error") || d.by("ip6_pkt_discard") || d.by("ip6_pkt_prohibit") || d.by("ip6_pkt_drop") || d.by("dst_discard"))
+            && (d.by("ip_error")
+                || d.by("ip6_pkt_discard")
+                || d.by("ip6_pkt_prohibit")
+                || d.by("ip6_pkt_drop")
+                || d.by("dst_discard"))
     })
 }
 
@@ -78,10 +85,14 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let at = phrase::namespace(&c.facts, netns, c.netns);
     let because = format!("{} in {at} forbids it: {}", entry(r), r.text);
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because, seen(c, d.time, "drop", format!("{} dropped in {at} by its routing", phrase::packet(d.packet))))
-            .and(fact("route", r.text.clone()))
-            .and_all(told(c))
-            .advise(format!("in {at}: remove the {} if it is not meant", entry(r))),
+        Finding::new(
+            Certainty::Proven,
+            because,
+            seen(c, d.time, "drop", format!("{} dropped in {at} by its routing", phrase::packet(d.packet))),
+        )
+        .and(fact("route", r.text.clone()))
+        .and_all(told(c))
+        .advise(format!("in {at}: remove the {} if it is not meant", entry(r))),
     )
 }
 
@@ -114,15 +125,24 @@ fn here(c: &Connection, call: &FailedCall) -> Judgement {
         && c.tuple.remote.is_ipv4();
     let now = route(c).filter(|r| rejecting(r));
     let Some(proof) = (match (by_kernel, now, by_rule) {
-        (Some(kind), ..) => {
-            Some(seen(c, call.time, "route-lookup", format!("the routing lookup of this call ended in table {} with type {kind}", table(lookups.table))))
-        }
-        (None, Some(r), _) if call.errno == route_errno(r, c) => {
-            Some(seen(c, call.time, "route-lookup", format!("the call returned {}, which is what {} gives", errno::name(call.errno), entry(r))))
-        }
-        (None, None, true) => {
-            Some(seen(c, call.time, "route-lookup", "the lookup ended after the local table: a routing rule rejected it before the main table was asked"))
-        }
+        (Some(kind), ..) => Some(seen(
+            c,
+            call.time,
+            "route-lookup",
+            format!("the routing lookup of this call ended in table {} with type {kind}", table(lookups.table)),
+        )),
+        (None, Some(r), _) if call.errno == route_errno(r, c) => Some(seen(
+            c,
+            call.time,
+            "route-lookup",
+            format!("the call returned {}, which is what {} gives", errno::name(call.errno), entry(r)),
+        )),
+        (None, None, true) => Some(seen(
+            c,
+            call.time,
+            "route-lookup",
+            "the lookup ended after the local table: a routing rule rejected it before the main table was asked",
+        )),
         _ => None,
     }) else {
         return Judgement::No;
@@ -135,10 +155,10 @@ fn here(c: &Connection, call: &FailedCall) -> Judgement {
         None => (Certainty::Likely, format!("a routing rule forbids {}", c.tuple.remote)),
     };
     Judgement::Yes(
-        Finding::new(certainty, because, proof)
-            .and_all(route_fact(c))
-            .and_all(told(c))
-            .advise(format!("remove that entry if it is not meant; `netdx routes {}` shows the decision", c.tuple.remote)),
+        Finding::new(certainty, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(format!(
+            "remove that entry if it is not meant; `netdx routes {}` shows the decision",
+            c.tuple.remote
+        )),
     )
 }
 

@@ -8,8 +8,12 @@ use crate::{
     story::Connection,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "timeout.silent", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["timeout.abandoned"] };
+pub(super) const CAUSE: Cause = Cause {
+    code: "timeout.silent",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &["timeout.abandoned"],
+};
 
 const PAGE: &str = "\
 Packets left, and nothing at all came back.
@@ -34,7 +38,12 @@ listener is here and too busy. timeout.abandoned: the application gave up before
 ";
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
-    if !c.tried() || c.established.is_some() || anything_came_back(c) || stopping_drops(c).next().is_some() || c.drops().next().is_some() {
+    if !c.tried()
+        || c.established.is_some()
+        || anything_came_back(c)
+        || stopping_drops(c).next().is_some()
+        || c.drops().next().is_some()
+    {
         return Judgement::No;
     }
     if c.silent_neighbors().any(|(_, netns, ..)| netns == c.netns) || c.overflow().is_some() {
@@ -61,9 +70,15 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     Judgement::Yes(
         Finding::new(certainty, because, first)
             .and_all(last)
-            .and(fact("nothing-came-back", "no RST, no ICMP error, no drop of a packet of this connection on this host"))
+            .and(fact(
+                "nothing-came-back",
+                "no RST, no ICMP error, no drop of a packet of this connection on this host",
+            ))
             .and_all(route_fact(c))
             .and_all(told(c))
-            .advise(format!("is {} up and the right address? look for a firewall there or on the way that drops port {}", c.tuple.remote, c.tuple.remote_port)),
+            .advise(format!(
+                "is {} up and the right address? look for a firewall there or on the way that drops port {}",
+                c.tuple.remote, c.tuple.remote_port
+            )),
     )
 }
