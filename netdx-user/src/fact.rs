@@ -263,8 +263,12 @@ pub struct Rule {
 pub struct PortUse {
     /// net.ipv4.ip_local_port_range, both inclusive.
     pub range: (u16, u16),
-    /// Number of ports of the range that are taken towards that remote.
+    /// Number of ports of the range that are taken towards that remote: by a socket with that remote, or by one that is
+    /// bound to the port for everybody (a listener; any UDP socket).
     pub used: u32,
+    /// Number of ports of the range that are never given out (net.ipv4.ip_local_reserved_ports).
+    #[serde(default)]
+    pub reserved: u32,
     /// Owner, state and count, most first.
     pub by: Vec<(Option<Owner>, String, u32)>,
 }
@@ -323,4 +327,13 @@ pub struct Conntrack {
     pub drop: u64,
     /// Packets found invalid.
     pub invalid: u64,
+    /// Entries thrown out early to make room.
+    #[serde(default)]
+    pub early_drop: u64,
+    /// Entries that could not be inserted, because another packet of the same tuple was faster or of a hash chain too long.
+    #[serde(default)]
+    pub insert_failed: u64,
+    /// The kernel tells the counters (`drop` to `insert_failed`); false: they are unknown, and 0.
+    #[serde(default)]
+    pub counted: bool,
 }

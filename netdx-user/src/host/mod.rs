@@ -3,10 +3,13 @@
 //! Everything here is synchronous and is asked from one thread. Nothing is kept that can go stale without being seen to:
 //! what is cached is checked before it is believed.
 
+pub mod conntrack;
+pub mod counters;
 pub mod interface;
 pub mod namespace;
 pub mod neigh;
 pub mod netlink;
+pub mod ports;
 pub mod process;
 pub mod resolver;
 pub mod route;
@@ -147,11 +150,12 @@ impl Host {
                 let sockets = self.kernel(*netns, "its sockets", || sockets::exact(tuple))?;
                 Answer::Sockets(self.entries(sockets))
             }
-            Want::PortUse { .. }
-            | Want::Ruleset { .. }
-            | Want::BpfPrograms { .. }
-            | Want::Conntrack { .. }
-            | Want::Counters { .. } => Answer::Unavailable("not answered yet".into()),
+            Want::PortUse { netns, protocol, remote, remote_port } => {
+                Answer::PortUse(self.port_use(*netns, *protocol, *remote, *remote_port)?)
+            }
+            Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
+            Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),
+            Want::Ruleset { .. } | Want::BpfPrograms { .. } => Answer::Unavailable("not answered yet".into()),
         })
     }
 
