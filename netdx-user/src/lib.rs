@@ -13,6 +13,7 @@ pub mod explain;
 pub mod fact;
 pub mod filter;
 pub mod host;
+pub mod inspect;
 pub mod input;
 pub mod logging;
 pub mod recording;

@@ -1,9 +1,17 @@
 //! The command line. Owns: the verbs' list, what all verbs share (format, colour, width), how an error is shown.
 //! Must not know: what a verb does; each verb is one module with `Args` and `run`.
 
+mod dns;
+mod page;
+
 use crate::exit::Exit;
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use std::io::{self, IsTerminal as _, Write as _};
+use page::Page;
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
 
 /// What a person sees who types `netdx` alone.
 const SHORT_HELP: &str = "\
@@ -31,7 +39,9 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    Dns(dns::Args),
+}
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,7 +80,7 @@ pub fn main() -> Exit {
     crate::logging::start(cli.verbose);
     let result = match cli.verb {
         None => anstream::stdout().write_all(SHORT_HELP.as_bytes()).map(|()| Exit::Done).map_err(Into::into),
-        Some(verb) => match verb {},
+        Some(Verb::Dns(args)) => dns::run(&args),
     };
     result.unwrap_or_else(|error: anyhow::Error| fail(&error))
 }
@@ -100,6 +110,19 @@ pub fn width() -> usize {
         return 80;
     }
     rustix::termios::tcgetwinsize(stdout).map_or(80, |size| usize::from(size.ws_col)).max(40)
+}
+
+/// A length of time in seconds, as typed: more than nothing, an hour at most.
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.trim_end_matches('s').parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= 3600.0 => Ok(Duration::from_secs_f64(number)),
+        _ => Err("it is a number of seconds between 0 and 3600, such as 2 or 0.5".into()),
+    }
+}
+
+/// What the verbs that send and wait run on.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the event loop")
 }
 
 #[cfg(test)]

@@ -1,0 +1,98 @@
+//! `netdx dns`. Owns: its arguments. Must not know: DNS (see `inspect::dns`).
+
+use super::{Format, Page};
+use crate::{
+    exit::Exit,
+    host::Host,
+    inspect::dns::{self, Request},
+};
+use anyhow::Context as _;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+/// Look a name up: hosts file, the system's way, each configured server; and where they disagree
+///
+/// Sends DNS queries. A name gets its addresses (A and AAAA), an address its name (PTR). The search list and ndots of
+/// resolv.conf apply, unless the name ends in a dot. Exit status 0: somebody answered; 3: nobody did.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A name, or an address.
+    name: String,
+    /// Record types (A, AAAA, CNAME, MX, TXT, NS, SOA, SRV, PTR, CAA, ... or TYPE65280), and servers to ask instead of the
+    /// configured ones: @ADDRESS, @ADDRESS#PORT or @NAME.
+    #[arg(value_name = "TYPE|@SERVER")]
+    what: Vec<String>,
+    /// Wait this many seconds for each try, instead of what resolv.conf says.
+    #[arg(long, value_name = "SECONDS", value_parser = super::seconds)]
+    timeout: Option<Duration>,
+    /// Send each query at most this often, instead of what resolv.conf says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10))]
+    tries: Option<u32>,
+    /// Ask over TCP from the start.
+    #[arg(long)]
+    tcp: bool,
+    /// How the answer is written.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Looks it up and shows what was said.
+///
+/// # Errors
+/// The name, a type or a server makes no sense; stdout is closed.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let mut request = Request {
+        name: args.name.clone(),
+        types: Vec::new(),
+        servers: Vec::new(),
+        timeout: args.timeout,
+        tries: args.tries,
+        tcp: args.tcp,
+    };
+    for word in &args.what {
+        match word.strip_prefix('@') {
+            Some(server) => request.servers.extend(servers(server)?),
+            None => request.types.push(dns::record_type(word).map_err(anyhow::Error::msg)?),
+        }
+    }
+    let runtime = super::runtime()?;
+    let lookup = runtime.block_on(dns::look_up(&request, &mut Host::new()))?;
+    let mut page = Page::new(args.format);
+    match args.format {
+        Format::Text => page.text(&dns::text::write(&lookup, page.width()))?,
+        Format::Json => page.json(&lookup)?,
+    }
+    page.flush()?;
+    Ok(if lookup.answered { Exit::Done } else { Exit::Verdict })
+}
+
+/// `ADDRESS`, `ADDRESS#PORT` or a name, which the system resolves.
+fn servers(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let (host, port) = match text.split_once('#') {
+        Some((host, port)) => (host, port.parse().with_context(|| format!("@{text}: {port:?} is no port"))?),
+        None => (text, dns::PORT),
+    };
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let addresses: Vec<IpAddr> = match bare.parse() {
+        Ok(address) => vec![address],
+        Err(_) => crate::inspect::getaddrinfo::addresses(bare)
+            .with_context(|| format!("@{text}: the server's own name can't be resolved"))?,
+    };
+    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::servers;
+
+    #[test]
+    fn servers_with_and_without_a_port() {
+        assert_eq!(servers("10.0.0.53").unwrap(), ["10.0.0.53:53".parse().unwrap()]);
+        assert_eq!(servers("10.0.0.53#5353").unwrap(), ["10.0.0.53:5353".parse().unwrap()]);
+        assert_eq!(servers("[::1]#54").unwrap(), ["[::1]:54".parse().unwrap()]);
+        assert_eq!(servers("::1").unwrap(), ["[::1]:53".parse().unwrap()]);
+        assert!(servers("10.0.0.53#dns").is_err());
+    }
+}

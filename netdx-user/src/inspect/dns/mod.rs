@@ -1,0 +1,470 @@
+//! `netdx dns`: what each source says of a name. Owns: [`Lookup`], who is asked and in which order.
+//! Must not know: how a query is sent (`exchange`), how it is shown (`text`).
+
+pub mod differences;
+pub mod exchange;
+pub mod search;
+pub mod text;
+
+use super::{
+    Ask, all,
+    getaddrinfo::{self, Eai},
+};
+use crate::{
+    fact::{Answer, HostsEntry, Resolver},
+    report::{Certainty, SCHEMA},
+    want::Want,
+};
+use exchange::{Exchange, Failure, Patience};
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::{Name, RData, Record, RecordType},
+};
+use serde::Serialize;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+/// The port of DNS (RFC 1035).
+pub const PORT: u16 = 53;
+
+/// What to look up, and where.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// A name or an address, as typed.
+    pub name: String,
+    /// Types to ask for; empty: A and AAAA for a name, PTR for an address.
+    pub types: Vec<RecordType>,
+    /// Servers to ask instead of the configured ones.
+    pub servers: Vec<SocketAddr>,
+    /// How long to wait for each try; none: what resolv.conf says.
+    pub timeout: Option<Duration>,
+    /// UDP tries; none: what resolv.conf says.
+    pub tries: Option<u32>,
+    /// Ask over TCP from the start.
+    pub tcp: bool,
+}
+
+/// Everything that was found out. One line of `--format json`.
+#[derive(Debug, Serialize)]
+pub struct Lookup {
+    /// Version of the shape.
+    pub schema: u32,
+    /// `dns`
+    pub kind: &'static str,
+    /// The name, as typed.
+    pub name: String,
+    /// Types asked for.
+    pub types: Vec<String>,
+    /// resolv.conf and nsswitch; null: they could not be read (`notes` says why).
+    pub resolver: Option<Resolver>,
+    /// Lines of the hosts file that name it (for an address: that it stands in).
+    pub hosts: Vec<HostsEntry>,
+    /// What getaddrinfo (for an address getnameinfo) says; null where a server or a type it doesn't know was asked for.
+    pub system: Option<System>,
+    /// Each server's answers, in the order of resolv.conf.
+    pub servers: Vec<Server>,
+    /// Where the sources disagree, in sentences.
+    pub differences: Vec<String>,
+    /// What could not be asked, and why.
+    pub notes: Vec<String>,
+    /// Somebody answered the question.
+    pub answered: bool,
+}
+
+/// The system's own answer.
+#[derive(Debug, Serialize)]
+pub struct System {
+    /// Addresses (for an address: empty).
+    pub addresses: Vec<IpAddr>,
+    /// Name of the address.
+    pub name: Option<String>,
+    /// Why there is none.
+    pub error: Option<Eai>,
+    /// How long it took.
+    pub elapsed_ns: u64,
+}
+
+/// What one server says.
+#[derive(Debug, Serialize)]
+pub struct Server {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// One entry for each name and type asked, in order.
+    pub queries: Vec<Asked>,
+}
+
+/// One question to one server and what came of it.
+#[derive(Debug, Serialize)]
+pub struct Asked {
+    /// Full name, search list applied.
+    pub name: String,
+    /// Type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// RCODE by name; null: no answer.
+    pub rcode: Option<String>,
+    /// What is wrong, by a code of the catalogue; null: it was answered with data.
+    pub code: Option<&'static str>,
+    /// How sure the code is; null where it is null.
+    pub certainty: Option<Certainty>,
+    /// Why there is no answer, in words.
+    pub error: Option<String>,
+    /// The errno of the socket call that failed.
+    #[serde(skip)]
+    pub errno: Option<i32>,
+    /// How long it took.
+    pub elapsed_ns: u64,
+    /// UDP packets sent.
+    pub tries: u32,
+    /// What the answer came over: `udp` or `tcp`.
+    pub protocol: &'static str,
+    /// The UDP answer was cut (TC), so TCP was asked.
+    pub truncated: bool,
+    /// The server can't read EDNS.
+    pub without_edns: bool,
+    /// AA: it answers from its own zone.
+    pub authoritative: bool,
+    /// AD: it says it validated the answer with DNSSEC.
+    pub authentic: bool,
+    /// RA: it resolves for its clients.
+    pub recursion: bool,
+    /// The answer, CNAME chain included, signatures left out (`signed` says that there were).
+    pub records: Vec<Data>,
+    /// The answer carried signatures (RRSIG).
+    pub signed: bool,
+}
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Data {
+    /// Owner name.
+    pub name: String,
+    /// Type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Seconds it may be kept.
+    pub ttl: u32,
+    /// In zone-file form.
+    pub data: String,
+}
+
+/// The error of a request that can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a name.
+    #[error("{name:?} is no DNS name: {reason}")]
+    BadName {
+        /// What was typed.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Server {
+    /// Its address, and its port where that isn't 53.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if self.port == PORT { self.address.to_string() } else { format!("{}#{}", self.address, self.port) }
+    }
+}
+
+impl Asked {
+    /// It was answered with data.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.code.is_none()
+    }
+
+    /// Addresses in the answer.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.records.iter().filter(|r| r.kind == "A" || r.kind == "AAAA").filter_map(|r| r.data.parse().ok())
+    }
+
+    fn from_exchange(name: &Name, kind: RecordType, tcp: bool, exchange: Exchange) -> Asked {
+        let mut asked = Asked {
+            name: name.to_ascii(),
+            kind: kind.to_string(),
+            rcode: None,
+            code: None,
+            certainty: None,
+            error: None,
+            errno: None,
+            elapsed_ns: nanoseconds(exchange.elapsed),
+            tries: exchange.tries,
+            protocol: if exchange.truncated || tcp { "tcp" } else { "udp" },
+            truncated: exchange.truncated,
+            without_edns: exchange.without_edns,
+            authoritative: false,
+            authentic: false,
+            recursion: false,
+            records: Vec::new(),
+            signed: false,
+        };
+        match exchange.result {
+            Ok(message) => asked.fill(&message, kind),
+            Err(failure) => {
+                let (code, certainty) = judge(&failure);
+                asked.code = Some(code);
+                asked.certainty = Some(certainty);
+                asked.errno = failure.errno();
+                asked.error = Some(failure.to_string());
+            }
+        }
+        asked
+    }
+
+    fn fill(&mut self, message: &Message, kind: RecordType) {
+        let meta = &message.metadata;
+        self.rcode = Some(rcode(meta.response_code));
+        self.authoritative = meta.authoritative;
+        self.authentic = meta.authentic_data;
+        self.recursion = meta.recursion_available;
+        self.signed = message.answers.iter().any(|r| r.record_type() == RecordType::RRSIG);
+        let keep = |r: &&Record| r.record_type() != RecordType::RRSIG || matches!(kind, RecordType::RRSIG | RecordType::ANY);
+        self.records = message.answers.iter().filter(keep).map(Data::from).collect();
+        let found = kind == RecordType::ANY && !message.answers.is_empty()
+            || message.answers.iter().any(|r| r.record_type() == kind);
+        self.code = match meta.response_code {
+            ResponseCode::NoError if found => None,
+            ResponseCode::NoError => Some("dns.nodata"),
+            ResponseCode::NXDomain => Some("dns.nxdomain"),
+            ResponseCode::ServFail => Some("dns.servfail"),
+            ResponseCode::Refused => Some("dns.refused"),
+            _ => Some("dns.error"),
+        };
+        self.certainty = self.code.map(|_| Certainty::Proven);
+    }
+}
+
+/// The code of a question without an answer. An errno of the socket is the kernel's own word.
+fn judge(failure: &Failure) -> (&'static str, Certainty) {
+    match failure {
+        Failure::Silence => ("dns.timeout", Certainty::Proven),
+        Failure::Tcp(_) => ("dns.truncated", Certainty::Proven),
+        Failure::Io { .. } => ("dns.server-unreachable", Certainty::Proven),
+        Failure::Malformed(_) => ("dns.error", Certainty::Proven),
+    }
+}
+
+/// RCODE as registered with IANA.
+fn rcode(code: ResponseCode) -> String {
+    match code {
+        ResponseCode::NoError => "NOERROR".into(),
+        ResponseCode::FormErr => "FORMERR".into(),
+        ResponseCode::ServFail => "SERVFAIL".into(),
+        ResponseCode::NXDomain => "NXDOMAIN".into(),
+        ResponseCode::NotImp => "NOTIMP".into(),
+        ResponseCode::Refused => "REFUSED".into(),
+        ResponseCode::YXDomain => "YXDOMAIN".into(),
+        ResponseCode::YXRRSet => "YXRRSET".into(),
+        ResponseCode::NXRRSet => "NXRRSET".into(),
+        ResponseCode::NotAuth => "NOTAUTH".into(),
+        ResponseCode::NotZone => "NOTZONE".into(),
+        other => format!("RCODE{}", u16::from(other)),
+    }
+}
+
+impl From<&Record> for Data {
+    fn from(record: &Record) -> Data {
+        Data {
+            name: record.name.to_ascii(),
+            kind: match record.record_type() {
+                RecordType::Unknown(number) => format!("TYPE{number}"),
+                known => known.to_string(),
+            },
+            ttl: record.ttl,
+            data: match &record.data {
+                RData::TXT(text) => text
+                    .txt_data
+                    .iter()
+                    .map(|part| format!("{:?}", String::from_utf8_lossy(part)))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                // RFC 3597: the generic form of a type this version can't read.
+                RData::Unknown { rdata, .. } => {
+                    let hex: String = rdata.anything.iter().map(|byte| format!("{byte:02x}")).collect();
+                    format!("\\# {} {hex}", rdata.anything.len())
+                }
+                other => other.to_string(),
+            },
+        }
+    }
+}
+
+fn nanoseconds(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What getaddrinfo says, on a thread of its own: nothing can interrupt it, so it is left behind when it is too slow.
+pub async fn system(name: String, patience: Duration) -> System {
+    let began = Instant::now();
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let asked = std::thread::Builder::new().name("getaddrinfo".into()).spawn(move || {
+        let result = match name.parse::<IpAddr>() {
+            Ok(address) => getaddrinfo::name(address).map(|name| (Vec::new(), Some(name))),
+            Err(_) => getaddrinfo::addresses(&name).map(|addresses| (addresses, None)),
+        };
+        // Nobody waits any more when it was too slow: then the answer is of no use.
+        let _ = answer.send(result);
+    });
+    let result = match asked {
+        Ok(_) => match tokio::time::timeout(patience, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Eai { name: "EAI_SYSTEM", text: "the thread that asked has died".into() }),
+            Err(_) => {
+                Err(Eai { name: "EAI_AGAIN", text: format!("no answer within {} s", patience.as_secs_f32()) })
+            }
+        },
+        Err(error) => Err(Eai { name: "EAI_SYSTEM", text: error.to_string() }),
+    };
+    let elapsed_ns = nanoseconds(began.elapsed());
+    match result {
+        Ok((addresses, name)) => System { addresses, name, error: None, elapsed_ns },
+        Err(error) => System { addresses: Vec::new(), name: None, error: Some(error), elapsed_ns },
+    }
+}
+
+/// Asks every source.
+///
+/// # Errors
+/// The name can't be asked for.
+pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, Error> {
+    let pid = std::process::id();
+    let mut notes = Vec::new();
+    let resolver = match host.ask(&Want::Resolver { pid }) {
+        Answer::Resolver(resolver) => Some(resolver),
+        Answer::Unavailable(reason) => {
+            notes.push(format!("the resolver's configuration is not known: {reason}"));
+            None
+        }
+        _ => None,
+    };
+    // A server that was named is asked, and nothing else.
+    let configured = request.servers.is_empty();
+    let hosts = if configured {
+        let name = request.name.trim_end_matches('.').into();
+        match host.ask(&Want::Hosts { pid, name }) {
+            Answer::Hosts(entries) => entries,
+            Answer::Unavailable(reason) => {
+                notes.push(format!("the hosts file is not known: {reason}"));
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    } else {
+        Vec::new()
+    };
+    let settings = resolver.clone().unwrap_or_else(|| Resolver { ndots: 1, timeout: 5, attempts: 2, ..Resolver::default() });
+    let patience = Patience {
+        timeout: request.timeout.unwrap_or(Duration::from_secs(settings.timeout.into())),
+        tries: request.tries.unwrap_or(settings.attempts),
+        tcp: request.tcp,
+    };
+    let address = request.name.parse::<IpAddr>().ok();
+    let types = match (&request.types[..], address) {
+        ([], Some(_)) => vec![RecordType::PTR],
+        ([], None) => vec![RecordType::A, RecordType::AAAA],
+        (types, _) => types.to_vec(),
+    };
+    let names = match address {
+        Some(address) if types == [RecordType::PTR] => vec![Name::from(address)],
+        _ => names(&request.name, &settings)?,
+    };
+    let servers: Vec<SocketAddr> = if configured {
+        settings.servers.iter().map(|&server| SocketAddr::new(server, PORT)).collect()
+    } else {
+        request.servers.clone()
+    };
+    let system_knows = types.iter().all(|t| matches!(t, RecordType::A | RecordType::AAAA)) || address.is_some();
+    // As long as every server may take, and one more try for slow modules.
+    let limit = patience.timeout * (patience.tries * u32::try_from(servers.len()).unwrap_or(1) + 1) * 2;
+    let from_system = async {
+        if configured && system_knows {
+            Some(system(request.name.clone(), limit).await)
+        } else {
+            None
+        }
+    };
+    let from_servers = all(servers.iter().map(|&server| ask_server(server, &names, &types, patience)));
+    let (system, servers) = tokio::join!(from_system, from_servers);
+    let answered = !hosts.is_empty()
+        || system.as_ref().is_some_and(|s| s.error.is_none())
+        || servers.iter().any(|s| s.queries.iter().any(Asked::has_data));
+    let mut lookup = Lookup {
+        schema: SCHEMA,
+        kind: "dns",
+        name: request.name.clone(),
+        types: types.iter().map(ToString::to_string).collect(),
+        resolver,
+        hosts,
+        system,
+        servers,
+        differences: Vec::new(),
+        notes,
+        answered,
+    };
+    lookup.differences = differences::find(&lookup);
+    Ok(lookup)
+}
+
+/// The full names to try, in the resolver's order.
+fn names(name: &str, settings: &Resolver) -> Result<Vec<Name>, Error> {
+    let bad = |reason: String| Error::BadName { name: name.into(), reason };
+    if name.is_empty() {
+        return Err(bad("it is empty".into()));
+    }
+    // International names become punycode; names with underscores and other bytes are taken as they are.
+    let parse = |candidate: &String| Name::from_utf8(candidate).or_else(|_| Name::from_ascii(candidate));
+    let whole = format!("{}.", name.trim_end_matches('.'));
+    parse(&whole).map_err(|error| bad(error.to_string()))?;
+    // A search domain that makes the name too long can't be asked for, by no resolver: it is passed over.
+    Ok(search::candidates(name, &settings.search, settings.ndots).iter().filter_map(|c| parse(c).ok()).collect())
+}
+
+/// Asks one server as a resolver would: the next candidate only after NXDOMAIN, NODATA or SERVFAIL for every type.
+fn ask_server(
+    server: SocketAddr,
+    names: &[Name],
+    types: &[RecordType],
+    patience: Patience,
+) -> impl Future<Output = Server> + 'static {
+    let (names, types) = (names.to_vec(), types.to_vec());
+    async move {
+        let mut queries = Vec::new();
+        for name in &names {
+            let asked: Vec<Asked> = all(types.iter().map(|&kind| {
+                let name = name.clone();
+                async move {
+                    let exchange = exchange::ask(server, &name, kind, patience).await;
+                    Asked::from_exchange(&name, kind, patience.tcp, exchange)
+                }
+            }))
+            .await;
+            let go_on =
+                asked.iter().all(|a| matches!(a.code, Some("dns.nxdomain" | "dns.nodata" | "dns.servfail")));
+            queries.extend(asked);
+            if !go_on {
+                break;
+            }
+        }
+        Server { address: server.ip(), port: server.port(), queries }
+    }
+}
+
+/// The type a person typed: a name (`MX`), in any case, or `TYPE65280`.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn record_type(text: &str) -> Result<RecordType, String> {
+    let upper = text.to_ascii_uppercase();
+    upper
+        .parse()
+        .ok()
+        .or_else(|| upper.strip_prefix("TYPE")?.parse::<u16>().ok().map(RecordType::from))
+        .ok_or_else(|| format!("{text:?} is no record type; for example A, AAAA, CNAME, MX, TXT, NS, SOA, SRV, PTR, CAA"))
+}
