@@ -58,7 +58,14 @@ impl Sheet {
                 Row::Title(title) => lines(&mut text, "", title, 0, 0, self.width),
                 Row::Labelled(label, said) => {
                     let first = format!("  {label:<fill$}", fill = column - 4);
-                    lines(&mut text, &format!("{first}  "), said, column, said.len() - said.trim_start().len(), self.width);
+                    lines(
+                        &mut text,
+                        &format!("{first}  "),
+                        said,
+                        column,
+                        said.len() - said.trim_start().len(),
+                        self.width,
+                    );
                 }
             }
         }

@@ -225,7 +225,8 @@ impl Asked {
         self.authentic = meta.authentic_data;
         self.recursion = meta.recursion_available;
         self.signed = message.answers.iter().any(|r| r.record_type() == RecordType::RRSIG);
-        let keep = |r: &&Record| r.record_type() != RecordType::RRSIG || matches!(kind, RecordType::RRSIG | RecordType::ANY);
+        let keep =
+            |r: &&Record| r.record_type() != RecordType::RRSIG || matches!(kind, RecordType::RRSIG | RecordType::ANY);
         self.records = message.answers.iter().filter(keep).map(Data::from).collect();
         let found = kind == RecordType::ANY && !message.answers.is_empty()
             || message.answers.iter().any(|r| r.record_type() == kind);
@@ -316,9 +317,7 @@ pub async fn system(name: String, patience: Duration) -> System {
         Ok(_) => match tokio::time::timeout(patience, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Eai { name: "EAI_SYSTEM", text: "the thread that asked has died".into() }),
-            Err(_) => {
-                Err(Eai { name: "EAI_AGAIN", text: format!("no answer within {} s", patience.as_secs_f32()) })
-            }
+            Err(_) => Err(Eai { name: "EAI_AGAIN", text: format!("no answer within {} s", patience.as_secs_f32()) }),
         },
         Err(error) => Err(Eai { name: "EAI_SYSTEM", text: error.to_string() }),
     };
@@ -359,7 +358,8 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
     } else {
         Vec::new()
     };
-    let settings = resolver.clone().unwrap_or_else(|| Resolver { ndots: 1, timeout: 5, attempts: 2, ..Resolver::default() });
+    let settings =
+        resolver.clone().unwrap_or_else(|| Resolver { ndots: 1, timeout: 5, attempts: 2, ..Resolver::default() });
     let patience = Patience {
         timeout: request.timeout.unwrap_or(Duration::from_secs(settings.timeout.into())),
         tries: request.tries.unwrap_or(settings.attempts),
@@ -383,13 +383,8 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
     let system_knows = types.iter().all(|t| matches!(t, RecordType::A | RecordType::AAAA)) || address.is_some();
     // As long as every server may take, and one more try for slow modules.
     let limit = patience.timeout * (patience.tries * u32::try_from(servers.len()).unwrap_or(1) + 1) * 2;
-    let from_system = async {
-        if configured && system_knows {
-            Some(system(request.name.clone(), limit).await)
-        } else {
-            None
-        }
-    };
+    let from_system =
+        async { if configured && system_knows { Some(system(request.name.clone(), limit).await) } else { None } };
     let from_servers = all(servers.iter().map(|&server| ask_server(server, &names, &types, patience)));
     let (system, servers) = tokio::join!(from_system, from_servers);
     let answered = !hosts.is_empty()
@@ -445,8 +440,7 @@ fn ask_server(
                 }
             }))
             .await;
-            let go_on =
-                asked.iter().all(|a| matches!(a.code, Some("dns.nxdomain" | "dns.nodata" | "dns.servfail")));
+            let go_on = asked.iter().all(|a| matches!(a.code, Some("dns.nxdomain" | "dns.nodata" | "dns.servfail")));
             queries.extend(asked);
             if !go_on {
                 break;
@@ -462,9 +456,7 @@ fn ask_server(
 /// A sentence for the user.
 pub fn record_type(text: &str) -> Result<RecordType, String> {
     let upper = text.to_ascii_uppercase();
-    upper
-        .parse()
-        .ok()
-        .or_else(|| upper.strip_prefix("TYPE")?.parse::<u16>().ok().map(RecordType::from))
-        .ok_or_else(|| format!("{text:?} is no record type; for example A, AAAA, CNAME, MX, TXT, NS, SOA, SRV, PTR, CAA"))
+    upper.parse().ok().or_else(|| upper.strip_prefix("TYPE")?.parse::<u16>().ok().map(RecordType::from)).ok_or_else(
+        || format!("{text:?} is no record type; for example A, AAAA, CNAME, MX, TXT, NS, SOA, SRV, PTR, CAA"),
+    )
 }

@@ -10,9 +10,10 @@
 pub fn candidates(name: &str, search: &[String], ndots: u32) -> Vec<String> {
     let Some(relative) = name.strip_suffix('.') else {
         let dots = u32::try_from(name.matches('.').count()).unwrap_or(u32::MAX);
-        let expanded = search.iter().map(|domain| domain.trim_matches('.')).map(|domain| {
-            if domain.is_empty() { format!("{name}.") } else { format!("{name}.{domain}.") }
-        });
+        let expanded = search
+            .iter()
+            .map(|domain| domain.trim_matches('.'))
+            .map(|domain| if domain.is_empty() { format!("{name}.") } else { format!("{name}.{domain}.") });
         let whole = format!("{name}.");
         let mut all: Vec<String> = if dots >= ndots {
             std::iter::once(whole).chain(expanded).collect()

@@ -30,7 +30,8 @@ pub fn write(lookup: &Lookup, width: Option<usize>) -> String {
 fn configuration(lookup: &Lookup, sheet: &mut Sheet) {
     let Some(resolver) = &lookup.resolver else { return };
     let servers: Vec<String> = resolver.servers.iter().map(ToString::to_string).collect();
-    let mut text = format!("{}: {}", resolver.path, if servers.is_empty() { "no server".into() } else { servers.join(", ") });
+    let mut text =
+        format!("{}: {}", resolver.path, if servers.is_empty() { "no server".into() } else { servers.join(", ") });
     if !resolver.search.is_empty() {
         text += &format!("; search {}; ndots {}", resolver.search.join(" "), resolver.ndots);
     }
