@@ -1,2 +1,72 @@
-//! netdx development tasks.
-fn main() {}
+//! netdx's development tasks: `cargo xtask --help`.
+//!
+//! Owns: the command line of the tasks. Each task is a file; what they share is [`workspace`] (where things are) and
+//! [`command`] (running programs). Nothing here is part of the product.
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "tasks talk to the person who started them")]
+
+mod command;
+mod ebpf;
+mod lint;
+mod run;
+mod test;
+mod toolchain;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "netdx's development tasks", max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build netdx (the eBPF objects too, when their sources changed) and run it, with sudo when not root
+    Run {
+        /// With optimizations
+        #[arg(long)]
+        release: bool,
+        /// What netdx gets, after `--`
+        #[arg(last = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Build the eBPF objects from netdx-ebpf into netdx-user/bpf
+    Ebpf {
+        /// Build them in another folder and compare: fails when the committed objects are not what the sources give
+        #[arg(long)]
+        check: bool,
+    },
+    /// Every test that this user can run; what is skipped is said, and why
+    Test,
+    /// Formatting and clippy, over the workspace and over netdx-ebpf
+    Lint,
+    /// The live scenarios: real failures in network namespaces of their own (root)
+    Live {
+        /// Only scenarios whose name contains this
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let workspace = Workspace::find();
+    let done = match Arguments::parse().task {
+        Task::Run { release, arguments } => return run::run(&workspace, release, &arguments),
+        Task::Ebpf { check: true } => ebpf::check(&workspace),
+        Task::Ebpf { check: false } => ebpf::rebuild(&workspace),
+        Task::Test => test::test(&workspace),
+        Task::Lint => lint::lint(&workspace),
+        Task::Live { filter } => test::live(&workspace, filter.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `cargo xtask lint`: formatting and clippy. Must not know: what the code does.
+
+use crate::command;
+use crate::toolchain;
+use crate::workspace::Workspace;
+use anyhow::Result;
+
+/// Checks formatting and lints everything that this machine can compile; a warning is an error.
+pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
+    command::run(&mut workspace.cargo(["fmt", "--all", "--check"]))?;
+    command::run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    lint_ebpf(workspace)
+}
+
+/// netdx-ebpf is not in the workspace: another target, and a `core` built from source.
+fn lint_ebpf(workspace: &Workspace) -> Result<()> {
+    let folder = workspace.ebpf();
+    command::run(workspace.cargo(["fmt", "--check"]).current_dir(&folder))?;
+    if let Err(missing) = toolchain::library_sources(workspace) {
+        eprintln!("skipped: clippy of netdx-ebpf, because {missing:#}");
+        return Ok(());
+    }
+    let mut clippy = workspace.cargo(["clippy", "--release", "-Z", "build-std=core", "--target", "bpfel-unknown-none"]);
+    clippy.args(["--", "-D", "warnings"]).current_dir(&folder);
+    clippy.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", workspace.target().join("ebpf-lint"));
+    command::run(clippy.env("RUSTFLAGS", "--cfg=bpf_target_arch=\"x86_64\""))
+}

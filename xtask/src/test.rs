@@ -1,0 +1,29 @@
+//! `cargo xtask test` and `cargo xtask live`. Owns: which tests run for whom. Must not know: any test.
+
+use crate::command;
+use crate::run;
+use crate::workspace::Workspace;
+use anyhow::{Result, bail};
+
+/// Everything this user can run: without root, all but the live scenarios.
+pub(crate) fn test(workspace: &Workspace) -> Result<()> {
+    run::build(workspace, false)?;
+    command::run(workspace.cargo(["test", "--workspace"]).env("NETDX", workspace.netdx(false)))?;
+    if command::is_root() {
+        return live(workspace, None);
+    }
+    println!("\nskipped: the live scenarios, which make network namespaces and load eBPF programs: they need root");
+    println!("         `sudo -E env PATH=\"$PATH\" cargo xtask live` runs them");
+    Ok(())
+}
+
+/// The live scenarios whose name contains the filter.
+pub(crate) fn live(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
+    if !command::is_root() {
+        bail!("live scenarios make network namespaces and load eBPF programs: run this as root");
+    }
+    run::build(workspace, false)?;
+    let mut cargo = workspace.cargo(["test", "--package", "netdx-tests", "--test", "live"]);
+    cargo.env("NETDX", workspace.netdx(false)).args(["--", "--test-threads", "4"]);
+    command::run(cargo.args(filter))
+}
