@@ -39,7 +39,9 @@ pub(crate) fn refresh(workspace: &Workspace) -> Result<()> {
     match Toolchain::present(workspace) {
         Ok(toolchain) => write_objects(workspace, &toolchain),
         Err(missing) => {
-            eprintln!("warning: netdx-ebpf changed since the committed eBPF objects were built, and they stay: {missing:#}");
+            eprintln!(
+                "warning: netdx-ebpf changed since the committed eBPF objects were built, and they stay: {missing:#}"
+            );
             eprintln!("         `cargo xtask ebpf` rebuilds them");
             Ok(())
         }
@@ -49,7 +51,8 @@ pub(crate) fn refresh(workspace: &Workspace) -> Result<()> {
 /// Builds the objects in a copy of the sources elsewhere and compares them with the committed ones.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let toolchain = Toolchain::prepare(workspace)?;
-    let elsewhere = tempfile::Builder::new().prefix("netdx-ebpf-").tempdir().context("cannot make a temporary folder")?;
+    let elsewhere =
+        tempfile::Builder::new().prefix("netdx-ebpf-").tempdir().context("cannot make a temporary folder")?;
     for source in SOURCES {
         copy(&workspace.root().join(source), &elsewhere.path().join(source))?;
     }
