@@ -1,6 +1,7 @@
 //! The command line. Owns: the verbs' list, what all verbs share (format, colour, width), how an error is shown.
 //! Must not know: what a verb does; each verb is one module with `Args` and `run`.
 
+mod check;
 mod dns;
 mod page;
 
@@ -40,6 +41,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Check(check::Args),
     Dns(dns::Args),
 }
 
@@ -80,6 +82,7 @@ pub fn main() -> Exit {
     crate::logging::start(cli.verbose);
     let result = match cli.verb {
         None => anstream::stdout().write_all(SHORT_HELP.as_bytes()).map(|()| Exit::Done).map_err(Into::into),
+        Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Dns(args)) => dns::run(&args),
     };
     result.unwrap_or_else(|error: anyhow::Error| fail(&error))

@@ -6,6 +6,7 @@
 
 pub mod dns;
 pub mod getaddrinfo;
+pub mod ladder;
 pub mod sheet;
 
 use crate::{fact::Answer, host::Host, want::Want};

@@ -1,0 +1,104 @@
+//! `netdx check`. Owns: its arguments. Must not know: how a rung is tried (see `inspect::ladder`).
+
+use super::{Format, Page};
+use crate::{
+    exit::Exit,
+    host::Host,
+    inspect::ladder::{self, Family, Request, target::Target},
+};
+use anyhow::Context as _;
+use std::{net::IpAddr, time::Duration};
+
+/// Try every step to a target: interfaces, route, next hop, names, port, TLS, HTTP
+///
+/// Sends: DNS queries, pings to the next hops, TCP connections to the target, a TLS handshake and an HTTP HEAD where the port
+/// or the URL says so. Nothing goes to a public address but the target, unless --internet names one.
+/// Exit status 0: no rung failed; 3: one did.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A name or an address, with :PORT if one is meant; or a URL.
+    #[arg(value_name = "TARGET[:PORT]|URL")]
+    target: String,
+    /// TLS is spoken on the port, from the first byte.
+    #[arg(long, conflicts_with = "no_tls")]
+    tls: bool,
+    /// No TLS is spoken on the port, whatever its number says.
+    #[arg(long)]
+    no_tls: bool,
+    /// HTTP is spoken on the port: ask for the head of /.
+    #[arg(long, conflicts_with = "no_http")]
+    http: bool,
+    /// No HTTP is spoken on the port, whatever its number says.
+    #[arg(long)]
+    no_http: bool,
+    /// Try this public address too: with a ping, or with a TCP connection if :PORT is given.
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    internet: Option<String>,
+    /// IPv4 only.
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// IPv6 only.
+    #[arg(short = '6', long)]
+    ipv6: bool,
+    /// Seconds that each step may take.
+    #[arg(long, value_name = "SECONDS", value_parser = super::seconds, default_value = "5")]
+    timeout: Duration,
+    /// How the answer is written.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Climbs the ladder, saying each rung as soon as it is certain.
+///
+/// # Errors
+/// The target makes no sense; stdout is closed.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let mut target = Target::parse(&args.target)?;
+    target.tls = args.tls || target.tls && !args.no_tls;
+    if args.no_http {
+        target.path = None;
+    } else if args.http {
+        target.path.get_or_insert_with(|| "/".into());
+    }
+    let mut host = Host::new();
+    let request = Request {
+        target,
+        internet: args.internet.as_deref().map(internet).transpose()?,
+        family: match (args.ipv4, args.ipv6) {
+            (true, _) => Some(Family::Ipv4),
+            (_, true) => Some(Family::Ipv6),
+            _ => None,
+        },
+        patience: args.timeout,
+        netns: host.namespaces()?.own(),
+    };
+    let mut page = Page::new(args.format);
+    let width = page.width();
+    let runtime = super::runtime()?;
+    let mut written = Ok(());
+    if args.format == Format::Text {
+        page.text(&format!("check {}\n", crate::render::escape::escape(&request.target.label())))?;
+    }
+    let (_, conclusion) = runtime.block_on(ladder::climb(&request, &mut host, &mut |rung| {
+        if written.is_ok() {
+            written = match args.format {
+                Format::Text => page.text(&ladder::text::rung(rung, width)),
+                Format::Json => page.json(rung).and_then(|()| page.flush()),
+            };
+        }
+    }));
+    written.context("write a rung")?;
+    match args.format {
+        Format::Text => page.text(&ladder::text::conclusion(&conclusion, width))?,
+        Format::Json => page.json(&conclusion)?,
+    }
+    page.flush()?;
+    Ok(if conclusion.ok { Exit::Done } else { Exit::Verdict })
+}
+
+/// `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; never a name, so that nothing is sent that was not asked for.
+fn internet(text: &str) -> anyhow::Result<(IpAddr, Option<u16>)> {
+    let target = Target::parse(text)?;
+    let address = target.address.with_context(|| format!("--internet {text}: it has to be an address"))?;
+    Ok((address, target.port))
+}

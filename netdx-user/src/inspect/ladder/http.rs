@@ -1,0 +1,214 @@
+//! HTTP HEAD, and the rungs of what is spoken on a port. Owns: [`Head`], the service rungs.
+//! Must not know: how the connection came to be.
+
+use super::{
+    Ladder, Rung, Status, Step,
+    tls::{self, Handshake, Problem},
+};
+use crate::inspect::{Ask, errno_text};
+use http_body_util::Empty;
+use hyper::{Request, body::Bytes, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use std::{
+    error::Error as _,
+    io,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// An answer to HEAD.
+#[derive(Clone, Debug, Serialize)]
+pub struct Head {
+    /// Status code.
+    pub status: u16,
+    /// What the status code means (RFC 9110); empty: not registered.
+    pub reason: String,
+    /// Headers in the order they came; bytes that are not UTF-8 replaced.
+    pub headers: Vec<(String, String)>,
+}
+
+impl<H: Ask> Ladder<'_, H> {
+    /// TLS and HTTP on a port that accepts.
+    pub(super) async fn service(&mut self, endpoint: SocketAddr) {
+        let target = &self.request.target;
+        let patience = self.request.patience;
+        if target.tls {
+            let began = Instant::now();
+            let roots = self.roots.get_or_insert_with(tls::Roots::load);
+            let shaken = tls::shake(endpoint, &target.host, target.path.is_some(), roots, patience).await;
+            let (rung, stream) = self.judge_handshake(shaken, endpoint, began).await;
+            let failed = rung.status == Status::Failed;
+            self.push(rung);
+            if let (Some(path), Some(stream)) = (&target.path, stream) {
+                let began = Instant::now();
+                let rung = judge(head(stream, &authority(target.port, &target.host, 443), path, patience).await);
+                self.push(rung.at(endpoint).took(began));
+            } else if target.path.is_some() && failed {
+                self.push(Rung::skipped(Step::Http, "there is no TLS connection that can be trusted").at(endpoint));
+            }
+        } else if let Some(path) = &target.path {
+            let began = Instant::now();
+            let answer = match timeout(patience, TcpStream::connect(endpoint)).await {
+                Ok(Ok(stream)) => head(stream, &authority(target.port, &target.host, 80), path, patience).await,
+                Ok(Err(error)) => Err(Problem::new("http", format!("connecting again failed: {}", errno_text(&error)))),
+                Err(_) => Err(Problem::new("http", "connecting again took too long")),
+            };
+            self.push(judge(answer).at(endpoint).took(began));
+        }
+    }
+
+    async fn judge_handshake(
+        &self,
+        shaken: Handshake,
+        endpoint: SocketAddr,
+        began: Instant,
+    ) -> (Rung, Option<tokio_rustls::client::TlsStream<TcpStream>>) {
+        let Handshake { session, mut problems, stream } = shaken;
+        let mut rung = if problems.is_empty() {
+            Rung::ok(Step::Tls, good(&session))
+        } else {
+            for problem in problems.iter_mut().filter(|p| p.name == "not-tls") {
+                if self.speaks_http(endpoint).await {
+                    *problem = Problem::new(
+                        "plain-http",
+                        format!("port {} speaks plain HTTP, not TLS: use http:// or the TLS port", endpoint.port()),
+                    );
+                }
+            }
+            let texts: Vec<&str> = problems.iter().map(|p| p.text.as_str()).collect();
+            Rung::new(Step::Tls, Status::Failed, texts.join("; "))
+        };
+        rung.problems = problems.iter().map(|p| p.name).collect();
+        rung.tls = Some(session);
+        (rung.at(endpoint).took(began), stream)
+    }
+
+    /// Whether plain HTTP is answered where TLS was not.
+    async fn speaks_http(&self, endpoint: SocketAddr) -> bool {
+        let patience = self.request.patience;
+        let Ok(Ok(stream)) = timeout(patience, TcpStream::connect(endpoint)).await else { return false };
+        let host = authority(Some(endpoint.port()), &self.request.target.host, 80);
+        head(stream, &host, "/", patience).await.is_ok()
+    }
+}
+
+/// `TLSv1.3, certificate for a.example, expires in 80 days (2026-...), issued by ...`
+fn good(session: &tls::Session) -> String {
+    let mut text = session.version.clone().unwrap_or_else(|| "TLS".into());
+    if let Some(own) = session.certificates.first() {
+        text += &format!(
+            ", certificate for {}, {} days left (until {}), issued by {}",
+            own.names.join(", "),
+            own.days_left,
+            own.not_after,
+            own.issuer
+        );
+    }
+    text
+}
+
+/// The Host header: without the port where it is the scheme's own.
+fn authority(port: Option<u16>, host: &str, default: u16) -> String {
+    let host = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
+        Ok(_) | Err(_) => host.trim_end_matches('.').to_owned(),
+    };
+    match port {
+        Some(port) if port != default => format!("{host}:{port}"),
+        _ => host,
+    }
+}
+
+/// Asks for the head of a page.
+async fn head<S>(stream: S, host: &str, path: &str, patience: Duration) -> Result<Head, Problem>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let exchange = async {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::head(path)
+            .header(header::HOST, host)
+            .header(header::USER_AGENT, concat!("netdx/", env!("CARGO_PKG_VERSION")))
+            .header(header::ACCEPT, "*/*")
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new());
+        let Ok(request) = request else { return Ok(None) };
+        // The connection has to be driven for the answer to come; how it ends is what the answer tells.
+        let driven = async {
+            _ = connection.await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            answer = sender.send_request(request) => answer.map(Some),
+            () = driven => Ok(None),
+        }
+    };
+    let response = match timeout(patience, exchange).await {
+        Err(_) => {
+            let text = format!("the request was sent, but no answer came within {} s", patience.as_secs_f32());
+            return Err(Problem::new("http-silent", text));
+        }
+        Ok(Err(error)) => return Err(described(&error)),
+        Ok(Ok(None)) => return Err(Problem::new("http", format!("{host}{path} can't be asked for in HTTP"))),
+        Ok(Ok(Some(response))) => response,
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Head {
+        status: response.status().as_u16(),
+        reason: response.status().canonical_reason().unwrap_or_default().to_owned(),
+        headers: response.headers().iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
+    })
+}
+
+/// Why there was no HTTP answer.
+fn described(error: &hyper::Error) -> Problem {
+    if error.is_parse() {
+        return Problem::new("not-http", "what came back is not HTTP");
+    }
+    if error.is_incomplete_message() || error.is_closed() {
+        return Problem::new("http-closed", "the server closed the connection without an answer");
+    }
+    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+        Some(source) => Problem::new("http-closed", format!("the connection broke: {}", errno_text(source))),
+        None => Problem::new("http", error.to_string()),
+    }
+}
+
+/// A server that answers is there; one that answers 5xx says itself that it does not work (RFC 9110 section 15.6).
+fn judge(answer: Result<Head, Problem>) -> Rung {
+    match answer {
+        Err(problem) => {
+            let mut rung = Rung::new(Step::Http, Status::Failed, problem.text);
+            rung.problems.push(problem.name);
+            rung
+        }
+        Ok(head) => {
+            let status = format!("{} {}", head.status, head.reason);
+            let shown: Vec<String> = head
+                .headers
+                .iter()
+                .filter(|(name, _)| SHOWN.contains(&name.as_str()))
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect();
+            let headers = if shown.is_empty() { String::new() } else { format!("; {}", shown.join("; ")) };
+            let mut rung = if head.status >= 500 {
+                let mut rung = Rung::new(Step::Http, Status::Failed, format!("the server answers {status}{headers}"));
+                rung.problems.push("http-status");
+                rung
+            } else {
+                Rung::ok(Step::Http, format!("{}{headers}", status.trim_end()))
+            };
+            rung.http = Some(head);
+            rung
+        }
+    }
+}
+
+/// Headers that say who answers and where else to look; JSON has them all.
+const SHOWN: &[&str] = &["server", "via", "location", "www-authenticate", "retry-after", "content-type"];

@@ -1,0 +1,280 @@
+//! `netdx check`: the ladder from this host's interfaces to the answer of the service, each rung tried in turn.
+//!
+//! Owns: [`Rung`], [`Ladder`], and the order of the rungs. Must not know: how one rung is tried (a module each), how it is shown
+//! (`text`). What it sends: DNS queries, pings to next hops on the way, TCP connections to the target, and what TLS and HTTP
+//! need; to a public address only when that was asked for by address.
+
+mod conclusion;
+mod http;
+mod judge;
+mod local;
+mod names;
+mod path;
+mod ping;
+mod port;
+pub mod target;
+pub mod text;
+mod tls;
+
+use super::Ask;
+use crate::{
+    event::Netns,
+    fact::Interface,
+    report::{Certainty, Evidence, SCHEMA, Verdict},
+};
+pub use conclusion::Conclusion;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+use target::Target;
+
+/// What to check.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where to.
+    pub target: Target,
+    /// A public address (and TCP port) that shall be reachable too; none: nothing of the kind is sent.
+    pub internet: Option<(IpAddr, Option<u16>)>,
+    /// Only this family.
+    pub family: Option<Family>,
+    /// How long each step may take.
+    pub patience: Duration,
+    /// The namespace the check runs in.
+    pub netns: Netns,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the variants say it")]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}
+
+/// How a rung held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the variants say it")]
+pub enum Status {
+    Ok,
+    Failed,
+    Skipped,
+}
+
+/// Which rung. In the order of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// The interfaces of this host.
+    Interfaces,
+    /// Packets to itself.
+    Loopback,
+    /// The kernel's route to an address.
+    Route,
+    /// The next hop answers.
+    Gateway,
+    /// A public address.
+    Internet,
+    /// resolv.conf.
+    Resolver,
+    /// The hosts file.
+    Hosts,
+    /// getaddrinfo.
+    System,
+    /// One name server.
+    Server,
+    /// Pings to the target, where no port was given.
+    Ping,
+    /// A TCP connection.
+    Port,
+    /// The TLS handshake and the certificate.
+    Tls,
+    /// An HTTP answer.
+    Http,
+}
+
+/// A rung: one line of `--format json`.
+#[derive(Debug, Serialize)]
+pub struct Rung {
+    /// Version of the shape.
+    pub schema: u32,
+    /// `rung`
+    pub kind: &'static str,
+    /// Which.
+    pub step: Step,
+    /// What it is about: a server, an address, an address and port; null: this host.
+    pub subject: Option<String>,
+    /// That address.
+    #[serde(skip)]
+    pub address: Option<IpAddr>,
+    /// How it held.
+    pub status: Status,
+    /// How long it took; null: nothing was tried.
+    pub elapsed_ns: Option<u64>,
+    /// What was found, or why it was skipped, in a sentence.
+    pub text: String,
+    /// Why it failed, by the catalogue; null where it did not, or where the catalogue (which ends at the transport) has no code.
+    pub verdict: Option<Verdict>,
+    /// What is wrong above the transport: `certificate-expired`, `http-status`, ...
+    pub problems: Vec<&'static str>,
+    /// The certificates and what was agreed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<tls::Session>,
+    /// The HTTP answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<http::Head>,
+}
+
+impl Rung {
+    fn new(step: Step, status: Status, text: impl Into<String>) -> Rung {
+        Rung {
+            schema: SCHEMA,
+            kind: "rung",
+            step,
+            subject: None,
+            address: None,
+            status,
+            elapsed_ns: None,
+            text: text.into(),
+            verdict: None,
+            problems: Vec::new(),
+            tls: None,
+            http: None,
+        }
+    }
+
+    fn ok(step: Step, text: impl Into<String>) -> Rung {
+        Rung::new(step, Status::Ok, text)
+    }
+
+    fn skipped(step: Step, why: impl Into<String>) -> Rung {
+        Rung::new(step, Status::Skipped, why)
+    }
+
+    /// A failed rung says what its verdict says.
+    fn failed(step: Step, verdict: Verdict) -> Rung {
+        Rung { verdict: Some(verdict.clone()), ..Rung::new(step, Status::Failed, verdict.summary) }
+    }
+
+    fn about(mut self, address: IpAddr) -> Rung {
+        self.subject = Some(address.to_string());
+        self.address = Some(address);
+        self
+    }
+
+    fn at(mut self, endpoint: SocketAddr) -> Rung {
+        self.subject = Some(format!("{} port {}", endpoint.ip(), endpoint.port()));
+        self.address = Some(endpoint.ip());
+        self
+    }
+
+    fn took(mut self, began: Instant) -> Rung {
+        self.elapsed_ns = Some(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self
+    }
+}
+
+/// A verdict of the catalogue, with what shows it.
+fn verdict(code: &'static str, certainty: Certainty, summary: impl Into<String>, proof: &[(&'static str, String)]) -> Verdict {
+    let summary = summary.into();
+    Verdict {
+        code,
+        certainty,
+        because: summary.clone(),
+        summary,
+        evidence: proof.iter().map(|(what, text)| Evidence { t_ns: None, what, text: text.clone() }).collect(),
+        advice: Vec::new(),
+    }
+}
+
+/// The climb: what is known so far, and the rungs that wait to be said in order.
+pub struct Ladder<'a, H> {
+    request: &'a Request,
+    host: &'a mut H,
+    said: &'a mut dyn FnMut(&Rung),
+    rungs: Vec<Rung>,
+    /// How many of `rungs` have been said.
+    shown: usize,
+    /// The hosts file's rung, which is not certain before the addresses have been tried.
+    pending: Option<usize>,
+    interfaces: Vec<Interface>,
+    /// Trusted certificates, once they are needed.
+    roots: Option<tls::Roots>,
+    /// Next hops that have been tried, and whether they are there.
+    hops: BTreeMap<IpAddr, bool>,
+    /// The next hop on the way to an address.
+    next_hop: BTreeMap<IpAddr, IpAddr>,
+    /// Addresses whose route has been looked up, and whether there is one.
+    routes: BTreeMap<IpAddr, bool>,
+}
+
+impl<H: Ask> Ladder<'_, H> {
+    fn push(&mut self, rung: Rung) {
+        self.rungs.push(rung);
+        self.show();
+    }
+
+    /// Says whatever is certain, in order.
+    fn show(&mut self) {
+        let end = self.pending.unwrap_or(self.rungs.len());
+        while self.shown < end {
+            (self.said)(&self.rungs[self.shown]);
+            self.shown += 1;
+        }
+    }
+
+    /// What `target.family` leaves of the addresses.
+    fn wanted(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+        let mut wanted: Vec<IpAddr> = Vec::new();
+        for address in addresses {
+            if self.request.family.is_none_or(|f| f == Family::of(address)) && !wanted.contains(&address) {
+                wanted.push(address);
+            }
+        }
+        wanted
+    }
+}
+
+/// Climbs the ladder; `said` hears of each rung as soon as it is certain.
+pub async fn climb<H: Ask>(request: &Request, host: &mut H, said: &mut dyn FnMut(&Rung)) -> (Vec<Rung>, Conclusion) {
+    let mut ladder = Ladder {
+        request,
+        host,
+        said,
+        rungs: Vec::new(),
+        shown: 0,
+        pending: None,
+        interfaces: Vec::new(),
+        roots: None,
+        hops: BTreeMap::new(),
+        next_hop: BTreeMap::new(),
+        routes: BTreeMap::new(),
+    };
+    ladder.this_host().await;
+    ladder.internet().await;
+    let names = ladder.names().await;
+    for &address in &names.addresses {
+        ladder.way_to(address).await;
+    }
+    let reached = ladder.ports(&names).await;
+    for endpoint in reached {
+        ladder.service(endpoint).await;
+    }
+    ladder.hosts_against_dns(&names).await;
+    ladder.pending = None;
+    ladder.show();
+    let conclusion = conclusion::draw(&request.target, &ladder.rungs, &names);
+    (ladder.rungs, conclusion)
+}

@@ -1,0 +1,108 @@
+//! TCP connections to every address, side by side. Owns: [`Attempt`], and the rungs of ports. Must not know: what is spoken there.
+
+use super::{Ladder, Rung, Step, names::Names};
+use crate::inspect::{Ask, all};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpStream, time::timeout};
+
+/// One connection that was tried.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// Where to.
+    pub(super) endpoint: SocketAddr,
+    /// How long it took.
+    pub(super) elapsed: Duration,
+    /// Why it failed; none: it was established.
+    pub(super) error: Option<Failure>,
+}
+
+/// Why there was no connection.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing happened within this time.
+    Silence(Duration),
+    /// The kernel said so.
+    Io(io::Error),
+}
+
+impl Attempt {
+    /// One that failed outside of [`connect`].
+    pub(super) fn failed(endpoint: SocketAddr, error: io::Error) -> Attempt {
+        Attempt { endpoint, elapsed: Duration::ZERO, error: Some(Failure::Io(error)) }
+    }
+}
+
+/// Connects and closes again.
+pub(super) async fn connect(endpoint: SocketAddr, patience: Duration) -> Attempt {
+    let began = Instant::now();
+    let error = match timeout(patience, TcpStream::connect(endpoint)).await {
+        Ok(Ok(_stream)) => None,
+        Ok(Err(error)) => Some(Failure::Io(error)),
+        Err(_) => Some(Failure::Silence(patience)),
+    };
+    Attempt { endpoint, elapsed: began.elapsed(), error }
+}
+
+impl<H: Ask> Ladder<'_, H> {
+    /// Connects to every address there is a way to; returns the endpoints that accepted.
+    pub(super) async fn ports(&mut self, names: &Names) -> Vec<SocketAddr> {
+        let Some(port) = self.request.target.port else {
+            self.push(Rung::skipped(Step::Port, "no port was given"));
+            for &address in &names.addresses {
+                let began = Instant::now();
+                let rung = match self.no_way(address) {
+                    Some(why) => Rung::skipped(Step::Ping, why).about(address),
+                    None => self.pinged(Step::Ping, address).await.took(began),
+                };
+                self.push(rung);
+            }
+            return Vec::new();
+        };
+        if names.addresses.is_empty() {
+            self.push(Rung::skipped(Step::Port, format!("port {port}: there is no address to connect to")));
+            return Vec::new();
+        }
+        let tried: Vec<SocketAddr> = names
+            .addresses
+            .iter()
+            .filter(|&&a| self.no_way(a).is_none())
+            .map(|&address| SocketAddr::new(address, port))
+            .collect();
+        let patience = self.request.patience;
+        let mut attempts = all(tried.into_iter().map(|endpoint| connect(endpoint, patience))).await;
+        let mut reached = Vec::new();
+        for &address in &names.addresses {
+            let endpoint = SocketAddr::new(address, port);
+            let Some(index) = attempts.iter().position(|a| a.endpoint == endpoint) else {
+                let why = self.no_way(address).unwrap_or_default();
+                self.push(Rung::skipped(Step::Port, why).at(endpoint));
+                continue;
+            };
+            let attempt = attempts.swap_remove(index);
+            let mut rung = match attempt.error {
+                None => {
+                    reached.push(endpoint);
+                    Rung::ok(Step::Port, "accepts connections")
+                }
+                Some(_) => Rung::failed(Step::Port, self.judge(&attempt)),
+            }
+            .at(endpoint);
+            rung.elapsed_ns = Some(u64::try_from(attempt.elapsed.as_nanos()).unwrap_or(u64::MAX));
+            self.push(rung);
+        }
+        reached
+    }
+
+    /// Why it makes no sense to try an address; none: there is a way to it.
+    fn no_way(&self, address: IpAddr) -> Option<String> {
+        if self.routes.get(&address) == Some(&false) {
+            return Some("there is no route to it".into());
+        }
+        (self.next_hop.get(&address).and_then(|hop| self.hops.get(hop)) == Some(&false))
+            .then(|| "the next hop on the way to it does not answer".into())
+    }
+}
