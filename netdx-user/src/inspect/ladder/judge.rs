@@ -45,7 +45,8 @@ pub(super) fn route(to: IpAddr, route: &Route) -> Option<Verdict> {
         said.advice.push("bring the interface up, and see to its carrier: netdx addrs".into());
         said
     } else {
-        let default = if route.has_default { "although there is a default route" } else { "and there is no default route" };
+        let default =
+            if route.has_default { "although there is a default route" } else { "and there is no default route" };
         let summary = format!("there is no {family} route to {to}, {default}");
         let mut said = verdict("route.none", Certainty::Proven, summary, &proof);
         said.advice.push(format!("add a route to {to}, or a default route"));
@@ -81,7 +82,8 @@ impl<H: Ask> Ladder<'_, H> {
                 self.no_way_there(to, error, proof)
             }
             Some(libc::EPERM) => {
-                let summary = format!("this host's kernel did not let the packet to {to} out: a firewall rule, or a BPF program");
+                let summary =
+                    format!("this host's kernel did not let the packet to {to} out: a firewall rule, or a BPF program");
                 let mut said = verdict("firewall.dropped", Certainty::Possible, summary, &proof);
                 said.advice.push("as root netdx can name the rule or the program".into());
                 said
@@ -90,15 +92,21 @@ impl<H: Ask> Ladder<'_, H> {
                 let family = if to.is_ipv4() { "IPv4" } else { "IPv6" };
                 verdict("local.no-family", Certainty::Proven, format!("{family} is turned off on this host"), &proof)
             }
-            Some(libc::ENETDOWN) => {
-                verdict("route.interface-down", Certainty::Proven, format!("the interface that leads to {to} is down"), &proof)
-            }
+            Some(libc::ENETDOWN) => verdict(
+                "route.interface-down",
+                Certainty::Proven,
+                format!("the interface that leads to {to} is down"),
+                &proof,
+            ),
             Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                 verdict("local.resources", Certainty::Proven, format!("this host ran out of something: {said}"), &proof)
             }
-            Some(libc::EADDRINUSE) => {
-                verdict("local.address-in-use", Certainty::Proven, format!("the local address is taken: {said}"), &proof)
-            }
+            Some(libc::EADDRINUSE) => verdict(
+                "local.address-in-use",
+                Certainty::Proven,
+                format!("the local address is taken: {said}"),
+                &proof,
+            ),
             Some(libc::ECONNRESET) => {
                 verdict("broken.reset-by-peer", Certainty::Likely, format!("{to} reset the connection"), &proof)
             }
@@ -162,7 +170,9 @@ impl<H: Ask> Ladder<'_, H> {
                 "{to} refused port {port}: nothing listens there, or a firewall there (or on this side) answers with a reset"
             );
             let mut said = verdict("refused.remote", Certainty::Likely, summary, &proof);
-            said.advice.push(format!("on {to}: see that the service runs and listens on that address: netdx listeners {port}"));
+            said.advice.push(format!(
+                "on {to}: see that the service runs and listens on that address: netdx listeners {port}"
+            ));
             return said;
         }
         let listeners = self.listeners(port);
@@ -174,15 +184,18 @@ impl<H: Ask> Ladder<'_, H> {
             let (code, certainty, why) = if full {
                 ("refused.queue-full", Certainty::Likely, "its accept queue is full")
             } else {
-                ("firewall.rejected", Certainty::Possible, "a firewall rule answers with a reset, or it has begun to listen just now")
+                (
+                    "firewall.rejected",
+                    Certainty::Possible,
+                    "a firewall rule answers with a reset, or it has begun to listen just now",
+                )
             };
             let summary = format!("{} listens on port {port}, yet the connection was refused: {why}", who(listener));
             return verdict(code, certainty, summary, &proof);
         }
         if let Some(listener) = elsewhere.first() {
             proof.extend(elsewhere.iter().map(|l| ("listeners", said_of(l))));
-            let summary =
-                format!("{to} is this host, but nothing listens on {endpoint}: {}", said_of(listener));
+            let summary = format!("{to} is this host, but nothing listens on {endpoint}: {}", said_of(listener));
             let mut said = verdict("refused.bound-elsewhere", Certainty::Likely, summary, &proof);
             said.advice.push(format!("have {} listen on {to}, or connect to where it listens", who(listener)));
             return said;
@@ -210,23 +223,20 @@ impl<H: Ask> Ladder<'_, H> {
             _ => Vec::new(),
         };
         let listeners = self.listeners(port);
-        if let Some(full) = listeners
-            .iter()
-            .find(|l| owners.contains(&l.netns) && covers(l, to) && l.backlog > l.max_backlog)
+        if let Some(full) =
+            listeners.iter().find(|l| owners.contains(&l.netns) && covers(l, to) && l.backlog > l.max_backlog)
         {
             proof.push(("listeners", said_of(full)));
-            let summary = format!(
-                "{} does not accept: {} connections wait, {} may",
-                who(full),
-                full.backlog,
-                full.max_backlog
-            );
+            let summary =
+                format!("{} does not accept: {} connections wait, {} may", who(full), full.backlog, full.max_backlog);
             let mut said = verdict("timeout.queue-full", Certainty::Likely, summary, &proof);
             said.advice.push(format!("see why {} does not call accept", who(full)));
             return said;
         }
         let summary = if owners.is_empty() {
-            format!("{endpoint} did not answer{within}: a firewall there, on the way or here drops it, or the host is down")
+            format!(
+                "{endpoint} did not answer{within}: a firewall there, on the way or here drops it, or the host is down"
+            )
         } else {
             format!("{endpoint} is this host and did not answer{within}: a firewall of this host drops it, most likely")
         };

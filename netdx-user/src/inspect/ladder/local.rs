@@ -65,7 +65,12 @@ impl<H: Ask> Ladder<'_, H> {
             .iter()
             .filter(|i| !i.up)
             .map(|i| format!("bring it up: ip link set {} up", i.name))
-            .chain(others.iter().filter(|i| i.up && !i.carrier).map(|i| format!("{}: plug it in, or see to its other end", i.name)))
+            .chain(
+                others
+                    .iter()
+                    .filter(|i| i.up && !i.carrier)
+                    .map(|i| format!("{}: plug it in, or see to its other end", i.name)),
+            )
             .collect();
         Rung::failed(Step::Interfaces, failed)
     }
@@ -126,7 +131,9 @@ impl<H: Ask> Ladder<'_, H> {
     /// A rung that is one ping.
     pub(super) async fn pinged(&mut self, step: Step, address: IpAddr) -> Rung {
         match ping::ping(address, 0, self.request.patience).await {
-            Ok(took) => Rung::ok(step, format!("answers ping in {}", super::super::dns::text::elapsed(nanoseconds(took)))),
+            Ok(took) => {
+                Rung::ok(step, format!("answers ping in {}", super::super::dns::text::elapsed(nanoseconds(took))))
+            }
             Err(ping::Error::NotAllowed) => Rung::skipped(step, ping::Error::NotAllowed.to_string()),
             Err(ping::Error::Silence) => {
                 let summary = format!(
@@ -163,8 +170,12 @@ fn describe(interface: &Interface) -> String {
         (true, false) => "up, no carrier",
         (true, true) => "up",
     };
-    let addresses: Vec<String> =
-        interface.addresses.iter().filter(|(a, _)| !is_link_local(*a)).map(|(a, length)| format!("{a}/{length}")).collect();
+    let addresses: Vec<String> = interface
+        .addresses
+        .iter()
+        .filter(|(a, _)| !is_link_local(*a))
+        .map(|(a, length)| format!("{a}/{length}"))
+        .collect();
     let addresses = if addresses.is_empty() { "no address".into() } else { addresses.join(" ") };
     format!("{} {state} {addresses}", interface.name)
 }

@@ -187,7 +187,12 @@ impl Rung {
 }
 
 /// A verdict of the catalogue, with what shows it.
-fn verdict(code: &'static str, certainty: Certainty, summary: impl Into<String>, proof: &[(&'static str, String)]) -> Verdict {
+fn verdict(
+    code: &'static str,
+    certainty: Certainty,
+    summary: impl Into<String>,
+    proof: &[(&'static str, String)],
+) -> Verdict {
     let summary = summary.into();
     Verdict {
         code,

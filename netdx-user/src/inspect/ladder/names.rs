@@ -107,7 +107,9 @@ impl<H: Ask> Ladder<'_, H> {
                 let mut failed =
                     verdict(code, Certainty::Proven, said(server, asked, lookup), &[("dns", described(asked))]);
                 if code == "dns.server-unreachable" && asked.errno == Some(libc::ECONNREFUSED) {
-                    failed.advice.push(format!("see that a name server runs at {} port {}", server.address, server.port));
+                    failed
+                        .advice
+                        .push(format!("see that a name server runs at {} port {}", server.address, server.port));
                 }
                 if matches!(code, "dns.timeout" | "dns.server-unreachable") {
                     failed.advice.push("see that the server is the right one in resolv.conf".into());
@@ -191,7 +193,8 @@ fn configured(resolver: Option<&Resolver>, in_hosts: bool) -> Rung {
         return Rung::failed(Step::Resolver, failed);
     }
     let servers: Vec<String> = resolver.servers.iter().map(ToString::to_string).collect();
-    let mut text = format!("{}: {}", resolver.path, if servers.is_empty() { "no server".into() } else { servers.join(", ") });
+    let mut text =
+        format!("{}: {}", resolver.path, if servers.is_empty() { "no server".into() } else { servers.join(", ") });
     if !resolver.search.is_empty() {
         text += &format!("; search {}", resolver.search.join(" "));
     }
@@ -276,15 +279,15 @@ fn said(server: &Server, asked: &Asked, lookup: &Lookup) -> String {
     tried.dedup();
     let tried = tried.join(" and ");
     match asked.code {
-        Some("dns.nxdomain") => format!("{label} says that {tried} {} not exist", if tried.contains(' ') { "do" } else { "does" }),
+        Some("dns.nxdomain") => {
+            format!("{label} says that {tried} {} not exist", if tried.contains(' ') { "do" } else { "does" })
+        }
         Some("dns.nodata") => format!("{label} says that {} exists, without {}", asked.name, lookup.types.join(" or ")),
         Some("dns.servfail") => format!("{label} failed to resolve {} (SERVFAIL)", asked.name),
         Some("dns.refused") => format!("{label} refuses to answer (REFUSED)"),
-        Some("dns.timeout") => format!(
-            "{label} did not answer {} queries within {}",
-            asked.tries,
-            elapsed(asked.elapsed_ns)
-        ),
+        Some("dns.timeout") => {
+            format!("{label} did not answer {} queries within {}", asked.tries, elapsed(asked.elapsed_ns))
+        }
         Some("dns.server-unreachable") => {
             format!("{label} can't be reached: {}", asked.error.as_deref().unwrap_or("no reason given"))
         }

@@ -121,10 +121,7 @@ fn silent(hop: IpAddr, to: IpAddr, route: &Route, state: &str) -> Rung {
     let asked = if hop.is_ipv4() { "ARP" } else { "neighbour discovery" };
     let who = if hop == to { hop.to_string() } else { format!("the gateway {hop}, on the way to {to},") };
     let summary = format!("{who} does not answer {asked} on {}", route.device_name);
-    let proof = [
-        ("neighbor", format!("{hop} dev {} {state}", route.device_name)),
-        ("route", route.text.clone()),
-    ];
+    let proof = [("neighbor", format!("{hop} dev {} {state}", route.device_name)), ("route", route.text.clone())];
     let mut failed = verdict("route.neighbor-silent", Certainty::Proven, summary, &proof);
     failed.advice.push(format!("see whether {hop} is up and on the link of {}", route.device_name));
     Rung::failed(Step::Gateway, failed)

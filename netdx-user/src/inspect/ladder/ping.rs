@@ -25,7 +25,9 @@ const PAYLOAD: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// This user may not ping.
-    #[error("this user may not ping (net.ipv4.ping_group_range leaves the group out, and a raw socket needs CAP_NET_RAW)")]
+    #[error(
+        "this user may not ping (net.ipv4.ping_group_range leaves the group out, and a raw socket needs CAP_NET_RAW)"
+    )]
     NotAllowed,
     /// Nothing came back.
     #[error("no reply")]

@@ -31,7 +31,11 @@ pub fn rung(rung: &Rung, width: Option<usize>) -> String {
     }
     if let Some(session) = &rung.tls {
         for (index, certificate) in session.certificates.iter().enumerate() {
-            let names = if certificate.names.is_empty() { String::new() } else { format!(", for {}", certificate.names.join(", ")) };
+            let names = if certificate.names.is_empty() {
+                String::new()
+            } else {
+                format!(", for {}", certificate.names.join(", "))
+            };
             let line = format!(
                 "  cert {index} {}{names}; {} to {}; issuer {}",
                 certificate.subject, certificate.not_before, certificate.not_after, certificate.issuer

@@ -108,7 +108,13 @@ impl Roots {
 }
 
 /// Connects and shakes hands.
-pub(super) async fn shake(endpoint: SocketAddr, name: &str, http: bool, roots: &Roots, patience: Duration) -> Handshake {
+pub(super) async fn shake(
+    endpoint: SocketAddr,
+    name: &str,
+    http: bool,
+    roots: &Roots,
+    patience: Duration,
+) -> Handshake {
     let mut result = Handshake { session: Session::default(), problems: Vec::new(), stream: None };
     let server = match server_name(name) {
         Ok(server) => server,
@@ -143,7 +149,8 @@ pub(super) async fn shake(endpoint: SocketAddr, name: &str, http: bool, roots: &
         Ok(Err(error)) => result.problems.push(failed(&error)),
         Ok(Ok(stream)) => {
             let (_, connection) = stream.get_ref();
-            result.session.version = connection.protocol_version().and_then(|v| v.as_str()).map(|v| v.replace('_', "."));
+            result.session.version =
+                connection.protocol_version().and_then(|v| v.as_str()).map(|v| v.replace('_', "."));
             result.session.cipher =
                 connection.negotiated_cipher_suite().and_then(|c| c.suite().as_str()).map(str::to_owned);
             result.session.alpn = connection.alpn_protocol().map(|p| String::from_utf8_lossy(p).into_owned());
@@ -219,7 +226,8 @@ fn judge(
             let text = format!("{which} expired on {} ({} days ago)", certificate.not_after, -certificate.days_left);
             problems.push(Problem::new("certificate-expired", text));
         } else if seconds < certificate.first {
-            let text = format!("{which} is not valid before {}; see that this host's clock is right", certificate.not_before);
+            let text =
+                format!("{which} is not valid before {}; see that this host's clock is right", certificate.not_before);
             problems.push(Problem::new("certificate-not-yet-valid", text));
         }
     }
@@ -245,7 +253,9 @@ fn judge(
         Ok(()) => {}
         // A root that has expired since: the dates above have said so where they are at fault.
         Err(rustls::Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } | CertificateError::NotValidYet
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
         )) if !problems.is_empty() => {}
         Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
