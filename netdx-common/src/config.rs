@@ -115,6 +115,8 @@ offsets! {
     tcp_snd_una = tcp_sock, "snd_una", [4], optional;
     tcp_write_seq = tcp_sock, "write_seq", [4], optional;
     tcp_rcv_tstamp = tcp_sock, "rcv_tstamp", [4], optional;
+    /// Set while a connect carries data (TCP Fast Open).
+    tcp_fastopen_req = tcp_sock, "fastopen_req", [8], optional;
     tcp_cb_seq = tcp_skb_cb, "seq", [4], optional;
 
     req_family = request_sock, "__req_common.skc_family", [2], optional;
@@ -127,6 +129,8 @@ offsets! {
     req_num_retrans = request_sock, "num_retrans", [1], optional;
 
     net_inum = net, "ns.inum", [4], required;
+    /// What a lookup in an IPv6 table gives when nothing matches.
+    net_fib6_null = net, "ipv6.fib6_null_entry", [8], optional;
 
     skb_sk = sk_buff, "sk", [8], required;
     skb_dev = sk_buff, "dev", [8], required;
@@ -155,6 +159,7 @@ offsets! {
     task_cgroups = task_struct, "cgroups", [8], optional;
     task_start = task_struct, "start_boottime", [8], optional;
     task_exec_id = task_struct, "self_exec_id", [4, 8], optional;
+    task_leader = task_struct, "group_leader", [8], required;
     task_parent = task_struct, "real_parent", [8], required;
     task_mm = task_struct, "mm", [8], required;
     task_files = task_struct, "files", [8], required;
@@ -186,6 +191,7 @@ offsets! {
     flow4_oif = flowi4, "__fl_common.flowic_oif", [4], optional;
     flow6_daddr = flowi6, "daddr", [16], optional;
     flow6_oif = flowi6, "__fl_common.flowic_oif", [4], optional;
+    fib6_info = fib6_result, "f6i", [8], optional;
     fib6_type = fib6_result, "fib6_type", [1], optional;
     fib6_table = fib6_table, "tb6_id", [4], optional;
 
@@ -248,6 +254,10 @@ arguments! {
     tcp_send_reset_reason = tcp_send_reset[2]: "enum sk_rst_reason";
     /// What came of the retransmission (6.17).
     tcp_retransmit_skb_err = tcp_retransmit_skb[2]: "int";
+    /// The completion itself (6.14).
+    io_uring_complete_cqe = io_uring_complete[2]: "struct io_uring_cqe*";
+    /// The result by itself, as fourth argument after the request (5.18 ... 6.13; before that there is no request).
+    io_uring_complete_res = io_uring_complete[3]: "int";
 }
 
 /// Bits of [`Config::flags`].
@@ -272,6 +282,8 @@ pub mod flag {
     pub const CONNECT_HOOK: u32 = 1 << 8;
     /// Syscall tracepoints of connect are attached: what a call needs is kept until it returns.
     pub const CONNECT_CALLS: u32 = 1 << 9;
+    /// The io_uring programs are attached.
+    pub const IO_URING: u32 = 1 << 10;
     /// Any of the filters by task.
     pub const TASK_FILTERS: u32 = PIDS | UIDS | NETNS | CGROUPS | TREE;
 }

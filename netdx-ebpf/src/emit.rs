@@ -1,0 +1,153 @@
+//! The way to user space.
+//!
+//! Owns: ring-buffer space, the count of what was lost, and when the reader is woken. Nothing else reserves space.
+//! Must not know: what records mean.
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use netdx_common::record::*;
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::{
+    maps::{EVENTS, LOST, WOKEN},
+    read::now,
+};
+
+/// `BPF_RB_NO_WAKEUP`
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_FORCE_WAKEUP`
+const FORCE_WAKEUP: u64 = 2;
+/// `BPF_RB_AVAIL_DATA`, for a query.
+const AVAILABLE: u64 = 0;
+/// `BPF_RB_RING_SIZE`, for a query.
+const SIZE: u64 = 1;
+
+/// No sooner than this after the last time is the reader woken for a record that ends a story (ns).
+const STORY_INTERVAL: u64 = 10_000_000;
+/// No sooner than this for a ring that fills up (ns).
+const FILL_INTERVAL: u64 = 1_000_000;
+
+/// How soon a record should be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// When the reader looks next.
+    Later,
+    /// At once: it is what a failing story ends with.
+    Now,
+}
+
+/// A record of fixed size.
+pub trait Record: FromZeros + IntoBytes + 'static {
+    /// What it is.
+    const KIND: Kind;
+    /// Its header.
+    fn header(&mut self) -> &mut Header;
+}
+
+macro_rules! records {
+    ($($record:ident = $kind:ident;)*) => {$(
+        impl Record for $record {
+            const KIND: Kind = Kind::$kind;
+
+            #[inline(always)]
+            fn header(&mut self) -> &mut Header {
+                &mut self.header
+            }
+        }
+    )*};
+}
+records! {
+    Attempt = ATTEMPT;
+    State = STATE;
+    SocketError = SOCKET_ERROR;
+    ResetReceived = RESET_RECEIVED;
+    ResetSent = RESET_SENT;
+    Retransmit = RETRANSMIT;
+    SynAckRetransmit = SYNACK_RETRANSMIT;
+    Drop = DROP;
+    IcmpReceived = ICMP_RECEIVED;
+    IcmpSent = ICMP_SENT;
+    NeighborFailed = NEIGHBOR_FAILED;
+    CallFailed = CALL_FAILED;
+    ListenOverflow = LISTEN_OVERFLOW;
+    Process = PROCESS;
+    ProcessExit = PROCESS_EXIT;
+    GetAddrInfo = GETADDRINFO;
+}
+
+/// Writes a record: zeroes and the header first, then what `fill` says.
+#[inline(always)]
+pub fn record<T: Record>(wake: Wake, fill: impl FnOnce(&mut T)) {
+    let Some(mut space) = EVENTS.reserve::<T>(0) else {
+        lost();
+        return;
+    };
+    // SAFETY: the ring gave `size_of::<T>()` writable bytes, aligned to 8, and all of them are written here; T is plain
+    // data, for which zeroes are valid.
+    let record = unsafe {
+        space.as_mut_ptr().write_bytes(0, 1);
+        &mut *space.as_mut_ptr()
+    };
+    let time = now();
+    *record.header() = header(T::KIND, size_of::<T>() as u16, time);
+    fill(record);
+    space.submit(flags(wake, time));
+}
+
+/// Writes the first `length` bytes of a DNS record, whose header is set here.
+#[inline(always)]
+pub fn dns(record: &mut Dns, length: usize) {
+    if length > size_of::<Dns>() {
+        return;
+    }
+    let time = now();
+    record.header = header(Kind::DNS, length as u16, time);
+    // SAFETY: no more than the record has is read from it.
+    let bytes = unsafe { core::slice::from_raw_parts((&raw const *record).cast::<u8>(), length) };
+    if EVENTS.output::<[u8]>(bytes, flags(Wake::Later, time)).is_err() {
+        lost();
+    }
+}
+
+#[inline(always)]
+fn header(kind: Kind, size: u16, time: u64) -> Header {
+    Header { kind, size, cpu: cpu(), time }
+}
+
+/// The CPU this runs on.
+#[inline(always)]
+pub fn cpu() -> u32 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// Counts a record that found no room.
+#[inline(always)]
+fn lost() {
+    if let Some(count) = LOST.get_ptr_mut(0) {
+        // SAFETY: this CPU's own slot. A softirq that interrupts the addition may cost one count.
+        unsafe { *count += 1 }
+    }
+}
+
+/// Whether to wake the reader: waking for each record is what makes tracers slow.
+#[inline(always)]
+fn flags(wake: Wake, time: u64) -> u64 {
+    let interval = if wake == Wake::Now {
+        STORY_INTERVAL
+    } else if EVENTS.query(AVAILABLE) >= EVENTS.query(SIZE) / 4 {
+        FILL_INTERVAL
+    } else {
+        return NO_WAKEUP;
+    };
+    let Some(woken) = WOKEN.get_ptr_mut(0) else {
+        return NO_WAKEUP;
+    };
+    // SAFETY: this CPU's own slot; a softirq in between may wake once too often.
+    unsafe {
+        if time.wrapping_sub(*woken) < interval {
+            return NO_WAKEUP;
+        }
+        *woken = time;
+    }
+    FORCE_WAKEUP
+}

@@ -1,0 +1,233 @@
+//! All maps, and the values the programs keep in their own.
+//!
+//! Owns: what is kept between two runs of a program. Names that the loader uses are in `netdx_common::config`.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use netdx_common::record::{ARGV_LEN, Dns, NAME_LEN, RouteLookups, SERVICE_LEN, Task, Tuple};
+
+/// Records on their way to user space.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Records that found no room, by CPU.
+#[map]
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// When the reader was last woken by this CPU.
+#[map]
+pub static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Filter: process ids.
+#[map]
+pub static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
+
+/// Filter: user ids.
+#[map]
+pub static UIDS: HashMap<u32, u8> = HashMap::with_max_entries(256, 0);
+
+/// Filter: network namespaces.
+#[map]
+pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
+
+/// Filter: cgroups.
+#[map]
+pub static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(256, 0);
+
+/// Filter: processes of a tree.
+#[map]
+pub static TREE: HashMap<u32, u8> = HashMap::with_max_entries(32768, 0);
+
+/// TCP sockets that are followed, by address.
+#[map]
+pub static CONNS: LruHashMap<u64, Conn> = LruHashMap::with_max_entries(65536, 0);
+
+/// Calls under way, by thread id.
+#[map]
+pub static CALLS: HashMap<u32, Call> = HashMap::with_max_entries(8192, 0);
+
+/// Connects by io_uring under way, by request.
+#[map]
+pub static REQUESTS: LruHashMap<u64, Request> = LruHashMap::with_max_entries(4096, 0);
+
+/// The request that a thread submitted last.
+#[map]
+pub static SUBMITTED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 0);
+
+/// The last routing lookup of a thread that failed, outside of a call that is kept.
+#[map]
+pub static FAILED_LOOKUPS: LruHashMap<u32, FailedLookup> = LruHashMap::with_max_entries(4096, 0);
+
+/// Processes that may have records, by process id.
+#[map]
+pub static PROCESSES: LruHashMap<u32, Known> = LruHashMap::with_max_entries(4096, 0);
+
+/// Sockets that sent a DNS query, by cookie.
+#[map]
+pub static DNS_SOCKETS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(8192, 0);
+
+/// Room for a DNS message: 0 for one that leaves, 1 for one that arrives (a softirq may interrupt the other).
+#[map]
+pub static DNS_SCRATCH: PerCpuArray<Dns> = PerCpuArray::with_max_entries(2, 0);
+
+/// Calls of getaddrinfo under way, by thread id.
+#[map]
+pub static LOOKUPS: LruHashMap<u32, Lookup> = LruHashMap::with_max_entries(2048, 0);
+
+/// A TCP socket that is followed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Conn {
+    /// Its id on the wire.
+    pub id: u64,
+    /// When it began to connect, or was first seen.
+    pub started: u64,
+    /// Who connected; all zero: not known.
+    pub task: Task,
+    /// Its endpoints as last seen, for the kernel erases them before it says that it closed.
+    pub tuple: Tuple,
+    /// As in `Attempt`.
+    pub via: u32,
+    /// As in `Sock`.
+    pub direction: u8,
+    /// [`Conn::WRITTEN`], [`Conn::TROUBLE`].
+    pub flags: u8,
+    /// Retransmissions written.
+    pub retransmits: u8,
+    /// Drops written.
+    pub drops: u8,
+}
+
+impl Conn {
+    /// Its `Attempt` is written.
+    pub const WRITTEN: u8 = 1;
+    /// Something went wrong: what follows is written too.
+    pub const TROUBLE: u8 = 2;
+}
+
+/// A call under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// When it began.
+    pub started: u64,
+    /// The attempt it began; 0: none (yet).
+    pub id: u64,
+    /// Address given.
+    pub address: [u8; 16],
+    /// Routing lookups so far.
+    pub route: RouteLookups,
+    /// Descriptor.
+    pub fd: i32,
+    /// IPv6 scope given.
+    pub scope: u32,
+    /// Protocol given.
+    pub protocol: u32,
+    /// 1: a cgroup/connect program was reached.
+    pub cgroup_hook: u32,
+    /// Family given; [`Call::FOREIGN`]: a call that isn't written.
+    pub family: u16,
+    /// Port given, host order.
+    pub port: u16,
+    /// Type given.
+    pub socket_type: u16,
+    /// Padding.
+    pub _pad: u16,
+}
+
+impl Call {
+    /// In `family`: not ours, but its entry was seen.
+    pub const FOREIGN: u16 = u16::MAX;
+
+    /// A call of nothing.
+    pub const EMPTY: Call = Call {
+        started: 0,
+        id: 0,
+        address: [0; 16],
+        route: RouteLookups { count: 0, tables: 0, table: 0, error: 0, kind: 0, device: 0 },
+        fd: -1,
+        scope: 0,
+        protocol: 0,
+        cgroup_hook: 0,
+        family: 0,
+        port: 0,
+        socket_type: 0,
+        _pad: 0,
+    };
+}
+
+/// A connect by io_uring.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Request {
+    /// As for a call; `fd` is not used.
+    pub call: Call,
+    /// The kernel's `struct file` of the socket.
+    pub file: u64,
+    /// Who submitted it.
+    pub task: Task,
+}
+
+/// A routing lookup that failed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct FailedLookup {
+    /// When.
+    pub time: u64,
+    /// Destination.
+    pub address: [u8; 16],
+    /// What it said.
+    pub route: RouteLookups,
+    /// Address family.
+    pub family: u32,
+    /// Padding.
+    pub _pad: u32,
+}
+
+/// A process that may have records.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// When it started.
+    pub started: u64,
+    /// Who.
+    pub task: Task,
+    /// `self_exec_id`: changes with every program it runs.
+    pub exec_id: u32,
+    /// 1: its record is written.
+    pub written: u32,
+    /// Parent's process id.
+    pub parent: u32,
+    /// Bytes of `argv`.
+    pub argv_len: u32,
+    /// Command line.
+    pub argv: [u8; ARGV_LEN],
+}
+
+/// A call of getaddrinfo under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Lookup {
+    /// When it began.
+    pub started: u64,
+    /// `hints.ai_family`.
+    pub family: u32,
+    /// Padding.
+    pub _pad: u32,
+    /// Name asked for.
+    pub name: [u8; NAME_LEN],
+    /// Service asked for.
+    pub service: [u8; SERVICE_LEN],
+}
+
+/// An entry of a hash. The reference is good until the program ends: the kernel frees no entry that a running program
+/// may see, though another CPU may write to it (each field then is the one value or the other).
+macro_rules! find {
+    ($map:ident, $key:expr) => {
+        // SAFETY: see above; values are plain integers, for which any bytes are valid.
+        $crate::maps::$map.get_ptr_mut($key).map(|entry| unsafe { &mut *entry })
+    };
+}
+pub(crate) use find;

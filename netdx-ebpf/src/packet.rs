@@ -1,0 +1,179 @@
+//! Packets: what their headers say.
+//!
+//! Owns: the reading of IPv4, IPv6, TCP, UDP and ICMP headers out of an `sk_buff`. Must not know: sockets' states.
+
+use netdx_common::record::{Packet, Tuple};
+
+use crate::{
+    filter,
+    read::{Kernel, offset},
+    socket::{AF_INET, AF_INET6, NOWHERE, TCP, UDP},
+};
+
+/// ETH_P_IP, host order.
+pub const ETH_IP: u16 = 0x0800;
+/// ETH_P_IPV6, host order.
+pub const ETH_IPV6: u16 = 0x86dd;
+/// IPPROTO_ICMP
+pub const ICMP: u16 = 1;
+/// IPPROTO_ICMPV6
+pub const ICMPV6: u16 = 58;
+/// IPPROTO_FRAGMENT: the only extension header that is looked behind.
+const FRAGMENT: u16 = 44;
+
+/// TCP flags.
+pub mod tcp_flag {
+    /// SYN
+    pub const SYN: u8 = 2;
+    /// RST
+    pub const RST: u8 = 4;
+}
+
+/// A packet of nothing.
+pub const NOTHING: Packet = Packet {
+    tuple: NOWHERE,
+    sequence: 0,
+    acknowledgement: 0,
+    length: 0,
+    netns: 0,
+    in_device: 0,
+    device: 0,
+    device_name: [0; 16],
+    tcp_flags: 0,
+    icmp_type: 0,
+    icmp_code: 0,
+    ttl: 0,
+    mark: 0,
+};
+
+/// Where a header is, and which.
+struct Inner {
+    /// Where the transport header is; none in a later fragment.
+    transport: Kernel,
+    /// TTL or hop limit.
+    ttl: u8,
+}
+
+/// Reads an IP header and the ports behind it. None: not IP.
+#[inline(always)]
+fn network(header: Kernel, to: &mut Tuple) -> Option<Inner> {
+    let version = header.read::<u8>(0) >> 4;
+    let mut inner = if version == 4 {
+        let bytes: [u8; 20] = header.read(0);
+        to.family = AF_INET;
+        to.protocol = bytes[9] as u16;
+        header.copy::<4>(12, &mut to.local);
+        header.copy::<4>(16, &mut to.remote);
+        let later_fragment = (bytes[6] & 0x1f) | bytes[7] != 0;
+        let transport = if later_fragment { Kernel::NULL } else { header.field((bytes[0] & 15) as u32 * 4) };
+        Inner { transport, ttl: bytes[8] }
+    } else if version == 6 {
+        let bytes: [u8; 8] = header.read(0);
+        to.family = AF_INET6;
+        to.protocol = bytes[6] as u16;
+        header.copy::<16>(8, &mut to.local);
+        header.copy::<16>(24, &mut to.remote);
+        Inner { transport: header.field(40), ttl: bytes[7] }
+    } else {
+        return None;
+    };
+    if version == 6 && to.protocol == FRAGMENT {
+        let bytes: [u8; 4] = inner.transport.read(0);
+        to.protocol = bytes[0] as u16;
+        let later_fragment = bytes[2] | (bytes[3] & 0xf8) != 0;
+        inner.transport = if later_fragment { Kernel::NULL } else { inner.transport.field(8) };
+    }
+    if !inner.transport.is_null() && (to.protocol == TCP || to.protocol == UDP) {
+        ports(inner.transport, to);
+    }
+    Some(inner)
+}
+
+/// The ports of a TCP or UDP header.
+#[inline(always)]
+fn ports(transport: Kernel, to: &mut Tuple) {
+    let [source, destination]: [u16; 2] = transport.read(0);
+    to.local_port = u16::from_be(source);
+    to.remote_port = u16::from_be(destination);
+}
+
+/// Whether an ICMP type is an error, which quotes the packet it complains of (RFC 792; RFC 4443 §2.1).
+#[inline(always)]
+pub fn is_icmp_error(protocol: u16, kind: u8) -> bool {
+    if protocol == ICMP { matches!(kind, 3 | 4 | 5 | 11 | 12) } else { protocol == ICMPV6 && kind < 128 }
+}
+
+/// Reads a transport header.
+#[inline(always)]
+fn transport(header: Kernel, to: &mut Packet) {
+    if to.tuple.protocol == TCP {
+        let [sequence, acknowledgement]: [u32; 2] = header.read(4);
+        to.sequence = u32::from_be(sequence);
+        to.acknowledgement = u32::from_be(acknowledgement);
+        to.tcp_flags = header.read(13);
+    } else if to.tuple.protocol == ICMP || to.tuple.protocol == ICMPV6 {
+        let [kind, code]: [u8; 2] = header.read(0);
+        to.icmp_type = kind;
+        to.icmp_code = code;
+    }
+}
+
+/// Reads the packet whose IP header is at `header`, and the packet it quotes when it is an ICMP error, with bytes 4..8
+/// of the ICMP header. False: not IP.
+#[inline(always)]
+pub fn headers(header: Kernel, to: &mut Packet, quoted: &mut Tuple, info: &mut u32) -> bool {
+    let Some(inner) = network(header, &mut to.tuple) else {
+        return false;
+    };
+    to.ttl = inner.ttl;
+    if inner.transport.is_null() {
+        return true;
+    }
+    transport(inner.transport, to);
+    if is_icmp_error(to.tuple.protocol, to.icmp_type) {
+        *info = u32::from_be(inner.transport.read(4));
+        // What is cut or no IP packet stays as far as it was read: family 0 means nothing is known.
+        let _ = network(inner.transport.field(8), quoted);
+    }
+    true
+}
+
+/// Reads a TCP packet that this host builds and that has no IP header yet.
+#[inline(always)]
+pub fn bare_tcp(skb: Kernel, to: &mut Packet) {
+    let head = skb.pointer(offset!(skb_head));
+    transport(head.field(skb.read::<u16>(offset!(skb_transport_header)) as u32), to);
+}
+
+/// Where `sk_buff` says the IP header is.
+#[inline(always)]
+pub fn network_header(skb: Kernel) -> Kernel {
+    skb.pointer(offset!(skb_head)).field(skb.read::<u16>(offset!(skb_network_header)) as u32)
+}
+
+/// What the `sk_buff` itself knows: length, mark, devices, namespace (0 without a device).
+#[inline(always)]
+pub fn describe(skb: Kernel, to: &mut Packet) {
+    to.length = skb.read(offset!(skb_len));
+    to.mark = skb.read(offset!(skb_mark));
+    to.in_device = skb.read(offset!(skb_iif));
+    let device = skb.pointer(offset!(skb_dev));
+    if !device.is_null() {
+        to.device = device.read(offset!(dev_ifindex));
+        device.copy::<16>(offset!(dev_name), &mut to.device_name);
+        to.netns = device.pointer(offset!(dev_net)).read(offset!(net_inum));
+    }
+}
+
+/// Whether a packet (or the one it quotes) has a port that is asked for.
+#[inline(always)]
+pub fn wanted(packet: &Tuple, quoted: &Tuple) -> bool {
+    let tuple = if quoted.family != 0 { quoted } else { packet };
+    filter::ports(tuple.local_port, tuple.remote_port)
+}
+
+/// Whether a packet is for many: its drop says nothing of a connection.
+#[inline(always)]
+pub fn is_multicast(tuple: &Tuple) -> bool {
+    if tuple.family == AF_INET { tuple.remote[0] >= 224 } else { tuple.remote[0] == 0xff }
+}

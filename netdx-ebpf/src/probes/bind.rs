@@ -1,0 +1,73 @@
+//! The other calls that can fail before there is anything to see on a socket: `sys_{enter,exit}_bind(int fd, struct
+//! sockaddr *umyaddr, int addrlen)`, `sys_{enter,exit}_socket(int family, int type, int protocol)` and
+//! `sys_{enter,exit}_listen(int fd, int backlog)`.
+
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use netdx_common::record::call;
+
+use super::{
+    connect::{address, begin, end, is_wanted},
+    syscall_field,
+};
+use crate::{filter, maps::Call, read::User, task};
+
+/// A call begins.
+#[tracepoint(category = "syscalls", name = "sys_enter_bind")]
+pub fn sys_enter_bind(context: TracePointContext) -> u32 {
+    let mut call = Call::EMPTY;
+    call.fd = syscall_field(&context, 0) as i32;
+    address(User(syscall_field(&context, 1)), syscall_field(&context, 2), &mut call);
+    let task = task::read_current();
+    let wanted = is_wanted(&task, &call);
+    begin(&task, call, wanted);
+    0
+}
+
+/// A call returns.
+#[tracepoint(category = "syscalls", name = "sys_exit_bind")]
+pub fn sys_exit_bind(context: TracePointContext) -> u32 {
+    let result = syscall_field(&context, 0) as i32;
+    end(call::BIND, result, result >= 0);
+    0
+}
+
+/// A call begins.
+#[tracepoint(category = "syscalls", name = "sys_enter_socket")]
+pub fn sys_enter_socket(context: TracePointContext) -> u32 {
+    /// SOCK_NONBLOCK and SOCK_CLOEXEC come in the upper bits of the type (SOCK_TYPE_MASK).
+    const TYPE: u64 = 0xf;
+    let mut call = Call::EMPTY;
+    call.family = syscall_field(&context, 0) as u16;
+    call.socket_type = (syscall_field(&context, 1) & TYPE) as u16;
+    call.protocol = syscall_field(&context, 2) as u32;
+    let task = task::read_current();
+    let wanted = is_wanted(&task, &call);
+    begin(&task, call, wanted);
+    0
+}
+
+/// A call returns.
+#[tracepoint(category = "syscalls", name = "sys_exit_socket")]
+pub fn sys_exit_socket(context: TracePointContext) -> u32 {
+    let result = syscall_field(&context, 0) as i32;
+    end(call::SOCKET, result, result >= 0);
+    0
+}
+
+/// A call begins.
+#[tracepoint(category = "syscalls", name = "sys_enter_listen")]
+pub fn sys_enter_listen(context: TracePointContext) -> u32 {
+    let mut call = Call::EMPTY;
+    call.fd = syscall_field(&context, 0) as i32;
+    let task = task::read_current();
+    begin(&task, call, filter::task(&task));
+    0
+}
+
+/// A call returns.
+#[tracepoint(category = "syscalls", name = "sys_exit_listen")]
+pub fn sys_exit_listen(context: TracePointContext) -> u32 {
+    let result = syscall_field(&context, 0) as i32;
+    end(call::LISTEN, result, result >= 0);
+    0
+}

@@ -1,0 +1,273 @@
+//! Programs on the root of the cgroup v2 hierarchy: `cgroup/connect4`, `cgroup/connect6` (that a call came so far), and
+//! `cgroup_skb` in both directions (DNS messages; a SYN for a listener whose accept queue is full). They see every packet
+//! of every local socket, and always let it pass.
+//!
+//! A query leaves in the context of whoever sends it; its answer arrives in a softirq, at a socket with the same cookie.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_socket_cookie, bpf_skb_load_bytes, bpf_skc_to_tcp_sock},
+    macros::{cgroup_skb, cgroup_sock_addr},
+    programs::{SkBuffContext, SockAddrContext},
+};
+use netdx_common::config::flag;
+use netdx_common::record::{DNS_HEAD, DNS_LEN, ListenOverflow, Tuple};
+
+use super::{connect, request};
+use crate::{
+    emit::{self, Wake},
+    filter::{self, DNS_PORT},
+    maps::{DNS_SCRATCH, DNS_SOCKETS},
+    packet::{NOTHING, tcp_flag},
+    read::{Kernel, Linear, at_most, offset},
+    socket::{self, AF_INET, AF_INET6, NOWHERE, TCP, UDP, state},
+    task,
+};
+
+/// Let it pass.
+const ALLOW: i32 = 1;
+
+/// `Dns::flow`
+const LEAVING: u16 = 1;
+/// `Dns::flow`
+const ARRIVING: u16 = 2;
+
+/// A DNS message has at least its header (RFC 1035 §4.1.1).
+const DNS_HEADER: u32 = 12;
+
+/// connect(2) of an IPv4 address.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(context: SockAddrContext) -> i32 {
+    connecting(&context)
+}
+
+/// connect(2) of an IPv6 address.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(context: SockAddrContext) -> i32 {
+    connecting(&context)
+}
+
+#[inline(always)]
+fn connecting(context: &SockAddrContext) -> i32 {
+    // Gives the socket a cookie, for errors that come before its first DNS query leaves.
+    // SAFETY: the program's own context.
+    unsafe { bpf_get_socket_cookie(context.as_ptr()) };
+    let tid = task::tid();
+    if let Some(call) = connect::under_way(tid) {
+        call.cgroup_hook = 1;
+    } else if let Some(request) = request::under_way(tid) {
+        request.call.cgroup_hook = 1;
+    }
+    ALLOW
+}
+
+/// A packet leaves a socket.
+#[cgroup_skb(egress)]
+pub fn cgroup_egress(context: SkBuffContext) -> i32 {
+    if filter::on(flag::DNS)
+        && let Some(headers) = headers(&context)
+        && headers.tuple.remote_port == DNS_PORT
+    {
+        dns(&context, &headers, LEAVING);
+    }
+    ALLOW
+}
+
+/// A packet arrives at a socket.
+#[cgroup_skb(ingress)]
+pub fn cgroup_ingress(context: SkBuffContext) -> i32 {
+    let Some(headers) = headers(&context) else {
+        return ALLOW;
+    };
+    if headers.tuple.local_port == DNS_PORT && filter::on(flag::DNS) {
+        dns(&context, &headers, ARRIVING);
+    }
+    const FLAGS: u8 = 0b10111;
+    if headers.tuple.protocol == TCP && headers.tcp_flags & FLAGS == tcp_flag::SYN {
+        syn(&context, &headers);
+    }
+    ALLOW
+}
+
+/// What of a packet's headers tells whether it matters.
+struct Headers {
+    /// AF_INET or AF_INET6.
+    family: u16,
+    /// Endpoints in the packet, without addresses: local is the source.
+    tuple: Tuple,
+    /// Where the transport header begins.
+    transport: u32,
+    /// TCP flags.
+    tcp_flags: u8,
+    /// Where the payload begins.
+    payload: u32,
+}
+
+/// The headers of a TCP or UDP packet. They are in the linear part by now: the stack has read them.
+#[inline(always)]
+fn headers(context: &SkBuffContext) -> Option<Headers> {
+    // SAFETY: fields of the program's own context.
+    let packet =
+        unsafe { Linear { start: (*context.skb.skb).data as usize, end: (*context.skb.skb).data_end as usize } };
+    // Fixed sizes first: one comparison with the end for each, as the verifier wants it.
+    let ip: [u8; 20] = packet.read(0)?;
+    let (family, protocol, transport) = if ip[0] >> 4 == 4 {
+        if (ip[6] & 0x1f) | ip[7] != 0 {
+            return None;
+        }
+        (AF_INET, ip[9] as u16, (ip[0] & 15) as u32 * 4)
+    } else {
+        (AF_INET6, ip[6] as u16, 40)
+    };
+    if protocol != TCP && protocol != UDP {
+        return None;
+    }
+    let [a, b, c, d]: [u8; 4] = packet.read(transport as usize)?;
+    let mut headers = Headers { family, tuple: NOWHERE, transport, tcp_flags: 0, payload: transport + 8 };
+    headers.tuple.protocol = protocol;
+    headers.tuple.local_port = u16::from_be_bytes([a, b]);
+    headers.tuple.remote_port = u16::from_be_bytes([c, d]);
+    if protocol == TCP {
+        let [offset, flags]: [u8; 2] = packet.read(transport as usize + 12)?;
+        headers.tcp_flags = flags;
+        headers.payload = transport + (offset >> 4) as u32 * 4;
+    }
+    Some(headers)
+}
+
+/// Writes the DNS message in a packet.
+#[inline(always)]
+fn dns(context: &SkBuffContext, headers: &Headers, flow: u16) {
+    /// Before a message over TCP stands its length (RFC 1035 §4.2.2).
+    const LENGTH: u32 = 2;
+    let start = if headers.tuple.protocol == TCP { headers.payload + LENGTH } else { headers.payload };
+    let Some(length) = context.len().checked_sub(start) else {
+        return;
+    };
+    if length < DNS_HEADER {
+        return;
+    }
+    // SAFETY: the program's own context.
+    let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };
+    let slot = if flow == LEAVING { 0 } else { 1 };
+    let task = task::read_current_by_offset();
+    if flow == LEAVING {
+        if !filter::task(&task) {
+            return;
+        }
+        // Without room its answer won't be written.
+        let _ = DNS_SOCKETS.insert(cookie, 1, 0);
+    } else if DNS_SOCKETS.get_ptr(cookie).is_none() {
+        return;
+    }
+    let Some(record) = DNS_SCRATCH.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: this CPU's own; what leaves and what arrives have each their own slot.
+    let record = unsafe { &mut *record };
+    if flow == LEAVING {
+        task::remember(&task);
+        task::announce(task.tgid);
+    }
+    record.current = task;
+    record.cookie = cookie;
+    record.netns = netns_of(context);
+    record.flow = flow;
+    record.length = if length > u16::MAX as u32 { u16::MAX } else { length as u16 };
+    tuple(context, headers, flow, &mut record.tuple);
+    let carried = at_most::<DNS_LEN>(length);
+    // SAFETY: no more than `data` has is written; the helper checks what it reads.
+    let failed =
+        unsafe { bpf_skb_load_bytes(context.as_ptr().cast(), start, record.data.as_mut_ptr().cast(), carried) };
+    if failed == 0 {
+        emit::dns(record, DNS_HEAD + carried as usize);
+    }
+}
+
+/// The endpoints as the socket sees them.
+#[inline(always)]
+fn tuple(context: &SkBuffContext, headers: &Headers, flow: u16, to: &mut Tuple) {
+    *to = NOWHERE;
+    to.family = headers.family;
+    to.protocol = headers.tuple.protocol;
+    let (source, destination) = if flow == LEAVING {
+        to.local_port = headers.tuple.local_port;
+        to.remote_port = headers.tuple.remote_port;
+        (&mut to.local, &mut to.remote)
+    } else {
+        to.local_port = headers.tuple.remote_port;
+        to.remote_port = headers.tuple.local_port;
+        (&mut to.remote, &mut to.local)
+    };
+    addresses(context, headers.family, source, destination);
+}
+
+/// The addresses of a packet's IP header.
+#[inline(always)]
+fn addresses(context: &SkBuffContext, family: u16, source: &mut [u8; 16], destination: &mut [u8; 16]) {
+    let (at, size) = if family == AF_INET { (12, 4) } else { (8, 16) };
+    // SAFETY: 4 or 16 bytes are written into 16; the helper checks what it reads.
+    unsafe {
+        bpf_skb_load_bytes(context.as_ptr().cast(), at, source.as_mut_ptr().cast(), size);
+        bpf_skb_load_bytes(context.as_ptr().cast(), at + size, destination.as_mut_ptr().cast(), size);
+    }
+}
+
+/// Inode of the network namespace of the packet's socket. The verifier allows no arithmetic on this pointer: the
+/// beginning of `sock_common` is read as a block.
+#[inline(always)]
+fn netns_of(context: &SkBuffContext) -> u32 {
+    let sk = Kernel(socket_address(context));
+    if sk.is_null() {
+        return 0;
+    }
+    let block: [u64; 16] = sk.read(0);
+    let Some(net) = block.get(offset!(skc_net) as usize / 8) else {
+        return 0;
+    };
+    Kernel(*net).read(offset!(net_inum))
+}
+
+#[inline(always)]
+fn socket_address(context: &SkBuffContext) -> u64 {
+    // SAFETY: a field of the program's own context.
+    unsafe { (*context.skb.skb).__bindgen_anon_2.sk as u64 }
+}
+
+/// A SYN arrives: for a listener whose queue is full the kernel drops it without a word (tcp_conn_request).
+#[inline(always)]
+fn syn(context: &SkBuffContext, headers: &Headers) {
+    // SAFETY: a field of the program's own context; the verifier knows it for a socket once it isn't null.
+    let sk = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
+    // SAFETY: not null.
+    if sk.is_null() || unsafe { (*sk).state } != state::LISTEN {
+        return;
+    }
+    // SAFETY: not null.
+    let listener = Kernel(unsafe { bpf_skc_to_tcp_sock(sk.cast()) } as u64);
+    if listener.is_null() {
+        return;
+    }
+    let fill: u32 = listener.read(offset!(sk_ack_backlog));
+    let room: u32 = listener.read(offset!(sk_max_ack_backlog));
+    if fill <= room || !filter::ports(headers.tuple.local_port, headers.tuple.remote_port) {
+        return;
+    }
+    let mut packet = NOTHING;
+    packet.tuple = headers.tuple;
+    packet.tuple.family = headers.family;
+    addresses(context, headers.family, &mut packet.tuple.local, &mut packet.tuple.remote);
+    packet.length = context.len();
+    packet.tcp_flags = headers.tcp_flags;
+    let mut sequence = [0u8; 4];
+    // SAFETY: 4 bytes are written into 4; the helper checks what it reads.
+    unsafe {
+        bpf_skb_load_bytes(context.as_ptr().cast(), headers.transport + 4, sequence.as_mut_ptr().cast(), 4);
+    }
+    packet.sequence = u32::from_be_bytes(sequence);
+    emit::record::<ListenOverflow>(Wake::Later, |record| {
+        socket::describe(listener, None, &mut record.listener);
+        record.packet = packet;
+        record.packet.netns = record.listener.netns;
+    });
+}

@@ -1,0 +1,224 @@
+//! `sys_enter_connect(int fd, struct sockaddr *uservaddr, int addrlen)` and `sys_exit_connect(long ret)`: what an
+//! application asked for, and what it got when that is a failure.
+//!
+//! An exit whose entry wasn't seen was answered by seccomp before the call began (the entry's tracepoint comes after
+//! it), or began before netdx did: only results that seccomp gives are taken for the first.
+
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use netdx_common::config::flag;
+use netdx_common::record::{CallFailed, Task, call};
+
+use super::syscall_field;
+use crate::{
+    emit::{self, Wake},
+    filter,
+    maps::{CALLS, Call, find},
+    read::{Kernel, User, current, now, offset},
+    socket::{self, AF_INET, AF_INET6},
+    task,
+};
+
+/// EPERM
+const EPERM: i32 = 1;
+/// EACCES
+const EACCES: i32 = 13;
+/// ENOSYS
+const ENOSYS: i32 = 38;
+/// EAFNOSUPPORT
+const EAFNOSUPPORT: i32 = 97;
+/// EISCONN
+const EISCONN: i32 = 106;
+/// EALREADY
+const EALREADY: i32 = 114;
+/// EINPROGRESS
+const EINPROGRESS: i32 = 115;
+
+/// `Attempt::via`
+mod via {
+    pub(super) const UNKNOWN: u32 = 0;
+    pub(super) const CONNECT: u32 = 1;
+    pub(super) const IO_URING: u32 = 2;
+    pub(super) const FAST_OPEN: u32 = 3;
+}
+
+/// `CallFailed::cgroup_hook` where netdx has no program that would tell.
+const NO_HOOK: u32 = 2;
+
+/// A call begins.
+#[tracepoint(category = "syscalls", name = "sys_enter_connect")]
+pub fn sys_enter_connect(context: TracePointContext) -> u32 {
+    let task = task::read_current();
+    let mut call = Call::EMPTY;
+    call.fd = syscall_field(&context, 0) as i32;
+    address(User(syscall_field(&context, 1)), syscall_field(&context, 2), &mut call);
+    let wanted = is_wanted(&task, &call);
+    begin(&task, call, wanted);
+    0
+}
+
+/// A call returns.
+#[tracepoint(category = "syscalls", name = "sys_exit_connect")]
+pub fn sys_exit_connect(context: TracePointContext) -> u32 {
+    let result = syscall_field(&context, 0) as i32;
+    end(call::CONNECT, result, matches!(-result, 0 | EISCONN | EALREADY | EINPROGRESS));
+    0
+}
+
+/// Reads an internet address as an application gives it.
+#[inline(always)]
+pub(super) fn address(from: User, length: u64, call: &mut Call) {
+    call.family = from.read(0);
+    if call.family == AF_INET && length >= 8 {
+        call.port = u16::from_be(from.read(2));
+        let bytes: [u8; 4] = from.read(4);
+        call.address = [bytes[0], bytes[1], bytes[2], bytes[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    } else if call.family == AF_INET6 && length >= 24 {
+        call.port = u16::from_be(from.read(2));
+        call.address = from.read(8);
+        if length >= 28 {
+            call.scope = from.read(24);
+        }
+    }
+}
+
+/// Whether a call to this address by this task is wanted.
+#[inline(always)]
+pub(super) fn is_wanted(task: &Task, call: &Call) -> bool {
+    (call.family == AF_INET || call.family == AF_INET6) && filter::port(call.port) && filter::task(task)
+}
+
+/// Keeps a call until it returns; one that isn't wanted only as seen.
+#[inline(always)]
+pub(super) fn begin(task: &Task, mut call: Call, wanted: bool) {
+    call.started = now();
+    if !wanted {
+        call.family = Call::FOREIGN;
+    }
+    // A full map (8192 calls under way) loses the arguments of this one.
+    let _ = CALLS.insert(task.tid, &call, 0);
+}
+
+/// Writes a call that failed, with what was kept of it.
+#[inline(always)]
+pub(super) fn end(which: u16, result: i32, fine: bool) {
+    let tid = task::tid();
+    let kept = find!(CALLS, tid);
+    let own = match &kept {
+        Some(call) => call.family != Call::FOREIGN,
+        None => matches!(-result, EPERM | EACCES | ENOSYS) || which == call::SOCKET && -result == EAFNOSUPPORT,
+    };
+    if !fine && own {
+        let task = task::read_current();
+        match kept {
+            Some(call) => write(which, result, &task, socket_of(call.fd), call),
+            // Without its arguments it can't pass a filter by port.
+            None if filter::task(&task) && filter::port(0) => {
+                let mut unseen = Call::EMPTY;
+                write(which, result, &task, Kernel::NULL, &mut unseen);
+            }
+            None => {}
+        }
+    }
+    // An exit without an entry leaves nothing to remove.
+    let _ = CALLS.remove(tid);
+}
+
+/// Writes a call that failed. `socket`: the kernel's `struct socket`, if there is one.
+#[inline(always)]
+pub(super) fn write(which: u16, result: i32, task: &Task, socket: Kernel, call: &mut Call) {
+    let sk = socket.pointer(offset!(socket_sk));
+    let is_socket = !sk.is_null() && socket::is_internet(sk);
+    if which == call::LISTEN {
+        // Its socket is all that is known of the address.
+        if !is_socket || !filter::port(sk.read(offset!(skc_num))) {
+            return;
+        }
+        call.family = sk.read(offset!(skc_family));
+    }
+    let mut conn = if is_socket { socket::followed(sk) } else { None };
+    if let Some(conn) = &mut conn {
+        socket::introduce(sk, conn);
+    }
+    task::remember(task);
+    task::announce(task.tgid);
+    emit::record::<CallFailed>(Wake::Now, |record| {
+        record.started = call.started;
+        record.task = *task;
+        if is_socket {
+            socket::describe(sk, conn, &mut record.sock);
+            record.socket_type = socket.read(offset!(socket_type));
+        }
+        if record.sock.id == 0 {
+            record.sock.id = call.id;
+        }
+        record.address = call.address;
+        record.family = call.family;
+        record.port = call.port;
+        record.call = which;
+        if call.socket_type != 0 {
+            record.socket_type = call.socket_type;
+        }
+        record.result = result;
+        record.cgroup_hook = if filter::on(flag::CONNECT_HOOK) { call.cgroup_hook } else { NO_HOOK };
+        record.scope = call.scope;
+        record.protocol = call.protocol;
+        record.route = call.route;
+    });
+}
+
+/// The `struct socket` behind a descriptor of the current process; null: none, or not a socket.
+#[inline(always)]
+fn socket_of(fd: i32) -> Kernel {
+    let table = current().pointer(offset!(task_files)).pointer(offset!(files_fdt));
+    if fd < 0 || fd as u32 >= table.read::<u32>(offset!(fdt_max_fds)) {
+        return Kernel::NULL;
+    }
+    socket_of_file(table.pointer(offset!(fdt_fd)).pointer(fd as u32 * 8))
+}
+
+/// The `struct socket` behind a `struct file`; null: it isn't one of a socket.
+#[inline(always)]
+pub(super) fn socket_of_file(file: Kernel) -> Kernel {
+    /// S_IFMT
+    const KIND: u16 = 0o170_000;
+    /// S_IFSOCK
+    const SOCKET: u16 = 0o140_000;
+    if file.is_null() || file.pointer(offset!(file_inode)).read::<u16>(offset!(inode_mode)) & KIND != SOCKET {
+        return Kernel::NULL;
+    }
+    file.pointer(offset!(file_private))
+}
+
+/// How the current task came to connect `sk`.
+#[inline(always)]
+pub(super) fn via(sk: Kernel, tid: u32) -> u32 {
+    if sk.read::<u16>(offset!(sk_protocol)) == socket::TCP && !sk.pointer(offset!(tcp_fastopen_req)).is_null() {
+        return via::FAST_OPEN;
+    }
+    if under_way(tid).is_some() {
+        return via::CONNECT;
+    }
+    if super::request::under_way(tid).is_some() {
+        return via::IO_URING;
+    }
+    via::UNKNOWN
+}
+
+/// Tells the call under way which attempt it began.
+#[inline(always)]
+pub(super) fn began(tid: u32, id: u64) {
+    if let Some(call) = under_way(tid) {
+        call.id = id;
+    } else if let Some(request) = super::request::under_way(tid) {
+        request.call.id = id;
+    }
+}
+
+/// The current thread's call under way, if it is wanted.
+#[inline(always)]
+pub(super) fn under_way(tid: u32) -> Option<&'static mut Call> {
+    if !filter::on(flag::CONNECT_CALLS) {
+        return None;
+    }
+    find!(CALLS, tid).filter(|call| call.family != Call::FOREIGN)
+}

@@ -1,0 +1,134 @@
+//! `kfree_skb(struct sk_buff *skb, void *location, enum skb_drop_reason reason, struct sock *rx_sk)`: the reason since
+//! 5.17, the socket that was to get it since 6.11.
+//!
+//! A packet of TCP or UDP, or an ICMP error, that isn't for many, dropped for a reason that can explain a failure. Where the kernel
+//! gives no reason, freeing is no proof of a drop: there only packets that open or refuse a connection are written, and
+//! user space judges by the place.
+
+use netdx_common::record::Drop;
+
+use super::{Arguments, tracepoint};
+use crate::{
+    emit::{self, Wake},
+    packet::{self, ETH_IP, ETH_IPV6, NOTHING, tcp_flag},
+    read::{self, Kernel, config, offset},
+    socket::{self, NOWHERE, TCP, UDP},
+    task,
+};
+
+tracepoint!("kfree_skb", kfree_skb, kfree_skb_raw, dropped);
+
+/// So many drops of a connection's packets are written, those that open or reset it not counted.
+const LIMIT: u8 = 20;
+
+/// `Drop::socket_role`
+const RECEIVER: u32 = 1;
+/// `Drop::socket_role`
+const OWNER: u32 = 2;
+
+#[inline(always)]
+fn dropped<A: Arguments>(arguments: &A) {
+    let has_reason = config!(arguments.kfree_skb_reason) != 0;
+    let reason = if has_reason { arguments.number(2) as u32 as i32 } else { -1 };
+    if has_reason && is_ignored(reason as u32) {
+        return;
+    }
+    let skb = arguments.pointer(0);
+    let protocol =
+        u16::from_be(if A::TYPED { skb.load(offset!(skb_protocol)) } else { skb.read(offset!(skb_protocol)) });
+    if protocol != ETH_IP && protocol != ETH_IPV6 && protocol != 0 {
+        return;
+    }
+    let (sk, role) = owner(arguments, skb);
+
+    let (mut dropped, mut quoted, mut info) = (NOTHING, NOWHERE, 0);
+    let whole = protocol != 0 && packet::headers(packet::network_header(skb), &mut dropped, &mut quoted, &mut info);
+    if whole && dropped.ttl == 0 {
+        // No packet: what the kernel makes up to ask its own routing (inet_rtm_getroute).
+        return;
+    }
+    if !whole {
+        // Built here and dropped before its IP header was pushed: the socket knows the addresses.
+        if role != OWNER || sk.read::<u16>(offset!(sk_protocol)) != TCP {
+            return;
+        }
+        socket::tuple(sk, &mut dropped.tuple);
+        packet::bare_tcp(skb, &mut dropped);
+    }
+    let kind = dropped.tuple.protocol;
+    let opens = dropped.tcp_flags & (tcp_flag::SYN | tcp_flag::RST) != 0;
+    let of_interest = match kind {
+        TCP => has_reason || opens,
+        UDP => true,
+        _ => packet::is_icmp_error(kind, dropped.icmp_type),
+    };
+    if !of_interest || packet::is_multicast(&dropped.tuple) || !packet::wanted(&dropped.tuple, &quoted) {
+        return;
+    }
+
+    let mut conn = if sk.is_null() || kind != TCP { None } else { socket::followed(sk) };
+    if let Some(conn) = &mut conn {
+        if !opens {
+            if conn.drops >= LIMIT {
+                return;
+            }
+            conn.drops += 1;
+        }
+        socket::trouble(sk, conn);
+    }
+    packet::describe(skb, &mut dropped);
+    let route = skb.read::<u64>(offset!(skb_refdst)) & !SKB_DST_NOREF_MASK;
+    emit::record::<Drop>(Wake::Later, |record| {
+        record.packet = dropped;
+        if !sk.is_null() {
+            socket::describe(sk, conn, &mut record.sock);
+            record.socket_role = role;
+            if record.packet.netns == 0 {
+                record.packet.netns = record.sock.netns;
+            }
+        }
+        record.reason = reason;
+        record.location = arguments.number(1);
+        if route != 0 {
+            record.route_input = Kernel(route).read(offset!(dst_input));
+        }
+        record.current = task::read_current();
+        read::stack(arguments.as_ptr(), &mut record.stack);
+    });
+}
+
+/// Low bits of `_skb_refdst` that aren't the route's address (`SKB_DST_NOREF` and what alignment leaves free).
+const SKB_DST_NOREF_MASK: u64 = 7;
+
+/// Whether a reason comes with traffic that works. Reasons of other subsystems (bits 16 and up) don't.
+#[inline(always)]
+fn is_ignored(reason: u32) -> bool {
+    let word = match reason / 32 {
+        0 => config!(drops_ignored)[0],
+        1 => config!(drops_ignored)[1],
+        2 => config!(drops_ignored)[2],
+        3 => config!(drops_ignored)[3],
+        4 => config!(drops_ignored)[4],
+        5 => config!(drops_ignored)[5],
+        6 => config!(drops_ignored)[6],
+        7 => config!(drops_ignored)[7],
+        _ => 0,
+    };
+    word >> (reason % 32) & 1 != 0
+}
+
+/// The internet socket that was to get the packet, or that it belongs to (sender, or found by early demultiplexing).
+#[inline(always)]
+fn owner<A: Arguments>(arguments: &A, skb: Kernel) -> (Kernel, u32) {
+    if config!(arguments.kfree_skb_rx_sk) != 0 {
+        let receiver = arguments.pointer(3);
+        if !receiver.is_null() && socket::is_internet(receiver) {
+            return (receiver, RECEIVER);
+        }
+    }
+    let owner = skb.pointer(offset!(skb_sk));
+    if !owner.is_null() && socket::is_internet(owner) {
+        return (owner, OWNER);
+    }
+    (Kernel::NULL, 0)
+}

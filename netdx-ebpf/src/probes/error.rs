@@ -1,0 +1,47 @@
+//! `inet_sk_error_report(const struct sock *sk)`, 5.14: an error is reported to a socket, TCP or UDP.
+//!
+//! Without an error it still comes for each ICMP error that is queued (sock_queue_err_skb), which is worth a record, and
+//! from tcp_disconnect and for multipath subflows, which isn't.
+
+use netdx_common::record::SocketError;
+
+use super::{Arguments, tracepoint};
+use crate::{
+    emit::{self, Wake},
+    filter,
+    read::offset,
+    socket::{self, MPTCP, TCP, UDP, direction},
+    task,
+};
+
+tracepoint!("inet_sk_error_report", inet_sk_error_report, inet_sk_error_report_raw, reported);
+
+#[inline(always)]
+fn reported<A: Arguments>(arguments: &A) {
+    let sk = arguments.pointer(0);
+    if sk.read::<u32>(offset!(sk_err)) == 0 && sk.read::<u32>(offset!(sk_error_queue_qlen)) == 0 {
+        return;
+    }
+    let protocol: u16 = sk.read(offset!(sk_protocol));
+    let conn = if protocol == TCP || protocol == MPTCP {
+        let Some(conn) = socket::follow(sk, direction::UNSEEN) else {
+            return;
+        };
+        socket::trouble(sk, conn);
+        Some(conn)
+    } else if protocol == UDP {
+        let mut tuple = socket::NOWHERE;
+        socket::tuple(sk, &mut tuple);
+        if !filter::ports(tuple.local_port, tuple.remote_port) {
+            return;
+        }
+        None
+    } else {
+        return;
+    };
+    emit::record::<SocketError>(Wake::Later, |record| {
+        socket::describe(sk, conn, &mut record.sock);
+        socket::icmp_error(sk, &mut record.icmp);
+        record.current = task::read_current();
+    });
+}

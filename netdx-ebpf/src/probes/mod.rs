@@ -1,0 +1,88 @@
+//! The probes: one file for each hook or pair of hooks, with the kernel prototype it relies on.
+//!
+//! A tracepoint's program exists twice with one body: `NAME` (`tp_btf`) and `NAME_raw` (`raw_tp`), which get the same
+//! arguments; the second is for a kernel or privileges without the first.
+
+mod bind;
+mod cgroup;
+mod connect;
+mod drop;
+mod error;
+mod getaddrinfo;
+mod icmp;
+mod neighbor;
+mod process;
+mod request;
+mod reset;
+mod retransmit;
+mod route;
+mod send;
+mod state;
+
+use aya_ebpf::{
+    EbpfContext,
+    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
+};
+
+use crate::read::Kernel;
+
+/// A context with a tracepoint's arguments.
+trait Arguments: EbpfContext {
+    /// Whether its pointers have types, so that the verifier allows loads through them.
+    const TYPED: bool;
+
+    /// The argument at `position`.
+    fn number(&self, position: usize) -> u64;
+
+    /// The pointer at `position`.
+    #[inline(always)]
+    fn pointer(&self, position: usize) -> Kernel {
+        Kernel(self.number(position))
+    }
+}
+
+impl Arguments for BtfTracePointContext {
+    const TYPED: bool = true;
+
+    #[inline(always)]
+    fn number(&self, position: usize) -> u64 {
+        self.arg(position)
+    }
+}
+
+impl Arguments for RawTracePointContext {
+    const TYPED: bool = false;
+
+    #[inline(always)]
+    fn number(&self, position: usize) -> u64 {
+        self.arg(position)
+    }
+}
+
+/// Two programs from one body.
+macro_rules! tracepoint {
+    ($tracepoint:literal, $name:ident, $raw:ident, $body:path) => {
+        #[doc = concat!("`", $tracepoint, "`, `tp_btf`.")]
+        #[aya_ebpf::macros::btf_tracepoint(function = $tracepoint)]
+        pub fn $name(context: aya_ebpf::programs::BtfTracePointContext) -> i32 {
+            $body(&context);
+            0
+        }
+
+        #[doc = concat!("`", $tracepoint, "`, `raw_tp`.")]
+        #[aya_ebpf::macros::raw_tracepoint(tracepoint = $tracepoint)]
+        pub fn $raw(context: aya_ebpf::programs::RawTracePointContext) -> i32 {
+            $body(&context);
+            0
+        }
+    };
+}
+use tracepoint;
+
+/// A field of a classic tracepoint's record, 8 bytes at `offset`. Those of `sys_enter_*` are the system call's
+/// arguments from 16 on, of `sys_exit_*` the result at 16 (kernel/trace/trace_syscalls.c).
+#[inline(always)]
+fn syscall_field(context: &TracePointContext, position: usize) -> u64 {
+    // SAFETY: the verifier checks that the record is that long.
+    unsafe { context.as_ptr().cast::<u64>().add(2 + position).read_volatile() }
+}

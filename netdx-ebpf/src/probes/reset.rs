@@ -1,0 +1,70 @@
+//! `tcp_receive_reset(struct sock *sk)`, 4.16: an RST came in, the socket still in the state it had; and
+//! `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb, const enum sk_rst_reason reason)`, 4.16, the reason
+//! since 6.10: an RST is sent, in answer to `skb` or, without one, by this side's own decision. `sk` is NULL when no
+//! socket was found (not called then before 6.10), and may be a request or time-wait socket.
+
+use netdx_common::record::{ResetReceived, ResetSent};
+
+use super::{Arguments, tracepoint};
+use crate::{
+    emit::{self, Wake},
+    filter,
+    packet::{self, NOTHING},
+    read::{self, config, offset},
+    socket::{self, NOWHERE, direction, state},
+    task,
+};
+
+tracepoint!("tcp_receive_reset", tcp_receive_reset, tcp_receive_reset_raw, received);
+tracepoint!("tcp_send_reset", tcp_send_reset, tcp_send_reset_raw, sent);
+
+#[inline(always)]
+fn received<A: Arguments>(arguments: &A) {
+    let sk = arguments.pointer(0);
+    let Some(conn) = socket::follow(sk, direction::UNSEEN) else {
+        return;
+    };
+    socket::trouble(sk, conn);
+    emit::record::<ResetReceived>(Wake::Later, |record| {
+        socket::describe(sk, Some(conn), &mut record.sock);
+        socket::counters(sk, &mut record.tcp);
+    });
+}
+
+#[inline(always)]
+fn sent<A: Arguments>(arguments: &A) {
+    let (sk, skb) = (arguments.pointer(0), arguments.pointer(1));
+    let reason = if config!(arguments.tcp_send_reset_reason) != 0 { arguments.number(2) as i32 } else { -1 };
+    let mut answered = NOTHING;
+    if !skb.is_null() {
+        let (mut quoted, mut info) = (NOWHERE, 0);
+        packet::headers(packet::network_header(skb), &mut answered, &mut quoted, &mut info);
+        if !filter::ports(answered.tuple.local_port, answered.tuple.remote_port) {
+            return;
+        }
+        packet::describe(skb, &mut answered);
+    }
+    let mut conn = None;
+    if !sk.is_null() {
+        let listener = sk.read::<u8>(offset!(skc_state)) as u32 == state::LISTEN;
+        // An abort by this side is trouble of this socket; an answer is written whoever gets it.
+        conn = if skb.is_null() && !listener { socket::follow(sk, direction::UNSEEN) } else { socket::followed(sk) };
+        if let Some(conn) = &mut conn {
+            socket::trouble(sk, conn);
+        } else if skb.is_null() {
+            return;
+        }
+    }
+    emit::record::<ResetSent>(Wake::Later, |record| {
+        record.packet = answered;
+        if !sk.is_null() {
+            socket::describe(sk, conn, &mut record.sock);
+            if record.packet.netns == 0 {
+                record.packet.netns = record.sock.netns;
+            }
+        }
+        record.reason = reason;
+        record.current = task::read_current();
+        read::stack(arguments.as_ptr(), &mut record.stack);
+    });
+}

@@ -1,0 +1,80 @@
+//! `sock_send_length(struct sock *sk, int ret, int flags)` and `sock_recv_length`, the same, 6.3: what sending and
+//! receiving gave, in the context of whoever called.
+
+use netdx_common::record::{CallFailed, call};
+
+use super::{Arguments, route, tracepoint};
+use crate::{
+    emit::{self, Wake},
+    filter,
+    read::offset,
+    socket::{self, MPTCP, NOWHERE, TCP, UDP},
+    task,
+};
+
+tracepoint!("sock_send_length", sock_send_length, sock_send_length_raw, sent);
+tracepoint!("sock_recv_length", sock_recv_length, sock_recv_length_raw, received);
+
+/// EINTR
+const EINTR: i32 = -4;
+/// EAGAIN
+const EAGAIN: i32 = -11;
+/// ERESTARTSYS, and the others of its kind down to ERESTART_RESTARTBLOCK (linux/errno.h): a signal came.
+const RESTARTS: core::ops::RangeInclusive<i32> = -516..=-512;
+
+#[inline(always)]
+fn sent<A: Arguments>(arguments: &A) {
+    returned(arguments, call::SEND);
+}
+
+#[inline(always)]
+fn received<A: Arguments>(arguments: &A) {
+    returned(arguments, call::RECEIVE);
+}
+
+#[inline(always)]
+fn returned<A: Arguments>(arguments: &A, which: u16) {
+    let result = arguments.number(1) as i32;
+    if result >= 0 || result == EINTR || result == EAGAIN || RESTARTS.contains(&result) {
+        return;
+    }
+    let sk = arguments.pointer(0);
+    let protocol: u16 = sk.read(offset!(sk_protocol));
+    if !socket::is_internet(sk) || !matches!(protocol, TCP | UDP | MPTCP) {
+        return;
+    }
+    let task = task::read_current();
+    if !filter::task(&task) {
+        return;
+    }
+    let mut conn = socket::followed(sk);
+    let mut tuple = NOWHERE;
+    socket::tuple(sk, &mut tuple);
+    if conn.is_none() && tuple.remote_port != 0 && !filter::ports(tuple.local_port, tuple.remote_port) {
+        return;
+    }
+    if let Some(conn) = &mut conn {
+        socket::introduce(sk, conn);
+    }
+    task::remember(&task);
+    task::announce(task.tgid);
+    emit::record::<CallFailed>(Wake::Later, |record| {
+        record.task = task;
+        socket::describe(sk, conn, &mut record.sock);
+        record.call = which;
+        record.result = result;
+        record.socket_type = sk.read(offset!(sk_type));
+        record.cgroup_hook = NO_HOOK;
+        // The address of a datagram is known by the lookup that failed, if one did.
+        if which == call::SEND
+            && let Some(lookup) = route::failed(task.tid)
+        {
+            record.address = lookup.address;
+            record.family = lookup.family as u16;
+            record.route = lookup.route;
+        }
+    });
+}
+
+/// `CallFailed::cgroup_hook`: netdx has no program on sending.
+const NO_HOOK: u32 = 2;

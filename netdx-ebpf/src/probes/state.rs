@@ -1,0 +1,138 @@
+//! `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, 4.16; and
+//! `tcp_destroy_sock(struct sock *sk)`, 4.16, after which the address may be another socket's.
+//!
+//! A connection that works writes nothing here, unless all are asked for: its entry is made when it begins to connect,
+//! in the caller's context, and removed when it ends.
+//!
+//! At TCP_CLOSE to TCP_SYN_SENT destination and port are set, the source port isn't (tcp_v4_connect); at the change to
+//! TCP_CLOSE the bound port is already given back (inet_put_port), and after tcp_disconnect the addresses are gone.
+
+use netdx_common::config::flag;
+use netdx_common::record::State;
+
+use super::{Arguments, connect, tracepoint};
+use crate::{
+    emit::{self, Wake},
+    filter,
+    maps::Conn,
+    read::{self, Kernel, config, now, offset},
+    socket::{self, MPTCP, TCP, direction, state},
+    task,
+};
+
+tracepoint!("inet_sock_set_state", inet_sock_set_state, inet_sock_set_state_raw, changed);
+tracepoint!("tcp_destroy_sock", tcp_destroy_sock, tcp_destroy_sock_raw, destroyed);
+
+#[inline(always)]
+fn changed<A: Arguments>(arguments: &A) {
+    let sk = arguments.pointer(0);
+    let (old, new) = (arguments.number(1) as u32, arguments.number(2) as u32);
+    let protocol: u16 = if A::TYPED { sk.load(offset!(sk_protocol)) } else { sk.read(offset!(sk_protocol)) };
+    if protocol != TCP && protocol != MPTCP || old == new {
+        return;
+    }
+    match new {
+        state::SYN_SENT => begins(sk),
+        state::ESTABLISHED => established(arguments, sk, old),
+        state::CLOSE => closed(arguments, sk, old),
+        _ => {
+            if let Some(conn) = socket::followed(sk)
+                && conn.flags & Conn::TROUBLE != 0
+            {
+                write(arguments, sk, conn, old, new, Wake::Later);
+            }
+        }
+    }
+}
+
+/// In the context of whoever connects.
+#[inline(always)]
+fn begins(sk: Kernel) {
+    let task = task::read_current();
+    if !filter::task(&task) {
+        return;
+    }
+    let mut tuple = socket::NOWHERE;
+    socket::tuple(sk, &mut tuple);
+    // A multipath socket gets its endpoints from its first subflow, later.
+    if tuple.protocol != MPTCP && !filter::ports(tuple.remote_port, tuple.remote_port) {
+        return;
+    }
+    task::remember(&task);
+    let via = connect::via(sk, task.tid);
+    let Some(conn) = socket::begin(sk, &task, &tuple, direction::OUTBOUND, via) else {
+        return;
+    };
+    connect::began(task.tid, conn.id);
+    if filter::on(flag::ALL) {
+        socket::introduce(sk, conn);
+    }
+}
+
+#[inline(always)]
+fn established<A: Arguments>(arguments: &A, sk: Kernel, old: u32) {
+    let conn = if old == state::SYN_RECV && filter::any(flag::ALL | flag::INBOUND) {
+        socket::follow(sk, direction::INBOUND)
+    } else {
+        socket::followed(sk)
+    };
+    let Some(conn) = conn else {
+        return;
+    };
+    let slow = config!(slow_us) as u64 * 1000;
+    let late = slow != 0 && old == state::SYN_SENT && now().wrapping_sub(conn.started) >= slow;
+    if late || filter::on(flag::ALL) || conn.flags & Conn::TROUBLE != 0 {
+        socket::introduce(sk, conn);
+        write(arguments, sk, conn, old, state::ESTABLISHED, Wake::Later);
+    }
+}
+
+#[inline(always)]
+fn closed<A: Arguments>(arguments: &A, sk: Kernel, old: u32) {
+    if old == state::LISTEN {
+        return;
+    }
+    let error: u32 = sk.read(offset!(sk_err));
+    // Without a FIN having been sent and answered, the connection was cut: never established, or aborted.
+    let cut = matches!(old, state::ESTABLISHED | state::SYN_SENT | state::SYN_RECV | state::CLOSE_WAIT);
+    let conn = if error != 0 || cut {
+        let opened = if old == state::SYN_RECV { direction::INBOUND } else { direction::UNSEEN };
+        socket::follow(sk, opened)
+    } else {
+        socket::followed(sk)
+    };
+    let Some(conn) = conn else {
+        return;
+    };
+    if error != 0 || cut || conn.flags & Conn::TROUBLE != 0 {
+        socket::trouble(sk, conn);
+        write(arguments, sk, conn, old, state::CLOSE, Wake::Now);
+        // The entry stays until the socket is destroyed: the call that returns now still asks for it.
+        return;
+    }
+    if filter::on(flag::ALL) {
+        socket::introduce(sk, conn);
+        write(arguments, sk, conn, old, state::CLOSE, Wake::Later);
+    }
+    socket::forget(sk);
+}
+
+#[inline(always)]
+fn write<A: Arguments>(arguments: &A, sk: Kernel, conn: &mut Conn, old: u32, new: u32, wake: Wake) {
+    emit::record::<State>(wake, |record| {
+        socket::describe(sk, Some(conn), &mut record.sock);
+        record.old = old;
+        record.new = new;
+        record.current = task::read_current();
+        socket::icmp_error(sk, &mut record.icmp);
+        socket::counters(sk, &mut record.tcp);
+        if new == state::CLOSE {
+            read::stack(arguments.as_ptr(), &mut record.stack);
+        }
+    });
+}
+
+#[inline(always)]
+fn destroyed<A: Arguments>(arguments: &A) {
+    socket::forget(arguments.pointer(0));
+}

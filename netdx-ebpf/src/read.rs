@@ -1,0 +1,206 @@
+//! Reads of the configuration, of kernel memory by resolved offset, and of user memory.
+//!
+//! Owns: every such read, and so nearly every `unsafe` of the programs.
+//! Must not know: what a field means.
+//!
+//! A read that fails, and a field that this kernel doesn't have, give zeroes: programs say "unknown" and go on.
+
+use core::ptr;
+
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_get_stack, bpf_jiffies64, bpf_ktime_get_boot_ns,
+    generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str},
+};
+use netdx_common::config::{ABSENT, Config};
+use netdx_common::record::Stack;
+use zerocopy::FromBytes;
+
+/// What the loader says: read-only and frozen, so that the verifier takes its fields for constants.
+#[unsafe(no_mangle)]
+pub static CONFIG: Config = Config::EMPTY;
+
+/// One field of [`CONFIG`]. Volatile, for the compiler must not take the initial value for the final one; by itself,
+/// for a copy of the whole would overflow the stack.
+macro_rules! config {
+    ($($field:ident).+) => {{
+        // SAFETY: a field of a static that is never written.
+        unsafe { core::ptr::addr_of!($crate::read::CONFIG.$($field).+).read_volatile() }
+    }};
+}
+pub(crate) use config;
+
+/// The offset of a kernel field.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::read::config!(offsets.$field)
+    };
+}
+pub(crate) use offset;
+
+/// An address in the kernel; 0: none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Kernel(pub u64);
+
+impl Kernel {
+    /// No address.
+    pub const NULL: Kernel = Kernel(0);
+
+    /// Whether there is an address at all.
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The address of a field.
+    #[inline(always)]
+    pub fn field(self, offset: u32) -> Kernel {
+        Kernel(self.0.wrapping_add(offset as u64))
+    }
+
+    /// The field at `offset`.
+    #[inline(always)]
+    pub fn read<T: FromBytes>(self, offset: u32) -> T {
+        let mut value = T::new_zeroed();
+        if offset != ABSENT {
+            // SAFETY: the helper writes `size_of::<T>()` bytes into `value`, for which any bytes are valid; it checks
+            // the address it reads from, and writes zeroes when it can't.
+            unsafe {
+                bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, self.field(offset).0 as *const _);
+            }
+        }
+        value
+    }
+
+    /// The pointer at `offset`.
+    #[inline(always)]
+    pub fn pointer(self, offset: u32) -> Kernel {
+        Kernel(self.read(offset))
+    }
+
+    /// Fills the first `N` bytes of `to` from the field at `offset`.
+    #[inline(always)]
+    pub fn copy<const N: usize>(self, offset: u32, to: &mut [u8]) {
+        if offset != ABSENT && to.len() >= N {
+            // SAFETY: `to` has at least N bytes; the helper checks the address it reads from.
+            unsafe {
+                bpf_probe_read_kernel(to.as_mut_ptr().cast(), N as u32, self.field(offset).0 as *const _);
+            }
+        }
+    }
+
+    /// The field at `offset` of a structure that an argument of a `tp_btf` program points at, without a helper. Only
+    /// for such arguments: the verifier checks it.
+    #[inline(always)]
+    pub fn load<T: FromBytes + Copy>(self, offset: u32) -> T {
+        // SAFETY: the verifier knows the type behind an argument and allows only reads within it; a fault reads as zero.
+        unsafe { (self.0 as *const u8).add(offset as usize).cast::<T>().read_volatile() }
+    }
+}
+
+/// An address in the current process; 0: none.
+#[derive(Clone, Copy)]
+pub struct User(pub u64);
+
+impl User {
+    /// What is `offset` bytes on.
+    #[inline(always)]
+    pub fn read<T: FromBytes>(self, offset: u64) -> T {
+        let mut value = T::new_zeroed();
+        // SAFETY: the helper writes `size_of::<T>()` bytes into `value`, for which any bytes are valid; it checks the
+        // address it reads from, and writes zeroes when it can't.
+        unsafe {
+            bpf_probe_read_user(
+                (&raw mut value).cast(),
+                size_of::<T>() as u32,
+                self.0.wrapping_add(offset) as *const _,
+            );
+        }
+        value
+    }
+
+    /// Fills `to` with at most `length` bytes. How many there are now: none when the memory isn't there.
+    #[inline(always)]
+    pub fn copy<const N: usize>(self, length: u64, to: &mut [u8; N]) -> u32 {
+        if length == 0 {
+            return 0;
+        }
+        let length = at_most::<N>(if length > N as u64 { N as u32 } else { length as u32 });
+        // SAFETY: `length` is no more than `to` has; the helper checks the address it reads from.
+        let failed = unsafe { bpf_probe_read_user(to.as_mut_ptr().cast(), length, self.0 as *const _) };
+        if failed == 0 { length } else { 0 }
+    }
+
+    /// Fills `to` with the string here, cut and terminated.
+    #[inline(always)]
+    pub fn text<const N: usize>(self, to: &mut [u8; N]) {
+        if self.0 != 0 {
+            // SAFETY: the helper writes no more than N bytes and checks the address it reads from.
+            unsafe {
+                bpf_probe_read_user_str(to.as_mut_ptr().cast(), N as u32, self.0 as *const _);
+            }
+        }
+    }
+}
+
+/// The lesser of `n`, which isn't 0, and N, a power of two, so that every verifier sees it: the compiler keeps bounds that
+/// it knows in no register.
+#[inline(always)]
+pub fn at_most<const N: usize>(n: u32) -> u32 {
+    let n = core::hint::black_box(if n > N as u32 { N as u32 } else { n });
+    (n.wrapping_sub(1) & (N as u32 - 1)) + 1
+}
+
+/// The current task.
+#[inline(always)]
+pub fn current() -> Kernel {
+    // SAFETY: no arguments, no preconditions.
+    Kernel(unsafe { bpf_get_current_task() })
+}
+
+/// CLOCK_BOOTTIME in ns.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// The tick counter, cut as TCP's `tcp_jiffies32`.
+#[inline(always)]
+pub fn jiffies() -> u32 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+/// The program itself and what calls it; a third may follow, by name (`bpf_trace_run`), where this code is a function.
+const OWN_FRAMES: u64 = 2;
+
+/// The kernel stack of a tracing program's context.
+#[inline(always)]
+pub fn stack(context: *mut core::ffi::c_void, to: &mut Stack) {
+    // SAFETY: `context` is the program's own; the helper writes no more than the size of `frames`.
+    unsafe {
+        bpf_get_stack(context.cast(), ptr::from_mut(&mut to.frames).cast(), size_of_val(&to.frames) as u32, OWN_FRAMES);
+    }
+}
+
+/// The linear part of a packet, in a program that may access it directly.
+pub struct Linear {
+    /// Where it begins.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+}
+
+impl Linear {
+    /// What is at `offset`, if it is in there.
+    #[inline(always)]
+    pub fn read<T: FromBytes>(&self, offset: usize) -> Option<T> {
+        let at = self.start + offset;
+        if at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: within the linear part, as the verifier sees for itself.
+        Some(unsafe { (at as *const T).read_unaligned() })
+    }
+}

@@ -1,0 +1,270 @@
+//! Sockets: what they are at the moment, and which TCP sockets are followed.
+//!
+//! Owns: how a [`Sock`] is read, the life of a followed socket, and when its [`Attempt`] is written.
+//! Must not know: which hook asks.
+//!
+//! `struct sock` begins with `sock_common`; request sockets (TCP_NEW_SYN_RECV) and time-wait sockets have nothing more.
+
+use netdx_common::record::{Attempt, IcmpError, Sock, Task, TcpCounters, Tuple};
+
+use crate::{
+    emit::{self, Wake},
+    filter,
+    maps::{CONNS, Conn, find},
+    read::{Kernel, config, jiffies, now, offset},
+    task,
+};
+
+/// AF_INET
+pub const AF_INET: u16 = 2;
+/// AF_INET6
+pub const AF_INET6: u16 = 10;
+/// IPPROTO_TCP
+pub const TCP: u16 = 6;
+/// IPPROTO_UDP
+pub const UDP: u16 = 17;
+/// IPPROTO_MPTCP
+pub const MPTCP: u16 = 262;
+
+/// TCP states (`include/net/tcp_states.h`).
+pub mod state {
+    /// TCP_ESTABLISHED
+    pub const ESTABLISHED: u32 = 1;
+    /// TCP_SYN_SENT
+    pub const SYN_SENT: u32 = 2;
+    /// TCP_SYN_RECV
+    pub const SYN_RECV: u32 = 3;
+    /// TCP_TIME_WAIT
+    pub const TIME_WAIT: u32 = 6;
+    /// TCP_CLOSE
+    pub const CLOSE: u32 = 7;
+    /// TCP_CLOSE_WAIT
+    pub const CLOSE_WAIT: u32 = 8;
+    /// TCP_LISTEN
+    pub const LISTEN: u32 = 10;
+    /// TCP_NEW_SYN_RECV
+    pub const NEW_SYN_RECV: u32 = 12;
+}
+
+/// `Sock::direction`
+pub mod direction {
+    /// Not seen.
+    pub const UNSEEN: u8 = 0;
+    /// This side opened it.
+    pub const OUTBOUND: u8 = 1;
+    /// A listener accepted it.
+    pub const INBOUND: u8 = 2;
+}
+
+/// No endpoints.
+pub const NOWHERE: Tuple =
+    Tuple { family: 0, protocol: 0, local_port: 0, remote_port: 0, local: [0; 16], remote: [0; 16] };
+
+/// Whether it is an internet socket.
+#[inline(always)]
+pub fn is_internet(sk: Kernel) -> bool {
+    let family: u16 = sk.read(offset!(skc_family));
+    family == AF_INET || family == AF_INET6
+}
+
+/// Whether a state is one of a socket that is more than `sock_common`.
+#[inline(always)]
+fn is_full(state: u8) -> bool {
+    state as u32 != state::TIME_WAIT && state as u32 != state::NEW_SYN_RECV
+}
+
+/// Inode of its network namespace.
+#[inline(always)]
+pub fn netns(sk: Kernel) -> u32 {
+    sk.pointer(offset!(skc_net)).read(offset!(net_inum))
+}
+
+/// Its protocol; a request or time-wait socket is TCP's.
+#[inline(always)]
+fn protocol(sk: Kernel, state: u8) -> u16 {
+    if is_full(state) { sk.read(offset!(sk_protocol)) } else { TCP }
+}
+
+/// Its endpoints, as the socket has them now.
+#[inline(always)]
+pub fn tuple(sk: Kernel, to: &mut Tuple) {
+    let state: u8 = sk.read(offset!(skc_state));
+    to.family = sk.read(offset!(skc_family));
+    to.protocol = protocol(sk, state);
+    to.local_port = sk.read(offset!(skc_num));
+    if to.local_port == 0 && is_full(state) {
+        // Unhashed on its way to TCP_CLOSE (inet_put_port): the port it had is still in the packet headers' copy.
+        to.local_port = u16::from_be(sk.read(offset!(inet_sport)));
+    }
+    to.remote_port = u16::from_be(sk.read(offset!(skc_dport)));
+    if to.family == AF_INET {
+        sk.copy::<4>(offset!(skc_rcv_saddr), &mut to.local);
+        sk.copy::<4>(offset!(skc_daddr), &mut to.remote);
+    } else if to.family == AF_INET6 {
+        sk.copy::<16>(offset!(skc_v6_rcv_saddr), &mut to.local);
+        sk.copy::<16>(offset!(skc_v6_daddr), &mut to.remote);
+    }
+}
+
+/// Completes endpoints that the kernel erased (tcp_disconnect) from those it had, and keeps them.
+#[inline(always)]
+fn complete(tuple: &mut Tuple, conn: &mut Conn) {
+    if tuple.remote_port == 0 {
+        tuple.remote_port = conn.tuple.remote_port;
+        tuple.remote = conn.tuple.remote;
+        tuple.local = conn.tuple.local;
+    }
+    if tuple.local_port == 0 {
+        tuple.local_port = conn.tuple.local_port;
+    }
+    conn.tuple = *tuple;
+}
+
+/// The socket as it is now.
+#[inline(always)]
+pub fn describe(sk: Kernel, conn: Option<&mut Conn>, to: &mut Sock) {
+    tuple(sk, &mut to.tuple);
+    to.cookie = sk.read(offset!(skc_cookie));
+    to.netns = netns(sk);
+    to.bound_device = sk.read(offset!(skc_bound_dev_if));
+    to.state = sk.read(offset!(skc_state));
+    if is_full(to.state) {
+        to.error = sk.read(offset!(sk_err));
+        to.soft_error = sk.read(offset!(sk_err_soft));
+        to.mark = sk.read(offset!(sk_mark));
+        to.backlog = sk.read(offset!(sk_ack_backlog));
+        to.max_backlog = sk.read(offset!(sk_max_ack_backlog));
+        if to.tuple.protocol == TCP || to.tuple.protocol == MPTCP {
+            to.retransmits = sk.read(offset!(icsk_retransmits));
+        }
+    }
+    if let Some(conn) = conn {
+        to.id = conn.id;
+        to.direction = conn.direction;
+        complete(&mut to.tuple, conn);
+    }
+}
+
+/// The ICMP error at the tail of its error queue (`struct sock_exterr_skb` in the packet's `cb`, `struct
+/// sock_extended_err` of linux/errqueue.h in it). TCP over IPv4 queues one in SYN_SENT without being asked
+/// (tcp_v4_err), other sockets with IP_RECVERR.
+#[inline(always)]
+pub fn icmp_error(sk: Kernel, to: &mut IcmpError) {
+    if sk.read::<u32>(offset!(sk_error_queue_qlen)) == 0 || offset!(exterr_ee) == netdx_common::config::ABSENT {
+        return;
+    }
+    let skb = sk.pointer(offset!(sk_error_queue_prev));
+    let error = skb.field(offset!(skb_cb)).field(offset!(exterr_ee));
+    let [origin, kind, code, _]: [u8; 4] = error.read(4);
+    let header = skb.pointer(offset!(skb_head)).field(skb.read::<u16>(offset!(skb_network_header)) as u32);
+    const ORIGIN_ICMP: u8 = 2;
+    const ORIGIN_ICMP6: u8 = 3;
+    if origin == ORIGIN_ICMP {
+        header.copy::<4>(12, &mut to.from);
+    } else if origin == ORIGIN_ICMP6 {
+        header.copy::<16>(8, &mut to.from);
+    } else {
+        return;
+    }
+    to.origin = origin;
+    to.kind = kind;
+    to.code = code;
+    to.info = error.read(8);
+}
+
+/// What TCP counted. A multipath socket has none of its own.
+#[inline(always)]
+pub fn counters(sk: Kernel, to: &mut TcpCounters) {
+    to.idle_ms = u32::MAX;
+    if sk.read::<u16>(offset!(sk_protocol)) != TCP {
+        return;
+    }
+    to.bytes_acked = sk.read(offset!(tcp_bytes_acked));
+    to.bytes_received = sk.read(offset!(tcp_bytes_received));
+    to.rtt_us = sk.read::<u32>(offset!(tcp_srtt_us)) >> 3;
+    to.retransmitted = sk.read(offset!(tcp_total_retrans));
+    to.send_window = sk.read(offset!(tcp_snd_wnd));
+    to.unacknowledged = sk.read::<u32>(offset!(tcp_write_seq)).wrapping_sub(sk.read(offset!(tcp_snd_una)));
+    let received: u32 = sk.read(offset!(tcp_rcv_tstamp));
+    let hz = config!(hz);
+    if hz != 0 && received != 0 {
+        to.idle_ms = (jiffies().wrapping_sub(received) as u64 * 1000 / hz as u64) as u32;
+    }
+    to.user_timeout_ms = sk.read(offset!(icsk_user_timeout));
+    to.probes = sk.read(offset!(icsk_probes_out));
+}
+
+/// The socket's entry, if it is followed.
+#[inline(always)]
+pub fn followed(sk: Kernel) -> Option<&'static mut Conn> {
+    find!(CONNS, sk.0)
+}
+
+/// Begins to follow a socket, anew if it was before: it connects again.
+#[inline(always)]
+pub fn begin(sk: Kernel, task: &Task, tuple: &Tuple, direction: u8, via: u32) -> Option<&'static mut Conn> {
+    let started = now();
+    let conn = Conn {
+        // No two begin in the same nanosecond on one CPU; ten bits for the CPU leave 208 days before it wraps.
+        id: started << 10 | (emit::cpu() & 1023) as u64,
+        started,
+        task: *task,
+        tuple: *tuple,
+        via,
+        direction,
+        flags: 0,
+        retransmits: 0,
+        drops: 0,
+    };
+    CONNS.insert(sk.0, &conn, 0).ok()?;
+    followed(sk)
+}
+
+/// The socket's entry; made now, without a process, for one that wasn't seen before and passes the filters.
+#[inline(always)]
+pub fn follow(sk: Kernel, direction: u8) -> Option<&'static mut Conn> {
+    if let Some(conn) = followed(sk) {
+        return Some(conn);
+    }
+    if !filter::unknown_task(netns(sk)) {
+        return None;
+    }
+    let mut endpoints = NOWHERE;
+    tuple(sk, &mut endpoints);
+    if !filter::ports(endpoints.local_port, endpoints.remote_port) {
+        return None;
+    }
+    begin(sk, &task::NOBODY, &endpoints, direction, 0)
+}
+
+/// Forgets a socket.
+#[inline(always)]
+pub fn forget(sk: Kernel) {
+    // Most sockets that end aren't followed any more.
+    let _ = CONNS.remove(sk.0);
+}
+
+/// Marks that something went wrong with a socket, and writes who it is, once.
+#[inline(always)]
+pub fn trouble(sk: Kernel, conn: &mut Conn) {
+    conn.flags |= Conn::TROUBLE;
+    introduce(sk, conn);
+}
+
+/// Writes the [`Attempt`] that other records of this socket refer to, once, and before it the process.
+#[inline(always)]
+pub fn introduce(sk: Kernel, conn: &mut Conn) {
+    if conn.flags & Conn::WRITTEN != 0 {
+        return;
+    }
+    conn.flags |= Conn::WRITTEN;
+    if conn.task.tgid != 0 {
+        task::announce(conn.task.tgid);
+    }
+    emit::record::<Attempt>(Wake::Later, |record| {
+        record.started = conn.started;
+        record.task = conn.task;
+        record.via = conn.via;
+        describe(sk, Some(conn), &mut record.sock);
+    });
+}

@@ -1,0 +1,134 @@
+//! Tasks and processes.
+//!
+//! Owns: how a [`Task`] is read, and the one record that says what a process is. Must not know: sockets.
+//!
+//! In a softirq the current task is whoever was interrupted: only a hook in process context may take it for the cause.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+};
+use netdx_common::record::{ARGV_LEN, COMM_LEN, Process, ProcessExit, Task};
+
+use crate::{
+    emit::{self, Wake},
+    maps::{Known, PROCESSES, find},
+    read::{Kernel, User, current, offset},
+};
+
+/// No task.
+pub const NOBODY: Task = Task { tgid: 0, tid: 0, uid: 0, netns: 0, cgroup: 0, comm: [0; COMM_LEN] };
+
+/// What a process has before it is read. Static: it is too large for the stack.
+static UNREAD: Known =
+    Known { started: 0, task: NOBODY, exec_id: 0, written: 0, parent: 0, argv_len: 0, argv: [0; ARGV_LEN] };
+
+/// Inode of a task's network namespace; 0 for one that is exiting (its `nsproxy` is gone).
+#[inline(always)]
+pub fn netns(task: Kernel) -> u32 {
+    let nsproxy = task.pointer(offset!(task_nsproxy));
+    if nsproxy.is_null() { 0 } else { nsproxy.pointer(offset!(nsproxy_net)).read(offset!(net_inum)) }
+}
+
+/// The current task, in a tracing program.
+#[inline(always)]
+pub fn read_current() -> Task {
+    let ids = bpf_get_current_pid_tgid();
+    Task {
+        tgid: (ids >> 32) as u32,
+        tid: ids as u32,
+        uid: bpf_get_current_uid_gid() as u32,
+        netns: netns(current()),
+        // SAFETY: no arguments, no preconditions.
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+    }
+}
+
+/// The current task where the helpers for it don't exist: in cgroup_skb programs before 6.12 ... 6.16.
+#[inline(always)]
+pub fn read_current_by_offset() -> Task {
+    let task = current();
+    let cgroup = task.pointer(offset!(task_cgroups)).pointer(offset!(css_set_cgroup));
+    Task {
+        tgid: task.read(offset!(task_tgid)),
+        tid: task.read(offset!(task_pid)),
+        uid: task.pointer(offset!(task_cred)).read(offset!(cred_uid)),
+        netns: netns(task),
+        cgroup: cgroup.pointer(offset!(cgroup_kn)).read(offset!(kernfs_id)),
+        comm: task.read(offset!(task_comm)),
+    }
+}
+
+/// The current thread's id.
+#[inline(always)]
+pub fn tid() -> u32 {
+    bpf_get_current_pid_tgid() as u32
+}
+
+/// Keeps what the current process is, for a record that may come when it no longer is current. Only in its own context;
+/// costs a busy process one lookup.
+#[inline(always)]
+pub fn remember(task: &Task) {
+    let thread = current();
+    let exec_id: u32 = thread.read(offset!(task_exec_id));
+    if let Some(known) = find!(PROCESSES, task.tgid)
+        && known.exec_id == exec_id
+    {
+        return;
+    }
+    if PROCESSES.insert(task.tgid, &UNREAD, 0).is_err() {
+        return;
+    }
+    let Some(known) = find!(PROCESSES, task.tgid) else {
+        return;
+    };
+    known.task = *task;
+    known.exec_id = exec_id;
+    let leader = thread.pointer(offset!(task_leader));
+    known.started = leader.read(offset!(task_start));
+    known.parent = leader.pointer(offset!(task_parent)).read(offset!(task_tgid));
+    let memory = thread.pointer(offset!(task_mm));
+    if memory.is_null() {
+        return;
+    }
+    let start: u64 = memory.read(offset!(mm_arg_start));
+    let end: u64 = memory.read(offset!(mm_arg_end));
+    if end > start {
+        known.argv_len = User(start).copy(end - start, &mut known.argv);
+    }
+}
+
+/// Writes what a process is, before the first other record of it.
+#[inline(always)]
+pub fn announce(tgid: u32) {
+    let Some(known) = find!(PROCESSES, tgid) else {
+        return;
+    };
+    if known.written != 0 {
+        return;
+    }
+    known.written = 1;
+    emit::record::<Process>(Wake::Later, |record| {
+        record.task = known.task;
+        record.started = known.started;
+        record.parent = known.parent;
+        record.argv_len = known.argv_len;
+        Kernel(known.argv.as_ptr() as u64).copy::<ARGV_LEN>(0, &mut record.argv);
+    });
+}
+
+/// Writes that a process ended, if it had records, and forgets it. In its last thread's context.
+#[inline(always)]
+pub fn ended(task: &Task, status: u32) {
+    let Some(known) = find!(PROCESSES, task.tgid) else {
+        return;
+    };
+    if known.written != 0 {
+        emit::record::<ProcessExit>(Wake::Later, |record| {
+            record.task = *task;
+            record.status = status;
+        });
+    }
+    // It may be gone already, evicted: then there is nothing to forget.
+    let _ = PROCESSES.remove(task.tgid);
+}
