@@ -34,6 +34,8 @@ pub struct Filter {
     pub netns: Vec<u32>,
     /// Only lookups, or no lookups.
     pub lookups: Option<bool>,
+    /// Which side opened it.
+    pub directions: Vec<Direction>,
     /// Codes of verdicts.
     pub codes: Vec<Code>,
 }
@@ -81,6 +83,7 @@ impl Filter {
             })
             && one_of(&self.netns, |netns| process.is_some_and(|p| p.netns == Some(*netns)))
             && self.lookups.is_none_or(|only| only == (report.kind == Kind::Lookup))
+            && one_of(&self.directions, |direction| report.direction == *direction)
             && one_of(&self.codes, |code| code.holds(report))
     }
 }
@@ -270,6 +273,14 @@ mod tests {
         assert!(filter.wants(&connection()));
         filter.lookups = Some(true);
         assert!(!filter.wants(&connection()));
+    }
+
+    #[test]
+    fn sides() {
+        let outbound = Filter { directions: vec![Direction::Outbound], ..Filter::default() };
+        assert!(outbound.wants(&connection()) && outbound.wants(&lookup()) && !outbound.wants(&inbound()));
+        let inbound_only = Filter { directions: vec![Direction::Inbound], ..Filter::default() };
+        assert!(!inbound_only.wants(&connection()) && inbound_only.wants(&inbound()));
     }
 
     #[test]

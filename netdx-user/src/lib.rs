@@ -16,6 +16,7 @@ pub mod host;
 pub mod input;
 pub mod inspect;
 pub mod logging;
+pub mod pipeline;
 pub mod recording;
 pub mod render;
 pub mod report;

@@ -3,14 +3,18 @@
 
 mod check;
 mod dns;
+mod explain;
+mod filters;
 mod page;
+mod replay;
 
-use crate::exit::Exit;
+use crate::{exit::Exit, render::text::Layout};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
 use page::Page;
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     time::Duration,
 };
 
@@ -42,6 +46,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Check(check::Args),
+    /// Report from a recording, offline.
+    Replay(Box<replay::Args>),
+    /// Show what a verdict means and what to do.
+    Explain(explain::Args),
     Dns(dns::Args),
 }
 
@@ -83,6 +91,8 @@ pub fn main() -> Exit {
     let result = match cli.verb {
         None => anstream::stdout().write_all(SHORT_HELP.as_bytes()).map(|()| Exit::Done).map_err(Into::into),
         Some(Verb::Check(args)) => check::run(&args),
+        Some(Verb::Replay(args)) => replay::run(&args),
+        Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Dns(args)) => dns::run(&args),
     };
     result.unwrap_or_else(|error: anyhow::Error| fail(&error))
@@ -100,19 +110,49 @@ fn fail(error: &anyhow::Error) -> Exit {
     if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(closed)) {
         return Exit::Done;
     }
-    // Nobody is left to tell when stderr is closed.
-    _ = writeln!(anstream::stderr(), "netdx: {error:#}");
+    say(&format!("netdx: {error:#}\n"));
     Exit::Failed
 }
+
+/// Says something on stderr. Nobody is left to tell when that is closed.
+fn say(text: &str) {
+    _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// How text is laid out on stdout.
+fn stdout_layout() -> Layout {
+    Layout { width: width(), zone: TimeZone::system(), color: is_colored(&io::stdout()) }
+}
+
+/// How text is laid out on stderr.
+fn stderr_layout() -> Layout {
+    Layout { width: width_of(io::stderr()), zone: TimeZone::system(), color: is_colored(&io::stderr()) }
+}
+
+/// How text is laid out in a file.
+fn file_layout() -> Layout {
+    Layout { width: DEFAULT_WIDTH, zone: TimeZone::system(), color: false }
+}
+
+/// By `--color` (set before), NO_COLOR and its kin, and whether it is a terminal.
+fn is_colored(stream: &impl anstream::stream::RawStream) -> bool {
+    anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
+}
+
+/// Columns where there is no terminal.
+const DEFAULT_WIDTH: usize = 80;
 
 /// Columns of the terminal that stdout is; 80 where it is none.
 #[must_use]
 pub fn width() -> usize {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
-        return 80;
+    width_of(io::stdout())
+}
+
+fn width_of(stream: impl io::IsTerminal + std::os::fd::AsFd) -> usize {
+    if !stream.is_terminal() {
+        return DEFAULT_WIDTH;
     }
-    rustix::termios::tcgetwinsize(stdout).map_or(80, |size| usize::from(size.ws_col)).max(40)
+    rustix::termios::tcgetwinsize(stream).map_or(DEFAULT_WIDTH, |size| usize::from(size.ws_col)).max(40)
 }
 
 /// A length of time in seconds, as typed: more than nothing, an hour at most.

@@ -145,4 +145,4 @@ fn shift(stamped: &mut Stamped, by: impl Fn(u64) -> u64) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,9 +3,12 @@
 
 pub mod escape;
 pub mod json;
+pub mod page;
 mod quantity;
 pub mod text;
 mod wrap;
+
+pub use quantity::duration;
 
 use crate::{
     input::Input,

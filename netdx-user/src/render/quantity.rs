@@ -1,7 +1,8 @@
 //! Durations and counts in words. Owns: their rounding. Must not know: what they measure.
 
 /// A duration as a person says it: `0.31 ms`, `12 ms`, `3.1 s`, `2 min 5 s`.
-pub(super) fn duration(ns: u64) -> String {
+#[must_use]
+pub fn duration(ns: u64) -> String {
     let ms = ns as f64 / 1e6;
     match ns {
         0..10_000_000 => format!("{} ms", decimals(ms, 2)),

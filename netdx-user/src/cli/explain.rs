@@ -1,0 +1,50 @@
+//! `netdx explain`: the page of a cause. Owns: its flags. Must not know: what the pages say, how they look.
+
+use crate::{exit::Exit, explain, filter, render::page};
+use anyhow::bail;
+use std::io::{self, Write as _};
+
+/// Flags of `explain`.
+#[derive(Debug, clap::Args)]
+#[command(
+    arg_required_else_help = true,
+    long_about = "Shows the page of a verdict: what happened, how netdx knows, what to do, what it is confused with."
+)]
+pub(super) struct Args {
+    /// The verdict, as a report has it (refused.bound-elsewhere); a family (dns) shows all of it.
+    #[arg(required_unless_present = "list")]
+    code: Option<String>,
+    /// List every verdict, or those of the family.
+    #[arg(long)]
+    list: bool,
+    /// As a manual page: netdx explain CODE --man | man -l -
+    #[arg(long, conflicts_with = "list")]
+    man: bool,
+}
+
+/// Explains.
+///
+/// # Errors
+/// There is no such verdict; stdout can't be written.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let wanted = args.code.as_deref();
+    let is_wanted = |code: &str| wanted.is_none_or(|w| code == w || code.strip_prefix(w).is_some_and(|r| r.starts_with('.')));
+    let causes: Vec<_> = explain::registry().iter().filter(|cause| is_wanted(cause.code)).collect();
+    if causes.is_empty() {
+        let known: Vec<&str> = explain::registry().iter().map(|cause| cause.code).collect();
+        let wanted = wanted.unwrap_or_default();
+        let meant = filter::suggest(wanted, &known).map_or_else(String::new, |code| format!(" Did you mean {code}?"));
+        bail!("there is no verdict '{}'.{meant} All: netdx explain --list", wanted.escape_debug());
+    }
+    let layout = super::stdout_layout();
+    let text = if args.list {
+        page::list(causes.iter().map(|cause| (cause.code, cause.page)), &layout)
+    } else if args.man {
+        causes.iter().map(|cause| page::man(cause.code, cause.page)).collect()
+    } else {
+        let pages: Vec<String> = causes.iter().map(|cause| page::text(cause.code, cause.page, &layout)).collect();
+        pages.join("\n")
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(Exit::Done)
+}

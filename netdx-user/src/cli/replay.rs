@@ -1,0 +1,58 @@
+//! `netdx replay`: the reports of a recording, offline. Owns: its flags, and opening the file. Must not know: its shape.
+
+use super::{Format, filters};
+use crate::{
+    exit::Exit,
+    pipeline::{self, Reporter, Session, session::Plan},
+    recording::Reader,
+};
+use anyhow::Context as _;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+};
+
+/// Flags of `replay`.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Gives the reports of a recording again: the same ones, on any Linux, as any user, without looking at this \
+                  machine. What is wrong with the file is said, and what is there is used."
+)]
+pub(super) struct Args {
+    /// The recording; - reads it from stdin.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// How reports are written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// End after so many reports.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Exit with status 3 when such a verdict was shown: a code, a family of codes, or any.
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    fail_on: Vec<String>,
+    #[command(flatten)]
+    filters: filters::Filters,
+}
+
+/// Replays.
+///
+/// # Errors
+/// The file can't be read at all, or the reports can't be written.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let plan =
+        Plan { filter: args.filters.resolve()?, fail_on: filters::fail_on(&args.fail_on)?, count: args.count };
+    let open = || format!("open {}", args.file.display());
+    let source: Box<dyn Read> = if args.file.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(&args.file).with_context(open)?)
+    };
+    let mut recording = Reader::new(source).with_context(|| format!("replay {}", args.file.display()))?;
+    let style = filters::style(args.format, true);
+    let reporter = Reporter::new(Box::new(io::stdout()), "stdout".into(), style, super::stderr_layout());
+    let mut session = Session::new(recording.header().clone(), plan, reporter, None);
+    pipeline::replay(&mut recording, &mut session)?;
+    Ok(if session.failed_on() { Exit::Verdict } else { Exit::Done })
+}

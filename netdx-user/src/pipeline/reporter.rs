@@ -1,0 +1,87 @@
+//! Where rendered reports go. Owns: the output, and which renderer is in use. Must not know: how a report looks.
+//!
+//! Reports go to stdout or a file. In text, what is said about the run itself goes to stderr, so that a file holds
+//! reports only; JSON has its `start` and `summary` objects in line.
+
+use super::Error;
+use crate::{
+    recording::Header,
+    render::{Summary, json, text},
+    report::Report,
+};
+use std::io::{self, BufWriter, Write};
+
+/// Where reports go, and how.
+pub struct Reporter {
+    out: BufWriter<Box<dyn Write>>,
+    to: String,
+    style: Style,
+    /// How to write notices on stderr.
+    notices: text::Layout,
+}
+
+/// How reports are written.
+#[derive(Debug)]
+pub enum Style {
+    /// For people.
+    Text(text::Layout),
+    /// One object a line.
+    Json,
+    /// Not at all; only counted.
+    Silent,
+}
+
+impl Reporter {
+    /// Writes to `out`, which messages call `to`.
+    #[must_use]
+    pub fn new(out: Box<dyn Write>, to: String, style: Style, notices: text::Layout) -> Reporter {
+        Reporter { out: BufWriter::with_capacity(1 << 16, out), to, style, notices }
+    }
+
+    pub(super) fn start(&mut self, header: &Header, live: bool) -> Result<(), Error> {
+        match &self.style {
+            Style::Json => {
+                self.write(&json::start(header))?;
+                self.flush()
+            }
+            Style::Text(_) | Style::Silent => {
+                self.notice(&text::start(header, live, &self.notices));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn report(&mut self, report: &Report, header: &Header) -> Result<(), Error> {
+        let text = match &self.style {
+            Style::Text(layout) => text::report(report, header, layout),
+            Style::Json => json::report(report, &header.start),
+            Style::Silent => return Ok(()),
+        };
+        self.write(&text)
+    }
+
+    pub(super) fn finish(&mut self, summary: &Summary, header: &Header) -> Result<(), Error> {
+        match &self.style {
+            Style::Json => self.write(&json::summary(summary, header))?,
+            Style::Text(_) | Style::Silent => {
+                // In order, where both go to one terminal.
+                self.flush()?;
+                self.notice(&text::summary(summary, header, &self.notices));
+            }
+        }
+        self.flush()
+    }
+
+    /// Says something about the run, on stderr. Nobody is left to tell when that is closed.
+    pub(super) fn notice(&self, text: &str) {
+        _ = io::stderr().write_all(text.as_bytes());
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.out.flush().map_err(|source| Error::Write { to: self.to.clone(), source })
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Error> {
+        self.out.write_all(text.as_bytes()).map_err(|source| Error::Write { to: self.to.clone(), source })
+    }
+}

@@ -1,0 +1,167 @@
+//! One run of the core, live or replayed. Owns: the order recorded, judged, filtered, shown, counted.
+//! Must not know: where inputs come from.
+
+use super::{Error, Recorder, Reporter, recorder};
+use crate::{
+    diagnosis::{self, Diagnosis},
+    filter::{Code, Filter},
+    input::Stamped,
+    recording::Header,
+    render::Summary,
+    report::Report,
+    time::Time,
+    want::Want,
+};
+
+/// What to do with the reports of a run.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Which reports are shown.
+    pub filter: Filter,
+    /// Verdicts that make the run fail.
+    pub fail_on: Vec<Code>,
+    /// End after so many reports.
+    pub count: Option<u64>,
+}
+
+/// A run.
+pub struct Session {
+    header: Header,
+    core: Diagnosis,
+    plan: Plan,
+    reporter: Reporter,
+    recorder: Option<Recorder>,
+    recording_failed: bool,
+    summary: Summary,
+    seen: bool,
+}
+
+impl Session {
+    /// A run that has not begun.
+    #[must_use]
+    pub fn new(header: Header, plan: Plan, reporter: Reporter, recorder: Option<Recorder>) -> Session {
+        let recorded = header.settings;
+        let settings = diagnosis::Settings {
+            all: recorded.all,
+            slow: recorded.slow(),
+            dns: recorded.dns,
+            inbound: recorded.inbound,
+        };
+        Session {
+            core: Diagnosis::new(header.coverage.clone(), settings),
+            header,
+            plan,
+            reporter,
+            recorder,
+            recording_failed: false,
+            summary: Summary::default(),
+            seen: false,
+        }
+    }
+
+    /// Says that the run begins.
+    pub(super) fn start(&mut self, live: bool) -> Result<(), Error> {
+        self.reporter.start(&self.header, live)
+    }
+
+    /// Takes an input: into the recording first, then to the core. Gives the core's questions.
+    pub(super) fn input(&mut self, stamped: Stamped) -> Result<Vec<Want>, Error> {
+        self.summary.input(stamped.t, &stamped.input);
+        if let Some(recorder) = &mut self.recorder {
+            let result = recorder.input(&stamped);
+            self.recorded(result);
+        }
+        let step = self.core.apply(&stamped);
+        for report in &step.reports {
+            if self.is_full() {
+                break;
+            }
+            self.report(report, stamped.t)?;
+        }
+        Ok(step.wants)
+    }
+
+    fn report(&mut self, report: &Report, now: Time) -> Result<(), Error> {
+        if !self.plan.filter.wants(report) {
+            self.summary.filtered += 1;
+            return Ok(());
+        }
+        self.summary.report(report);
+        self.seen |= self.plan.fail_on.iter().any(|code| code.holds(report));
+        if Code::Any.holds(report)
+            && let Some(recorder) = &mut self.recorder
+        {
+            let result = recorder.failure(now);
+            self.recorded(result);
+        }
+        self.reporter.report(report, &self.header)
+    }
+
+    /// A recording that can't be written ends; the run goes on. It is said at once, and again at the end.
+    fn recorded(&mut self, result: Result<(), recorder::Error>) {
+        let Err(error) = result else { return };
+        self.recorder = None;
+        self.recording_failed = true;
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        let sentence = format!("{error}{cause}; the recording ends here, {} after the start", self.elapsed());
+        self.reporter.notice(&format!("netdx: {sentence}\n"));
+        self.summary.notes.push(sentence);
+    }
+
+    fn elapsed(&self) -> String {
+        let ended = self.summary.ended.unwrap_or_default();
+        crate::render::duration(ended.0.saturating_sub(self.header.start.boot_ns))
+    }
+
+    /// Hands everything to the system that was written so far.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        if let Some(recorder) = &mut self.recorder {
+            let result = recorder.flush();
+            self.recorded(result);
+        }
+        self.reporter.flush()
+    }
+
+    /// When the core must hear of the time again.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.core.deadline()
+    }
+
+    /// Nothing is open: after the end of the inputs the run may end.
+    pub(super) fn is_idle(&self) -> bool {
+        self.core.idle()
+    }
+
+    /// As many reports were shown as were asked for.
+    pub(super) fn is_full(&self) -> bool {
+        self.plan.count.is_some_and(|count| self.summary.reports >= count)
+    }
+
+    /// Something that a reader must know at the end.
+    pub(super) fn note(&mut self, sentence: String) {
+        self.summary.notes.push(sentence);
+    }
+
+    /// Ends the recording and says what it came to.
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        if let Some(recorder) = self.recorder.take() {
+            match recorder.finish() {
+                Ok(notes) => self.summary.notes.extend(notes),
+                Err(error) => self.recorded(Err(error)),
+            }
+        }
+        self.reporter.finish(&self.summary, &self.header)
+    }
+
+    /// A verdict was seen that makes the run fail.
+    #[must_use]
+    pub fn failed_on(&self) -> bool {
+        self.seen
+    }
+
+    /// The recording was not written to its end.
+    #[must_use]
+    pub fn recording_failed(&self) -> bool {
+        self.recording_failed
+    }
+}
