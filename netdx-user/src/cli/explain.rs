@@ -28,7 +28,8 @@ pub(super) struct Args {
 /// There is no such verdict; stdout can't be written.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let wanted = args.code.as_deref();
-    let is_wanted = |code: &str| wanted.is_none_or(|w| code == w || code.strip_prefix(w).is_some_and(|r| r.starts_with('.')));
+    let is_wanted =
+        |code: &str| wanted.is_none_or(|w| code == w || code.strip_prefix(w).is_some_and(|r| r.starts_with('.')));
     let causes: Vec<_> = explain::registry().iter().filter(|cause| is_wanted(cause.code)).collect();
     if causes.is_empty() {
         let known: Vec<&str> = explain::registry().iter().map(|cause| cause.code).collect();

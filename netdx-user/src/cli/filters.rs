@@ -124,7 +124,12 @@ impl Filters {
             ("code", &self.code),
         ];
         words.extend(named.into_iter().flat_map(|(flag, all)| all.iter().map(move |one| format!("--{flag} {one}"))));
-        let switches = [(self.dns, "--dns"), (self.no_dns, "--no-dns"), (self.inbound, "--inbound"), (self.outbound, "--outbound")];
+        let switches = [
+            (self.dns, "--dns"),
+            (self.no_dns, "--no-dns"),
+            (self.inbound, "--inbound"),
+            (self.outbound, "--outbound"),
+        ];
         words.extend(switches.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag.to_owned()));
         words
     }
@@ -172,18 +177,26 @@ fn uid(user: &str) -> anyhow::Result<u32> {
         return Ok(uid);
     }
     let passwd = fs::read_to_string("/etc/passwd").context("read /etc/passwd")?;
-    find_uid(&passwd, user)
-        .with_context(|| format!("there is no user '{}' in /etc/passwd: give the number (id -u USER)", user.escape_debug()))
+    find_uid(&passwd, user).with_context(|| {
+        format!("there is no user '{}' in /etc/passwd: give the number (id -u USER)", user.escape_debug())
+    })
 }
 
 /// The third field of the line that begins with the user's name (passwd(5)).
 fn find_uid(passwd: &str, user: &str) -> Option<u32> {
-    passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == user)?.get(2)?.parse().ok()
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields[0] == user)?
+        .get(2)?
+        .parse()
+        .ok()
 }
 
 /// A cgroup as reports have it: its path below the root of the hierarchy.
 fn cgroup(path: &str) -> String {
-    let below = path.strip_prefix("/sys/fs/cgroup/unified").or_else(|| path.strip_prefix("/sys/fs/cgroup")).unwrap_or(path);
+    let below =
+        path.strip_prefix("/sys/fs/cgroup/unified").or_else(|| path.strip_prefix("/sys/fs/cgroup")).unwrap_or(path);
     format!("/{}", below.trim_matches('/'))
 }
 
@@ -199,7 +212,11 @@ fn namespace(text: &str) -> anyhow::Result<u32> {
         Err(_) => format!("/run/netns/{text}"),
     };
     let metadata = fs::metadata(&path).with_context(|| {
-        format!("find network namespace '{}' ({}): give a name of ip netns, an inode or a pid", text.escape_debug(), path.escape_debug())
+        format!(
+            "find network namespace '{}' ({}): give a name of ip netns, an inode or a pid",
+            text.escape_debug(),
+            path.escape_debug()
+        )
     })?;
     u32::try_from(metadata.ino()).with_context(|| format!("{} is no network namespace", path.escape_debug()))
 }

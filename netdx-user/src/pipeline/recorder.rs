@@ -169,7 +169,9 @@ fn is_compressed(path: &Path) -> bool {
 
 /// The name of the n-th file: `db.netdx.jsonl`, `db.2.netdx.jsonl`, ...
 fn numbered(path: &Path, n: u32) -> PathBuf {
-    let Some(name) = path.file_name().filter(|_| n > 1).map(|name| name.to_string_lossy()) else { return path.to_owned() };
+    let Some(name) = path.file_name().filter(|_| n > 1).map(|name| name.to_string_lossy()) else {
+        return path.to_owned();
+    };
     // A dot at its beginning hides a file, it begins no extension.
     let name = match name.char_indices().skip(1).find(|(_, c)| *c == '.') {
         Some((dot, _)) => format!("{}.{n}{}", &name[..dot], &name[dot..]),

@@ -182,7 +182,8 @@ Backslash \\ and - dash.
 
     #[test]
     fn as_a_list() {
-        let pages = [("dns.nxdomain", PAGE), ("unexplained", "Nothing proves a cause, and what is missing is said here.\n")];
+        let pages =
+            [("dns.nxdomain", PAGE), ("unexplained", "Nothing proves a cause, and what is missing is said here.\n")];
         insta::assert_snapshot!(list(pages.into_iter(), &layout(false)));
     }
 
