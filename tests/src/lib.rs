@@ -1,1 +1,4 @@
 //! Shared ground of the tests.
+
+pub mod island;
+pub mod servers;

@@ -1,0 +1,174 @@
+//! A network namespace of a test's own, and programs run inside it with files of its own. Owns: making and removing it.
+//! Must not know: what is tested.
+//!
+//! Nothing leaves it: it has loopback and what the test adds, and no link to the machine's own network.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    io,
+    os::{
+        fd::AsFd as _,
+        unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    },
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+    thread::JoinHandle,
+};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A namespace, with loopback up. Removed when dropped.
+#[derive(Debug)]
+pub struct Island {
+    name: String,
+    files: Vec<(PathBuf, tempfile::NamedTempFile)>,
+}
+
+impl Island {
+    /// A new one. `what`: a short word that tells it from others in `ip netns`.
+    #[must_use]
+    pub fn new(what: &str) -> Island {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("verbs-{what}-{}-{number}", std::process::id());
+        run(Command::new("ip").args(["netns", "add", &name]));
+        let island = Island { name, files: Vec::new() };
+        island.ip("link set lo up");
+        // Addresses can be used at once, without duplicate address detection.
+        run(island.command("sysctl").args(["-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"]));
+        // A test that resolves names says with what.
+        island.with_file("/etc/resolv.conf", "").with_file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
+    }
+
+    /// Its name in `ip netns`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Programs run inside see this content at this path of the machine, which has to exist.
+    #[must_use]
+    pub fn with_file(mut self, path: &str, content: &str) -> Island {
+        let file = tempfile::NamedTempFile::new().expect("make a file");
+        fs::write(file.path(), content).expect("write it");
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        fs::set_permissions(file.path(), everybody).expect("let everybody read it");
+        self.files.retain(|(known, _)| known != Path::new(path));
+        self.files.push((path.into(), file));
+        self
+    }
+
+    /// `ip` inside, arguments separated by spaces; it has to succeed.
+    pub fn ip(&self, arguments: &str) {
+        run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()));
+    }
+
+    /// A veth pair between two islands; both ends up, with these addresses.
+    pub fn link(&self, here: &str, other: &Island, there: &str, addresses: [&str; 2]) {
+        self.ip(&format!("link add {here} type veth peer name {there} netns {}", other.name));
+        for (island, device, address) in [(self, here, addresses[0]), (other, there, addresses[1])] {
+            island.ip(&format!("link set {device} up"));
+            for address in address.split_whitespace() {
+                let nodad = if address.contains(':') { "nodad" } else { "" };
+                island.ip(&format!("addr add {address} dev {device} {nodad}"));
+            }
+        }
+    }
+
+    /// A program that will run inside, and see the island's files.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let netns = self.open();
+        let binds: Vec<(CString, CString)> =
+            self.files.iter().map(|(path, file)| (c_path(file.path()), c_path(path))).collect();
+        let mut command = Command::new(program);
+        let prepare = move || {
+            rustix::thread::move_into_link_name_space(netns.as_fd(), None)?;
+            // SAFETY: called in a forked child with one thread; CLONE_NEWNS gives it mounts of its own and shares no memory.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS)? };
+            rustix::mount::mount_change(
+                c"/",
+                rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+            )?;
+            for (from, to) in &binds {
+                rustix::mount::mount_bind(from, to)?;
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec only system calls are made; everything allocated was allocated before.
+        unsafe { command.pre_exec(prepare) };
+        command
+    }
+
+    /// netdx, run inside.
+    #[must_use]
+    pub fn netdx(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(netdx());
+        command.args(arguments).env_remove("NO_COLOR").env_remove("COLUMNS");
+        command
+    }
+
+    /// Runs `work` on a thread inside.
+    pub fn thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let netns = self.open();
+        std::thread::spawn(move || {
+            rustix::thread::move_into_link_name_space(netns.as_fd(), None).expect("enter the island");
+            work()
+        })
+    }
+
+    /// Runs `work` inside, and waits for it. Sockets that it makes stay inside wherever they are used later.
+    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.thread(work).join().expect("the work inside went well")
+    }
+
+    fn open(&self) -> File {
+        File::open(Path::new("/run/netns").join(&self.name)).expect("open the island's namespace")
+    }
+}
+
+impl Drop for Island {
+    fn drop(&mut self) {
+        // A namespace that can't be removed is no reason to panic while panicking.
+        _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+/// The program under test: built beside the tests by `cargo xtask test`.
+#[must_use]
+pub fn netdx() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let folder = test.ancestors().nth(2).expect("the test is in target/PROFILE/deps");
+    let path = folder.join("netdx");
+    assert!(path.exists(), "{} is not there: build it first (cargo build -p netdx)", path.display());
+    path
+}
+
+/// Runs it; it has to succeed.
+pub fn run(command: &mut Command) -> Output {
+    let output = output(command);
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Runs it, however it ends.
+pub fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error: io::Error| panic!("{command:?}: {error}"))
+}
+
+/// What it writes, one JSON object a line.
+pub fn json_lines(command: &mut Command) -> (Vec<serde_json::Value>, Option<i32>) {
+    let output = output(command);
+    let text = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (lines, output.status.code())
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("a path without NUL")
+}

@@ -1,0 +1,224 @@
+//! Servers that tests start for themselves, in islands of their own. Owns: a scripted DNS server, HTTP with and without TLS.
+//! Must not know: what is tested. Each serves until its test process ends.
+
+use crate::island::Island;
+use hickory_proto::{
+    op::{Message, MessageType, ResponseCode},
+    rr::{Name, RData, Record, RecordType},
+};
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    sync::Arc,
+};
+use tokio_rustls::rustls::{self, ServerConfig, ServerConnection, StreamOwned, crypto::ring};
+
+/// What a DNS server answers.
+#[derive(Clone, Debug, Default)]
+pub struct Zone {
+    /// Owner without the final dot, TTL, data.
+    pub records: Vec<(String, u32, RData)>,
+    /// The answer to what isn't in the zone.
+    pub otherwise: Option<ResponseCode>,
+    /// Says that it validated (AD).
+    pub authentic: bool,
+    /// Every UDP answer is cut (TC).
+    pub truncate: bool,
+    /// Nothing listens on TCP.
+    pub no_tcp: bool,
+    /// Never answers.
+    pub dead: bool,
+    /// Answers FORMERR to EDNS.
+    pub no_edns: bool,
+}
+
+impl Zone {
+    /// Adds a record: a full name without the final dot.
+    #[must_use]
+    pub fn with(mut self, name: &str, ttl: u32, data: impl Into<RData>) -> Zone {
+        self.records.push((name.to_ascii_lowercase(), ttl, data.into()));
+        self
+    }
+
+    /// Adds an address.
+    #[must_use]
+    pub fn address(self, name: &str, address: &str) -> Zone {
+        let address: IpAddr = address.parse().expect("an address");
+        self.with(name, 300, RData::from(address))
+    }
+
+    fn answer(&self, question: &Message, tcp: bool) -> Message {
+        let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+        answer.metadata.message_type = MessageType::Response;
+        answer.metadata.recursion_desired = question.metadata.recursion_desired;
+        answer.metadata.recursion_available = true;
+        answer.metadata.authentic_data = self.authentic;
+        if self.no_edns && question.edns.is_some() {
+            answer.metadata.response_code = ResponseCode::FormErr;
+            return answer;
+        }
+        let Some(query) = question.queries.first() else { return answer };
+        answer.add_query(query.clone());
+        if self.truncate && !tcp {
+            answer.metadata.truncation = true;
+            return answer;
+        }
+        let mut name = query.name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+        let mut known = false;
+        loop {
+            let here: Vec<_> = self.records.iter().filter(|(owner, ..)| *owner == name).collect();
+            known |= !here.is_empty();
+            let mut alias = None;
+            for (owner, ttl, data) in here {
+                if data.record_type() == query.query_type || data.record_type() == RecordType::CNAME {
+                    let owner = Name::from_ascii(format!("{owner}.")).expect("a name");
+                    answer.add_answer(Record::from_rdata(owner, *ttl, data.clone()));
+                }
+                if let RData::CNAME(to) = data {
+                    alias = Some(to.to_ascii().trim_end_matches('.').to_ascii_lowercase());
+                }
+            }
+            match alias.filter(|_| query.query_type != RecordType::CNAME) {
+                Some(to) => name = to,
+                None => break,
+            }
+        }
+        if !known {
+            answer.metadata.response_code = self.otherwise.unwrap_or(ResponseCode::NXDomain);
+        }
+        answer
+    }
+}
+
+/// Serves a zone on port 53 of an address.
+pub fn dns(island: &Island, address: &str, zone: Zone) {
+    let endpoint = SocketAddr::new(address.parse().expect("an address"), 53);
+    let zone = Arc::new(zone);
+    let (udp, tcp) = island.inside(move || {
+        (UdpSocket::bind(endpoint).expect("bind UDP port 53"), TcpListener::bind(endpoint).expect("bind TCP port 53"))
+    });
+    let over_tcp = zone.clone();
+    if !zone.no_tcp {
+        std::thread::spawn(move || {
+            for stream in tcp.incoming().flatten() {
+                let mut stream = stream;
+                let mut length = [0; 2];
+                if stream.read_exact(&mut length).is_err() {
+                    continue;
+                }
+                let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
+                if stream.read_exact(&mut bytes).is_err() {
+                    continue;
+                }
+                let Ok(question) = Message::from_vec(&bytes) else { continue };
+                let answer = over_tcp.answer(&question, true).to_vec().expect("an answer");
+                let length = u16::try_from(answer.len()).expect("a short answer");
+                // A client that has gone away needs no answer.
+                _ = stream.write_all(&[&length.to_be_bytes()[..], &answer].concat());
+            }
+        });
+    }
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((length, from)) = udp.recv_from(&mut buffer) {
+            let Ok(question) = Message::from_vec(&buffer[..length]) else { continue };
+            if !zone.dead {
+                let answer = zone.answer(&question, false).to_vec().expect("an answer");
+                // A client that has gone away needs no answer.
+                _ = udp.send_to(&answer, from);
+            }
+        }
+    });
+}
+
+/// Listens and never accepts; the queue takes a few.
+#[must_use]
+pub fn listen(island: &Island, endpoint: &str) -> TcpListener {
+    let endpoint: SocketAddr = endpoint.parse().expect("an endpoint");
+    island.inside(move || TcpListener::bind(endpoint).unwrap_or_else(|error| panic!("listen on {endpoint}: {error}")))
+}
+
+/// Answers every HTTP request with this status line and these headers.
+pub fn http(island: &Island, endpoint: &str, head: &str) {
+    let listener = listen(island, endpoint);
+    let head = format!("HTTP/1.1 {head}\r\nServer: netdx-tests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            converse(&mut stream, &head);
+        }
+    });
+}
+
+/// The same inside TLS.
+pub fn https(island: &Island, endpoint: &str, head: &str, config: ServerConfig) {
+    let listener = listen(island, endpoint);
+    let head = format!("HTTP/1.1 {head}\r\nServer: netdx-tests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let config = Arc::new(config);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = ServerConnection::new(config.clone()).expect("a TLS session");
+            let mut stream = StreamOwned::new(connection, stream);
+            converse(&mut stream, &head);
+            stream.conn.send_close_notify();
+            // A client that did not like the certificate has gone away already.
+            _ = stream.flush();
+        }
+    });
+}
+
+/// Reads a request and writes the answer.
+fn converse(stream: &mut (impl std::io::Read + std::io::Write), head: &str) {
+    let mut request = Vec::new();
+    let mut buffer = [0; 1024];
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(length) => request.extend_from_slice(&buffer[..length]),
+        }
+        // What doesn't look like a request is answered at once, as servers do.
+        if !request.starts_with(b"HEAD") {
+            break;
+        }
+    }
+    // A client that has gone away needs no answer.
+    _ = stream.write_all(head.as_bytes());
+    _ = stream.flush();
+}
+
+/// A certificate authority that only a test trusts.
+pub struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    /// Its own certificate as PEM: what SSL_CERT_FILE has to hold.
+    pub pem: String,
+}
+
+impl Default for Authority {
+    fn default() -> Authority {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, "netdx tests' own authority");
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        Authority { pem: certificate.pem(), issuer: rcgen::Issuer::new(parameters, key) }
+    }
+}
+
+impl Authority {
+    /// A server's TLS with a certificate for these names, valid from and to these years.
+    #[must_use]
+    pub fn server(&self, names: &[&str], years: (i32, i32)) -> ServerConfig {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut parameters = rcgen::CertificateParams::new(names).expect("parameters");
+        parameters.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate");
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a private key");
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a certificate and its key")
+    }
+}
