@@ -36,7 +36,11 @@ impl Island {
         let island = Island { name, files: Vec::new() };
         island.ip("link set lo up");
         // Addresses can be used at once, without duplicate address detection.
-        run(island.command("sysctl").args(["-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"]));
+        run(island.command("sysctl").args([
+            "-qw",
+            "net.ipv6.conf.all.accept_dad=0",
+            "net.ipv6.conf.default.accept_dad=0",
+        ]));
         // A test that resolves names says with what.
         island.with_file("/etc/resolv.conf", "").with_file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
     }
@@ -161,10 +165,8 @@ pub fn output(command: &mut Command) -> Output {
 pub fn json_lines(command: &mut Command) -> (Vec<serde_json::Value>, Option<i32>) {
     let output = output(command);
     let text = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
-        .collect();
+    let lines =
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     (lines, output.status.code())
 }

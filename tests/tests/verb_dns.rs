@@ -25,7 +25,11 @@ fn zone() -> Zone {
         .with("lab.example", 300, RData::MX(MX::new(10, name("mail.lab.example."))))
         .with("lab.example", 300, RData::TXT(TXT::new(vec!["v=spf1 -all".into(), "two".into()])))
         .with("lab.example", 300, RData::NS(NS(name("ns.lab.example."))))
-        .with("lab.example", 300, RData::SOA(SOA::new(name("ns.lab.example."), name("root.lab.example."), 7, 1, 2, 3, 4)))
+        .with(
+            "lab.example",
+            300,
+            RData::SOA(SOA::new(name("ns.lab.example."), name("root.lab.example."), 7, 1, 2, 3, 4)),
+        )
         .with("lab.example", 300, RData::CAA(CAA::new_issue(false, Some(name("ca.example")), Vec::new())))
         .with("_pg._tcp.lab.example", 300, RData::SRV(SRV::new(1, 2, 5432, name("db.lab.example."))))
         .with("5.0.0.10.in-addr.arpa", 300, RData::PTR(PTR(name("db.lab.example."))))
@@ -33,7 +37,8 @@ fn zone() -> Zone {
 
 /// An island with two servers, the first of them the zone's.
 fn island(what: &str, first: Zone, second: Option<Zone>) -> Island {
-    let conf = if second.is_some() { "nameserver 127.0.0.53\nnameserver 127.0.0.54\n" } else { "nameserver 127.0.0.53\n" };
+    let conf =
+        if second.is_some() { "nameserver 127.0.0.53\nnameserver 127.0.0.54\n" } else { "nameserver 127.0.0.53\n" };
     let island = Island::new(what)
         .with_file("/etc/resolv.conf", &format!("{conf}search lab.example\noptions timeout:1 attempts:1\n"))
         .with_file("/etc/nsswitch.conf", "hosts: files dns\n");
@@ -51,7 +56,9 @@ fn ask(island: &Island, arguments: &[&str]) -> (Value, i32) {
 }
 
 fn records(answer: &Value) -> Vec<String> {
-    let of = |r: &Value| format!("{} {} {}", r["name"].as_str().unwrap(), r["type"].as_str().unwrap(), r["data"].as_str().unwrap());
+    let of = |r: &Value| {
+        format!("{} {} {}", r["name"].as_str().unwrap(), r["type"].as_str().unwrap(), r["data"].as_str().unwrap())
+    };
     let queries = answer["servers"][0]["queries"].as_array().unwrap();
     queries.iter().flat_map(|q| q["records"].as_array().unwrap()).map(of).collect()
 }
@@ -154,10 +161,11 @@ fn each_failure_has_its_code() {
 #[test]
 fn disagreement_is_shown() {
     let other = Zone::default().address("db.lab.example", "10.0.0.6").address("db.lab.example", "fd00::5");
-    let island = island("differ", zone(), Some(other))
-        .with_file("/etc/hosts", "127.0.0.1 localhost\n10.9.9.9 db.lab.example\n");
+    let island =
+        island("differ", zone(), Some(other)).with_file("/etc/hosts", "127.0.0.1 localhost\n10.9.9.9 db.lab.example\n");
     let (answer, _) = ask(&island, &["db.lab.example"]);
-    let differences: Vec<&str> = answer["differences"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
+    let differences: Vec<&str> =
+        answer["differences"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
     assert_eq!(
         differences,
         [
