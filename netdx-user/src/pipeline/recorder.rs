@@ -3,11 +3,12 @@
 
 use crate::{
     input::Stamped,
-    recording::{Header, Window, Writer, window},
+    recording::{Header, Window, Writer, redact::Redactor, window},
     time::Time,
 };
 use std::{
     fs::{self, File, OpenOptions},
+    hash::RandomState,
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -59,6 +60,8 @@ pub struct Target {
     pub force: bool,
     /// Only a window around what fails.
     pub window: Option<Duration>,
+    /// Write pseudonyms.
+    pub redact: bool,
 }
 
 /// Writes a recording while a run goes on.
@@ -67,6 +70,7 @@ pub struct Recorder {
     header: Header,
     file: Option<Open>,
     window: Option<Window>,
+    redactor: Option<Redactor>,
     files: u32,
     inputs: u64,
 }
@@ -82,9 +86,15 @@ impl Recorder {
     ///
     /// # Errors
     /// The file can't be made.
-    pub fn new(target: Target, header: Header) -> Result<Recorder, Error> {
+    pub fn new(target: Target, mut header: Header) -> Result<Recorder, Error> {
         let window = target.window.map(Window::new);
-        let mut recorder = Recorder { target, header, file: None, window, files: 0, inputs: 0 };
+        // The key is random, and lives as long as this recorder does.
+        let redactor = target.redact.then(|| Redactor::new(RandomState::new()));
+        if let Some(redactor) = &redactor {
+            header.redacted = true;
+            header.filters = redactor.filters(&header.filters);
+        }
+        let mut recorder = Recorder { target, header, file: None, window, redactor, files: 0, inputs: 0 };
         if recorder.window.is_none() {
             recorder.open()?;
         } else {
@@ -154,7 +164,12 @@ impl Recorder {
     fn write(&mut self, stamped: &Stamped) -> Result<(), Error> {
         let Some(open) = &mut self.file else { return Ok(()) };
         self.inputs += 1;
-        open.writer.write(stamped.clone()).map_err(|source| Error::Write { path: open.path.clone(), source })
+        let stamped = stamped.clone();
+        let stamped = match &self.redactor {
+            Some(redactor) => redactor.input(stamped),
+            None => stamped,
+        };
+        open.writer.write(stamped).map_err(|source| Error::Write { path: open.path.clone(), source })
     }
 
     fn close(&mut self) -> Result<(), Error> {
@@ -212,7 +227,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     fn target(folder: &tempfile::TempDir, name: &str) -> Target {
-        Target { path: folder.path().join(name), force: false, window: None }
+        Target { path: folder.path().join(name), force: false, window: None, redact: false }
     }
 
     fn read(path: &Path) -> Vec<Stamped> {
@@ -232,6 +247,19 @@ mod tests {
             assert_eq!(fs::metadata(&path).expect("the file is there").permissions().mode() & 0o777, 0o600);
             assert_eq!(read(&path), inputs());
         }
+    }
+
+    #[test]
+    fn a_redacted_recording_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = Target { redact: true, ..target(&folder, "r.netdx.jsonl") };
+        let path = target.path.clone();
+        let mut recorder = Recorder::new(target, header()).expect("a new file");
+        inputs().iter().for_each(|input| recorder.input(input).expect("room"));
+        recorder.finish().expect("room");
+        let text = fs::read_to_string(&path).expect("the file is there");
+        assert!(text.contains(r#""redacted":true"#) && !text.contains("10.0.0.5"), "{text}");
+        assert_eq!(read(&path).len(), inputs().len());
     }
 
     #[test]
@@ -262,9 +290,9 @@ mod tests {
         let full = Path::new("/dev/full");
         let file = OpenOptions::new().write(true).open(full).expect("every Linux has it");
         let writer = Writer::new(file, &header(), false).expect("nothing is written yet");
-        let target = Target { path: full.into(), force: false, window: None };
+        let target = Target { path: full.into(), force: false, window: None, redact: false };
         let file = Some(Open { path: full.into(), writer, flushed: Instant::now() });
-        let mut recorder = Recorder { target, header: header(), file, window: None, files: 1, inputs: 0 };
+        let mut recorder = Recorder { target, header: header(), file, window: None, redactor: None, files: 1, inputs: 0 };
         recorder.input(&inputs()[0]).expect("still in memory");
         let error = recorder.flush().expect_err("no room");
         assert_eq!(error.to_string(), "write the recording /dev/full");

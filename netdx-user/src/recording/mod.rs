@@ -6,6 +6,7 @@
 //! The last line holds the [`Counts`]: a file without it was cut. `.zst` files are the same, compressed.
 
 pub mod reader;
+pub mod redact;
 pub mod window;
 pub mod writer;
 
