@@ -292,7 +292,8 @@ mod tests {
         let writer = Writer::new(file, &header(), false).expect("nothing is written yet");
         let target = Target { path: full.into(), force: false, window: None, redact: false };
         let file = Some(Open { path: full.into(), writer, flushed: Instant::now() });
-        let mut recorder = Recorder { target, header: header(), file, window: None, redactor: None, files: 1, inputs: 0 };
+        let mut recorder =
+            Recorder { target, header: header(), file, window: None, redactor: None, files: 1, inputs: 0 };
         recorder.input(&inputs()[0]).expect("still in memory");
         let error = recorder.flush().expect_err("no room");
         assert_eq!(error.to_string(), "write the recording /dev/full");

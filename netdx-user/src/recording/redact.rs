@@ -239,7 +239,12 @@ impl Redactor {
 
     fn route(&self, route: &mut Route) {
         route.gateway.iter_mut().chain(&mut route.source).for_each(|address| self.address(address));
-        route.prefix.iter_mut().chain(&mut route.rule).chain(&mut route.unusable).for_each(|text| *text = self.text(text));
+        route
+            .prefix
+            .iter_mut()
+            .chain(&mut route.rule)
+            .chain(&mut route.unusable)
+            .for_each(|text| *text = self.text(text));
         route.text = self.text(&route.text);
     }
 
@@ -319,7 +324,11 @@ impl Redactor {
     /// Every part by itself: a group below another one still is.
     fn group(&self, path: &mut String) {
         let part = |part: &str| {
-            if COMMON_GROUPS.contains(&part) { part.to_owned() } else { format!("g{:08x}", self.short(&("group", part))) }
+            if COMMON_GROUPS.contains(&part) {
+                part.to_owned()
+            } else {
+                format!("g{:08x}", self.short(&("group", part)))
+            }
         };
         *path = path.split('/').map(part).collect::<Vec<_>>().join("/");
     }

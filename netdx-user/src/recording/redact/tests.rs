@@ -71,7 +71,8 @@ fn a_rule_still_matches() {
     let Answer::Ruleset(rules) = &fact.answer else { panic!("still a ruleset") };
     let rule = &rules.chains[0].rules[0];
     assert!(!text_of(rule).contains("ACME"), "{rule:?}");
-    let net: IpAddr = rule.expr[0]["match"]["right"]["prefix"]["addr"].as_str().expect("text").parse().expect("an address");
+    let net: IpAddr =
+        rule.expr[0]["match"]["right"]["prefix"]["addr"].as_str().expect("text").parse().expect("an address");
     let host: IpAddr = rule.expr[0]["to"].as_str().expect("text").parse().expect("an address");
     let (IpAddr::V4(net), IpAddr::V4(host)) = (net, host) else { panic!("still IPv4") };
     assert_eq!(net.octets()[..2], host.octets()[..2], "the host is still in the prefix");

@@ -86,7 +86,9 @@ impl Redactor {
             Value::String(text) => *text = self.text(text),
             Value::Array(all) => all.iter_mut().for_each(|value| self.json(value)),
             Value::Object(map) => {
-                if let (Some(Value::String(address)), Some(bits)) = (map.get("addr"), map.get("len").and_then(Value::as_u64)) {
+                if let (Some(Value::String(address)), Some(bits)) =
+                    (map.get("addr"), map.get("len").and_then(Value::as_u64))
+                {
                     let address = self.parsed(address).unwrap_or_else(|| address.clone());
                     let network = network(&address, u32::try_from(bits).unwrap_or(u32::MAX));
                     map.insert("addr".into(), Value::String(network));
