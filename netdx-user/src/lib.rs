@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod coverage;
+pub mod decode;
 pub mod diagnosis;
 pub mod event;
 pub mod exit;

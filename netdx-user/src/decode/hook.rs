@@ -1,0 +1,66 @@
+//! Which netfilter hook a packet was dropped in.
+//!
+//! Owns: the inference from stack, route and devices. Must not know: rules, which the kernel doesn't tell of.
+//! What is said holds on 5.10 ... 7.3: the frame under `nf_hook_slow` is the hook's place in the stack; without one the
+//! route tells, for it is looked up between PREROUTING and the others, and what it does with packets is their way.
+
+use crate::event::{Hook, Name};
+
+/// What of a packet tells where it was.
+pub(super) struct Place {
+    /// The function that its route hands packets to; none when there is no name for it.
+    pub route_input: Option<Name>,
+    /// It has a route.
+    pub has_route: bool,
+    /// Interface it came in by, 0: made here.
+    pub in_device: u32,
+    /// Interface it is at, 0: none yet.
+    pub device: u32,
+}
+
+/// The hook, if netfilter dropped the packet and it can be told.
+pub(super) fn of_drop(reason: Option<&str>, at: Option<&str>, stack: &[Name], place: &Place) -> Option<Hook> {
+    let by_netfilter = match reason {
+        Some(reason) => reason == "NETFILTER_DROP",
+        // Before 5.17 only the place tells.
+        None => at.is_some_and(|at| matches!(at, "nf_hook_slow" | "nft_do_chain" | "ipt_do_table" | "ip6t_do_table")),
+    };
+    if !by_netfilter { None } else { by_stack(stack).or_else(|| by_route(place)) }
+}
+
+/// By the function that ran the hook.
+fn by_stack(stack: &[Name]) -> Option<Hook> {
+    let slow = stack.iter().position(|frame| frame.starts_with("nf_hook_slow"))?;
+    stack.get(slow + 1..)?.iter().find_map(|frame| {
+        Some(match &**frame {
+            "ip_rcv" | "ipv6_rcv" | "ip_sublist_rcv" | "ipv6_list_rcv" | "ip_list_rcv" | "ip6_sublist_rcv" => {
+                Hook::Prerouting
+            }
+            "ip_local_deliver" | "ip6_input" => Hook::Input,
+            "ip_forward" | "ip6_forward" => Hook::Forward,
+            "__ip_local_out" | "ip_local_out" | "__ip6_local_out" | "ip6_local_out" | "ip6_xmit" | "raw_sendmsg"
+            | "rawv6_sendmsg" => Hook::Output,
+            "ip_output" | "ip_mc_output" | "ip6_output" => Hook::Postrouting,
+            "__netif_receive_skb_core" => Hook::Ingress,
+            "__dev_queue_xmit" => Hook::Egress,
+            _ => return None,
+        })
+    })
+}
+
+/// By the packet's route and devices. A packet without a route, or past forwarding, may have been in one of two hooks:
+/// that is not told.
+fn by_route(place: &Place) -> Option<Hook> {
+    let input = place.route_input.as_deref();
+    if !place.has_route {
+        None
+    } else if place.in_device == 0 {
+        if place.device == 0 { Some(Hook::Output) } else { None }
+    } else if matches!(input, Some("ip_local_deliver" | "ip6_input")) {
+        Some(Hook::Input)
+    } else if matches!(input, Some("ip_forward" | "ip6_forward")) && place.device == place.in_device {
+        Some(Hook::Forward)
+    } else {
+        None
+    }
+}
