@@ -1,0 +1,334 @@
+//! The live source of events: loads netdx's programs into the running kernel and reads what they write.
+//!
+//! Owns: everything between the kernel and `decode`. Must not know: what events mean. Changes nothing on the system:
+//! programs and maps live as long as this process does.
+
+mod attach;
+pub mod btf;
+mod clock;
+pub mod features;
+mod libraries;
+mod loader;
+mod names;
+pub mod offsets;
+pub mod probes;
+mod ring;
+pub mod symbols;
+mod sys;
+
+pub use clock::{now, utc_offset};
+
+use crate::{
+    coverage::{Coverage, Probe},
+    input::Stamped,
+    privilege::{Insufficient, Privileges},
+};
+use attach::{Attacher, Places};
+use btf::{Blob, Btf};
+use loader::Loader;
+use names::{Names, Reading};
+use netdx_common::config::{Config, MAX_PORTS, flag};
+use offsets::Kernel;
+use probes::{FACTS, When};
+use ring::Ring;
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// What the kernel is asked to leave out. Empty lists leave nothing out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelFilter {
+    /// Remote ports (a listener's own). More than the kernel side can hold: none is left out, the rest of netdx filters.
+    pub ports: Vec<u16>,
+    /// Process ids.
+    pub pids: Vec<u32>,
+    /// User ids.
+    pub uids: Vec<u32>,
+    /// Network namespaces, by inode.
+    pub netns: Vec<u32>,
+    /// Cgroups (v2 ids) and all below them.
+    pub cgroups: Vec<u64>,
+    /// Only processes given to [`Live::add_to_tree`], and their descendants.
+    pub tree: bool,
+}
+
+/// What to trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What the kernel leaves out.
+    pub filter: KernelFilter,
+    /// Connections that work, too.
+    pub all: bool,
+    /// Connections that took at least this long, too.
+    pub slow: Option<Duration>,
+    /// Follow what listeners accept, too.
+    pub inbound: bool,
+    /// Attach to syscall tracepoints.
+    pub syscalls: bool,
+    /// Observe name lookups.
+    pub dns: bool,
+    /// Size of the event buffer.
+    pub buffer_bytes: u32,
+    /// BTF of the running kernel, where it has none of its own.
+    pub btf: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            filter: KernelFilter::default(),
+            all: false,
+            slow: None,
+            inbound: false,
+            syscalls: true,
+            dns: true,
+            buffer_bytes: 4 << 20,
+            btf: None,
+        }
+    }
+}
+
+/// Why tracing can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Too few rights.
+    #[error(transparent)]
+    Privileges(#[from] Insufficient),
+    /// No type information.
+    #[error("cannot read the kernel's type information {path}: {error}\n{advice}", advice = BTF_ADVICE)]
+    NoBtf {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Type information that isn't usable.
+    #[error("{path} is not usable: {error}")]
+    Btf {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: btf::Error,
+    },
+    /// Type information that lacks something.
+    #[error("{path} does not describe this kernel as netdx needs it: {error}")]
+    Offsets {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        error: offsets::Error,
+    },
+    /// The object or its maps.
+    #[error("{0}{lockdown}", lockdown = lockdown_hint())]
+    Load(#[from] loader::Error),
+    /// The buffer can't be read.
+    #[error("the event buffer can't be mapped: {0}")]
+    Buffer(#[from] aya::maps::MapError),
+    /// No thread could be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// No probe at all could be attached.
+    #[error("not one probe could be attached{lockdown}:\n{reasons}", lockdown = lockdown_hint())]
+    NothingAttached {
+        /// Each probe and why.
+        reasons: String,
+    },
+}
+
+const BTF_ADVICE: &str = "run a kernel with CONFIG_DEBUG_INFO_BTF=y, or give a BTF file made for exactly this kernel: --btf FILE";
+
+fn lockdown_hint() -> &'static str {
+    match features::lockdown().as_deref() {
+        Some("confidentiality") => " (the kernel is locked down: lockdown=confidentiality forbids reading its memory)",
+        _ => "",
+    }
+}
+
+/// Programs in the kernel, and their records.
+pub struct Live {
+    ring: Ring,
+    names: Names,
+    reading: Option<Reading>,
+    coverage: Coverage,
+    tree: OwnedFd,
+    /// Closing them detaches the programs.
+    _links: Vec<OwnedFd>,
+    /// Attaches to the C libraries of processes that run already; its links.
+    later: Option<JoinHandle<Vec<OwnedFd>>>,
+}
+
+impl Live {
+    /// Loads and attaches all that `settings` ask for.
+    ///
+    /// # Errors
+    /// When nothing can be traced; what can't be observed while the rest can is coverage.
+    pub fn start(settings: &Settings) -> Result<Live, Error> {
+        let began = Instant::now();
+        let step = |what: &str| tracing::debug!("{what}: {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+        Privileges::current().check()?;
+        let reading = Reading::start().map_err(Error::Thread)?;
+        let kernel = read_kernel(settings.btf.as_deref())?;
+        step("kernel types read");
+        let places = places(&kernel, settings);
+        let config = configure(&kernel, settings, &places);
+        let mut loader = Loader::new(&config, settings.buffer_bytes)?;
+        fill_filters(&loader, &settings.filter)?;
+        step("maps made");
+
+        let mut attacher = Attacher::new(&loader, &places);
+        let mut coverage = Coverage::default();
+        for fact in FACTS {
+            let left_out = match fact.when {
+                When::Always => None,
+                When::Syscalls => (!settings.syscalls).then_some("left out by --no-syscalls"),
+                When::Dns => (!settings.dns).then_some("left out by --no-dns"),
+                When::Tree if !settings.filter.tree => continue,
+                When::Tree => None,
+            };
+            let probe = match left_out {
+                None => attacher.attach(fact),
+                Some(why) => Probe {
+                    name: fact.name.to_owned(),
+                    hook: None,
+                    reason: Some(why.to_owned()),
+                    gives: fact.gives.to_owned(),
+                },
+            };
+            tracing::debug!(name = probe.name, hook = probe.hook, reason = probe.reason, "probe");
+            coverage.probes.push(probe);
+        }
+        let (links, library_programs) = attacher.finish();
+        if links.is_empty() {
+            let reason = |p: &Probe| format!("  {}: {}", p.name, p.reason.as_deref().unwrap_or("left out"));
+            let reasons: Vec<String> = coverage.probes.iter().map(reason).collect();
+            return Err(Error::NothingAttached { reasons: reasons.join("\n") });
+        }
+        coverage.probes.push(symbols_probe());
+        step("programs attached");
+
+        let known = places.libraries;
+        let later = (!library_programs.is_empty())
+            .then(|| {
+                let attach = move || attach::attach_later(&library_programs, &libraries::in_use(&known));
+                std::thread::Builder::new().name("libraries".into()).spawn(attach)
+            })
+            .transpose()
+            .map_err(Error::Thread)?;
+        Ok(Live {
+            ring: Ring::new(loader.take_map("EVENTS")?, loader.take_map("LOST")?)?,
+            names: Names::new(kernel.drop_reasons, kernel.reset_reasons),
+            reading: Some(reading),
+            coverage,
+            tree: loader.take_fd("TREE")?,
+            _links: links,
+            later,
+        })
+    }
+
+    /// What is observed and what not.
+    #[must_use]
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// Follows a process and its future descendants. To lose nothing, before it runs.
+    ///
+    /// # Errors
+    /// When the kernel can't hold more.
+    pub fn add_to_tree(&self, pid: u32) -> Result<(), Error> {
+        Ok(loader::insert(self.tree.as_fd(), "TREE", &pid.to_ne_bytes())?)
+    }
+
+    /// Waits until there is something to drain.
+    ///
+    /// # Errors
+    /// When the runtime can't watch the buffer.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        self.ring.readable().await
+    }
+
+    /// Puts what has been recorded into `out`, and what was lost or could not be read.
+    pub fn drain(&mut self, out: &mut Vec<Stamped>) {
+        if let Some(reading) = self.reading.take() {
+            self.names.complete(reading);
+        }
+        if self.later.as_ref().is_some_and(JoinHandle::is_finished)
+            && let Some(later) = self.later.take()
+        {
+            match later.join() {
+                Ok(links) => self._links.extend(links),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        self.ring.drain(&self.names, out);
+    }
+}
+
+/// What the running kernel looks like, by its own BTF or a file's.
+fn read_kernel(file: Option<&Path>) -> Result<Kernel, Error> {
+    let path = file.unwrap_or(Path::new(btf::KERNEL));
+    let blob = Blob::open(path).map_err(|error| Error::NoBtf { path: path.into(), error })?;
+    let parsed = Btf::parse(blob.bytes()).map_err(|error| Error::Btf { path: path.into(), error })?;
+    Kernel::read(&parsed, &probes::tracepoints()).map_err(|error| Error::Offsets { path: path.into(), error })
+}
+
+fn places(kernel: &Kernel, settings: &Settings) -> Places {
+    let mounts = features::mounts();
+    Places {
+        // A BTF file has no ids that the kernel knows.
+        tracepoints: settings.btf.is_none().then(|| kernel.tracepoints.clone()),
+        tracefs: features::tracefs(&mounts),
+        cgroup: features::cgroup_root(&mounts).and_then(|path| File::open(path).ok()),
+        libraries: if settings.dns { libraries::own() } else { Vec::new() },
+    }
+}
+
+/// What the programs are told.
+fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
+    let filter = &settings.filter;
+    let mut config = kernel.config();
+    let flags = [
+        (!filter.pids.is_empty(), flag::PIDS),
+        (!filter.uids.is_empty(), flag::UIDS),
+        (!filter.netns.is_empty(), flag::NETNS),
+        (!filter.cgroups.is_empty(), flag::CGROUPS),
+        (filter.tree, flag::TREE),
+        (settings.all, flag::ALL),
+        (settings.dns, flag::DNS),
+        (settings.inbound, flag::INBOUND),
+        (places.cgroup.is_some(), flag::CONNECT_HOOK),
+        (settings.syscalls && places.tracefs.is_some(), flag::CONNECT_CALLS),
+    ];
+    config.flags = flags.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
+    if filter.ports.len() <= MAX_PORTS {
+        config.ports[..filter.ports.len()].copy_from_slice(&filter.ports);
+        config.port_count = filter.ports.len() as u32;
+    }
+    config.slow_us = settings.slow.map_or(0, |d| u32::try_from(d.as_micros()).unwrap_or(u32::MAX).max(1));
+    config.hz = clock::ticks_per_second();
+    config.own_tgid = std::process::id();
+    config
+}
+
+fn fill_filters(loader: &Loader, filter: &KernelFilter) -> Result<(), loader::Error> {
+    for (map, keys) in [("PIDS", &filter.pids), ("UIDS", &filter.uids), ("NETNS", &filter.netns)] {
+        keys.iter().try_for_each(|key| loader.insert(map, &key.to_ne_bytes()))?;
+    }
+    filter.cgroups.iter().try_for_each(|key| loader.insert("CGROUPS", &key.to_ne_bytes()))
+}
+
+/// Names of kernel functions are a thing to observe, too: a drop is placed by them.
+fn symbols_probe() -> Probe {
+    let hidden = symbols::hidden();
+    Probe {
+        name: "function-names".to_owned(),
+        hook: hidden.is_none().then(|| symbols::KALLSYMS.to_owned()),
+        reason: hidden.map(|e| e.to_string()),
+        gives: "in which kernel function a packet was dropped or a socket closed".to_owned(),
+    }
+}

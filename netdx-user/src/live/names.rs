@@ -1,0 +1,73 @@
+//! Names for the kernel's numbers: functions by address, reasons by value.
+//!
+//! Owns: the tables of this run. Must not know: records. Reading symbols takes 50 to 200 ms of a kernel's time, so it
+//! runs beside the loading of programs and is waited for when the first record needs it.
+
+use super::symbols::{Error, Symbols};
+use crate::{decode, event::Name};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::OnceLock,
+    thread::{self, JoinHandle},
+};
+
+/// What `decode` asks for names.
+pub(super) struct Names {
+    symbols: OnceLock<Symbols>,
+    drop_reasons: HashMap<i32, String>,
+    reset_reasons: HashMap<i32, String>,
+}
+
+/// Symbols being read.
+pub(super) struct Reading(JoinHandle<Result<Symbols, Error>>);
+
+impl Reading {
+    /// Begins.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start() -> std::io::Result<Reading> {
+        thread::Builder::new().name("symbols".into()).spawn(Symbols::read).map(Reading)
+    }
+
+    /// The symbols, or none where they can't be read (coverage has said why).
+    fn wait(self) -> Symbols {
+        match self.0.join() {
+            Ok(Ok(symbols)) => symbols,
+            Ok(Err(error)) => {
+                tracing::debug!("{error}");
+                Symbols::default()
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Names {
+    /// Reasons by value; functions follow.
+    #[must_use]
+    pub(super) fn new(drop_reasons: HashMap<i32, String>, reset_reasons: HashMap<i32, String>) -> Names {
+        Names { symbols: OnceLock::new(), drop_reasons, reset_reasons }
+    }
+
+    /// Waits for the symbols.
+    pub(super) fn complete(&self, reading: Reading) {
+        // Nobody else sets it: `Reading` can be waited for once.
+        _ = self.symbols.set(reading.wait());
+    }
+}
+
+impl decode::Names for Names {
+    fn function(&self, address: u64) -> Option<Name> {
+        self.symbols.get()?.function(address)
+    }
+
+    fn drop_reason(&self, value: i32) -> Option<Name> {
+        self.drop_reasons.get(&value).cloned().map(Cow::Owned)
+    }
+
+    fn reset_reason(&self, value: i32) -> Option<Name> {
+        self.reset_reasons.get(&value).cloned().map(Cow::Owned)
+    }
+}

@@ -1,0 +1,296 @@
+//! The probe table: for each fact that netdx observes, the hooks that tell it, best first.
+//!
+//! Owns: which program goes where, when it is attached, and what is lost without it.
+//! Must not know: how programs are loaded, or what is concluded from them. Programs and their names are described in
+//! `netdx_common::config`. No fact is needed by itself: what can't be attached is coverage.
+
+use super::sys::AttachType;
+
+/// One thing to observe.
+#[derive(Debug)]
+pub struct Fact {
+    /// Stable name (see `coverage::Probe::name`).
+    pub name: &'static str,
+    /// What it tells, and so what is lost without it: one line for the user.
+    pub gives: &'static str,
+    /// When it is attached.
+    pub when: When,
+    /// What has to be attached; all of it, each by the first of its hooks that works.
+    pub parts: &'static [&'static [Hook]],
+    /// Verdicts that are weaker or impossible without it.
+    pub verdicts: &'static [&'static str],
+}
+
+/// When a fact is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Always.
+    Always,
+    /// Unless syscall tracepoints are left out: they cost every syscall of the machine about 75 ns.
+    Syscalls,
+    /// When lookups are asked for.
+    Dns,
+    /// When only a process tree is followed.
+    Tree,
+}
+
+/// Where a program goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// A tracepoint with typed arguments; the program has its name. Needs the kernel's BTF.
+    BtfTracepoint(&'static str),
+    /// The same without types; the program is `NAME_raw`.
+    RawTracepoint(&'static str),
+    /// `syscalls/NAME`, by its id in tracefs; the program has its name.
+    SyscallTracepoint(&'static str),
+    /// The root of the v2 cgroup hierarchy.
+    Cgroup(&'static str, AttachType),
+    /// Entry of a function of every C library.
+    LibcEntry(&'static str, &'static str),
+    /// Its return.
+    LibcReturn(&'static str, &'static str),
+}
+
+impl Hook {
+    /// The program's name in the object.
+    #[must_use]
+    pub fn program(self) -> String {
+        match self {
+            Hook::RawTracepoint(name) => format!("{name}_raw"),
+            Hook::BtfTracepoint(name)
+            | Hook::SyscallTracepoint(name)
+            | Hook::Cgroup(name, _)
+            | Hook::LibcEntry(name, _)
+            | Hook::LibcReturn(name, _) => name.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Hook::BtfTracepoint(name) => write!(f, "tp_btf/{name}"),
+            Hook::RawTracepoint(name) => write!(f, "raw_tp/{name}"),
+            Hook::SyscallTracepoint(name) => write!(f, "tracepoint/syscalls/{name}"),
+            Hook::Cgroup(_, AttachType::Connect4) => write!(f, "cgroup/connect4"),
+            Hook::Cgroup(_, AttachType::Connect6) => write!(f, "cgroup/connect6"),
+            Hook::Cgroup(_, AttachType::CgroupEgress) => write!(f, "cgroup_skb/egress"),
+            Hook::Cgroup(..) => write!(f, "cgroup_skb/ingress"),
+            Hook::LibcEntry(_, function) => write!(f, "uprobe/libc:{function}"),
+            Hook::LibcReturn(_, function) => write!(f, "uretprobe/libc:{function}"),
+        }
+    }
+}
+
+macro_rules! tracepoint {
+    ($($name:literal),+) => { &[$(&[Hook::BtfTracepoint($name), Hook::RawTracepoint($name)]),+] };
+}
+
+macro_rules! syscall {
+    ($($name:literal),+) => { &[$(&[Hook::SyscallTracepoint($name)]),+] };
+}
+
+/// The table.
+pub const FACTS: &[Fact] = &[
+    Fact {
+        name: "tcp-state",
+        gives: "TCP connection attempts and how each ended",
+        when: When::Always,
+        parts: tracepoint!["inet_sock_set_state", "tcp_destroy_sock"],
+        verdicts: &["refused.*", "timeout.*", "broken.*"],
+    },
+    Fact {
+        name: "socket-error",
+        gives: "errors reported to a socket, and the ICMP error behind them (UDP needs it)",
+        when: When::Always,
+        parts: tracepoint!["inet_sk_error_report"],
+        verdicts: &["route.icmp-unreachable", "firewall.rejected", "dns.server-unreachable"],
+    },
+    Fact {
+        name: "reset-received",
+        gives: "resets that came in",
+        when: When::Always,
+        parts: tracepoint!["tcp_receive_reset"],
+        verdicts: &["refused.remote", "broken.reset-by-peer"],
+    },
+    Fact {
+        name: "reset-sent",
+        gives: "resets that this kernel sent, and why",
+        when: When::Always,
+        parts: tracepoint!["tcp_send_reset"],
+        verdicts: &["refused.no-listener", "refused.queue-full", "broken.reset-by-us"],
+    },
+    Fact {
+        name: "retransmit",
+        gives: "segments sent again, and whether they left",
+        when: When::Always,
+        parts: tracepoint!["tcp_retransmit_skb"],
+        verdicts: &["timeout.silent", "broken.timeout", "broken.mtu"],
+    },
+    Fact {
+        name: "synack-retransmit",
+        gives: "answers of a listener sent again",
+        when: When::Always,
+        parts: tracepoint!["tcp_retransmit_synack"],
+        verdicts: &["timeout.queue-full"],
+    },
+    Fact {
+        name: "drop",
+        gives: "packets dropped in this kernel: where and why",
+        when: When::Always,
+        parts: tracepoint!["kfree_skb"],
+        verdicts: &["firewall.dropped", "route.reverse-path", "timeout.conntrack", "timeout.dropped", "local.queue-drop"],
+    },
+    Fact {
+        name: "icmp",
+        gives: "ICMP errors that came in, whoever they were for",
+        when: When::Always,
+        parts: tracepoint!["netif_receive_skb"],
+        verdicts: &["route.icmp-unreachable", "route.ttl-exceeded", "broken.mtu"],
+    },
+    Fact {
+        name: "icmp-sent",
+        gives: "ICMP errors that this kernel sent",
+        when: When::Always,
+        parts: tracepoint!["icmp_send"],
+        verdicts: &["firewall.rejected", "route.rejects"],
+    },
+    Fact {
+        name: "neighbor",
+        gives: "neighbours that did not answer ARP or neighbour discovery",
+        when: When::Always,
+        parts: tracepoint!["neigh_timer_handler"],
+        verdicts: &["route.neighbor-silent"],
+    },
+    Fact {
+        name: "route4",
+        gives: "what IPv4 route lookups said",
+        when: When::Always,
+        parts: tracepoint!["fib_table_lookup"],
+        verdicts: &["route.none", "route.rejects"],
+    },
+    Fact {
+        name: "route6",
+        gives: "what IPv6 route lookups said",
+        when: When::Always,
+        parts: tracepoint!["fib6_table_lookup"],
+        verdicts: &["route.none", "route.rejects"],
+    },
+    Fact {
+        name: "connect-call",
+        gives: "what connect(2) answered: failures before any packet",
+        when: When::Syscalls,
+        parts: syscall!["sys_enter_connect", "sys_exit_connect"],
+        verdicts: &["route.none", "route.rejects", "denied.*", "local.*"],
+    },
+    Fact {
+        name: "bind-call",
+        gives: "what bind(2) answered",
+        when: When::Syscalls,
+        parts: syscall!["sys_enter_bind", "sys_exit_bind"],
+        verdicts: &["local.bad-source", "local.address-in-use", "local.ports-exhausted"],
+    },
+    Fact {
+        name: "socket-call",
+        gives: "what socket(2) answered",
+        when: When::Syscalls,
+        parts: syscall!["sys_enter_socket", "sys_exit_socket"],
+        verdicts: &["local.no-family", "local.resources", "denied.*"],
+    },
+    Fact {
+        name: "listen-call",
+        gives: "what listen(2) answered",
+        when: When::Syscalls,
+        parts: syscall!["sys_enter_listen", "sys_exit_listen"],
+        verdicts: &["local.address-in-use"],
+    },
+    Fact {
+        name: "send-receive",
+        gives: "sends and receives that failed",
+        when: When::Always,
+        parts: tracepoint!["sock_send_length", "sock_recv_length"],
+        verdicts: &["local.message-size", "dns.server-unreachable"],
+    },
+    Fact {
+        name: "io-uring",
+        gives: "connects made through io_uring",
+        when: When::Always,
+        parts: tracepoint!["io_uring_submit_req", "io_uring_complete"],
+        verdicts: &["route.none", "route.rejects"],
+    },
+    Fact {
+        name: "dns-out",
+        gives: "DNS queries and who asked",
+        when: When::Dns,
+        parts: &[&[Hook::Cgroup("cgroup_egress", AttachType::CgroupEgress)]],
+        verdicts: &["dns.*"],
+    },
+    Fact {
+        name: "dns-in",
+        gives: "DNS answers",
+        when: When::Dns,
+        parts: &[&[Hook::Cgroup("cgroup_ingress", AttachType::CgroupIngress)]],
+        verdicts: &["dns.*"],
+    },
+    Fact {
+        name: "listen-overflow",
+        gives: "connection requests that met a full accept queue",
+        when: When::Always,
+        parts: &[&[Hook::Cgroup("cgroup_ingress", AttachType::CgroupIngress)]],
+        verdicts: &["timeout.queue-full"],
+    },
+    Fact {
+        name: "cgroup-connect",
+        gives: "whether a connect that was denied got as far as the cgroup's programs",
+        when: When::Always,
+        parts: &[
+            &[Hook::Cgroup("connect4", AttachType::Connect4)],
+            &[Hook::Cgroup("connect6", AttachType::Connect6)],
+        ],
+        verdicts: &["denied.bpf", "denied.policy"],
+    },
+    Fact {
+        name: "process-exit",
+        gives: "processes that ended",
+        when: When::Always,
+        parts: tracepoint!["sched_process_exit"],
+        verdicts: &["broken.reset-by-us"],
+    },
+    Fact {
+        name: "process-tree",
+        gives: "children of the command that is followed",
+        when: When::Tree,
+        parts: tracepoint!["sched_process_fork"],
+        verdicts: &[],
+    },
+    Fact {
+        name: "getaddrinfo",
+        gives: "lookups that failed without a packet, and the port a lookup was for",
+        when: When::Dns,
+        parts: &[
+            &[Hook::LibcEntry("getaddrinfo_enter", "getaddrinfo")],
+            &[Hook::LibcReturn("getaddrinfo_return", "getaddrinfo")],
+        ],
+        verdicts: &["dns.lookup-failed", "dns.hosts-override"],
+    },
+];
+
+/// The tracepoints of the table, whose BTF ids the loader needs.
+#[must_use]
+pub fn tracepoints() -> Vec<&'static str> {
+    let hooks = FACTS.iter().flat_map(|f| f.parts).flat_map(|p| *p);
+    hooks.filter_map(|h| if let Hook::BtfTracepoint(name) = h { Some(*name) } else { None }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn facts_have_one_name_each_and_say_what_they_give() {
+        let names: HashSet<_> = FACTS.iter().map(|f| f.name).collect();
+        assert_eq!(names.len(), FACTS.len());
+        assert!(FACTS.iter().all(|f| !f.gives.is_empty() && !f.parts.is_empty() && f.parts.iter().all(|p| !p.is_empty())));
+    }
+}

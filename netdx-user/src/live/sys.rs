@@ -1,0 +1,370 @@
+//! The system calls that put programs into the kernel: bpf(2), perf_event_open(2), and mapping a file.
+//!
+//! Owns: their argument layouts (include/uapi/linux/bpf.h, perf_event.h) and every unsafe block of `live`.
+//! Must not know: which programs there are (see `probes`) and what is in them.
+//!
+//! aya's own loader isn't used: it parses the whole kernel BTF into objects twice at every start (27 MiB, 50 ms), and
+//! netdx promises less than 20 MiB and 100 ms. aya's ELF reader (aya-obj) and map types are.
+
+use aya_obj::generated::bpf_insn;
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    path::Path,
+};
+
+/// Commands of bpf(2).
+#[derive(Clone, Copy)]
+#[repr(i32)]
+enum Command {
+    MapCreate = 0,
+    MapUpdate = 2,
+    ProgLoad = 5,
+    RawTracepointOpen = 17,
+    MapFreeze = 22,
+    LinkCreate = 28,
+}
+
+/// Program types (`enum bpf_prog_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum ProgramType {
+    /// kprobes and uprobes
+    KProbe = 2,
+    /// classic tracepoints
+    Tracepoint = 5,
+    /// packets of a cgroup's sockets
+    CgroupSkb = 8,
+    /// raw tracepoints
+    RawTracepoint = 17,
+    /// addresses given to connect(2)
+    CgroupSockAddr = 18,
+    /// BTF tracepoints, fentry, fexit
+    Tracing = 26,
+}
+
+/// Attach types (`enum bpf_attach_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum AttachType {
+    /// BPF_CGROUP_INET_INGRESS
+    CgroupIngress = 0,
+    /// BPF_CGROUP_INET_EGRESS
+    CgroupEgress = 1,
+    /// BPF_CGROUP_INET4_CONNECT
+    Connect4 = 10,
+    /// BPF_CGROUP_INET6_CONNECT
+    Connect6 = 11,
+    /// BPF_TRACE_RAW_TP
+    TraceRawTp = 23,
+}
+
+/// Beginning of `union bpf_attr` for BPF_MAP_CREATE.
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    name: [u8; NAME_LEN],
+}
+
+/// For BPF_MAP_UPDATE_ELEM.
+#[repr(C)]
+#[derive(Default)]
+struct MapElement {
+    map_fd: u32,
+    _pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// For BPF_PROG_LOAD, up to `attach_btf_id`.
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    name: [u8; NAME_LEN],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+    prog_btf_fd: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    func_info_cnt: u32,
+    line_info_rec_size: u32,
+    line_info: u64,
+    line_info_cnt: u32,
+    attach_btf_id: u32,
+}
+
+/// For BPF_RAW_TRACEPOINT_OPEN.
+#[repr(C)]
+#[derive(Default)]
+struct RawTracepoint {
+    name: u64,
+    prog_fd: u32,
+    _pad: u32,
+}
+
+/// For BPF_LINK_CREATE, without what only some attach types take.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// BPF_OBJ_NAME_LEN, terminator included.
+const NAME_LEN: usize = 16;
+
+/// `name` cut to what the kernel takes; characters it refuses become underscores.
+fn object_name(name: &str) -> [u8; NAME_LEN] {
+    let mut out = [0; NAME_LEN];
+    for (to, from) in out.iter_mut().zip(name.bytes().take(NAME_LEN - 1)) {
+        *to = if from.is_ascii_alphanumeric() || from == b'.' { from } else { b'_' };
+    }
+    out
+}
+
+fn pointer<T: ?Sized>(p: &T) -> u64 {
+    std::ptr::from_ref(p).cast::<()>() as u64
+}
+
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+/// bpf(2) with an argument block.
+fn bpf<T>(command: Command, attributes: &mut T) -> io::Result<i64> {
+    // SAFETY: the block is one of the layouts above, initialised, and lives through the call; the kernel takes any
+    // length that is a prefix of its own `union bpf_attr`. Pointers in it are made from references that the callers
+    // hold for longer than this call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attributes), size_of::<T>() as libc::c_long)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A call of bpf(2) that answers with a new descriptor.
+fn bpf_fd<T>(command: Command, attributes: &mut T) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(bpf(command, attributes)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes a map.
+pub(super) fn create_map(name: &str, map: &aya_obj::Map) -> io::Result<OwnedFd> {
+    bpf_fd(
+        Command::MapCreate,
+        &mut MapCreate {
+            map_type: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: map.max_entries(),
+            map_flags: map.map_flags(),
+            name: object_name(name),
+            ..MapCreate::default()
+        },
+    )
+}
+
+/// Sets an element; `key` and `value` must have the map's sizes.
+pub(super) fn update_map(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    let mut attributes = MapElement { map_fd: number(map), key: pointer(key), value: pointer(value), ..MapElement::default() };
+    bpf(Command::MapUpdate, &mut attributes).map(drop)
+}
+
+/// Makes a map read-only for user space, so that the verifier takes its contents for constants.
+pub(super) fn freeze_map(map: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(Command::MapFreeze, &mut MapElement { map_fd: number(map), ..MapElement::default() }).map(drop)
+}
+
+/// A program to load.
+pub(super) struct Program<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its type.
+    pub program_type: ProgramType,
+    /// What it will be attached to, for the program types that tell.
+    pub attach_type: Option<AttachType>,
+    /// For `Tracing`: BTF id of what it attaches to, else 0.
+    pub btf_id: u32,
+    /// Its code.
+    pub instructions: &'a [bpf_insn],
+    /// Its licence.
+    pub license: &'a CStr,
+}
+
+/// Loads a program. With `log` the verifier's words are put there.
+pub(super) fn load_program(program: &Program<'_>, log: Option<&mut [u8]>) -> io::Result<OwnedFd> {
+    let mut attributes = ProgLoad {
+        prog_type: program.program_type as u32,
+        insn_cnt: u32::try_from(program.instructions.len()).map_err(io::Error::other)?,
+        insns: pointer(program.instructions),
+        license: pointer(program.license),
+        name: object_name(program.name),
+        expected_attach_type: program.attach_type.map_or(0, |t| t as u32),
+        attach_btf_id: program.btf_id,
+        ..ProgLoad::default()
+    };
+    if let Some(log) = log {
+        attributes.log_level = 1;
+        attributes.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
+        attributes.log_buf = log.as_mut_ptr() as u64;
+    }
+    bpf_fd(Command::ProgLoad, &mut attributes)
+}
+
+/// Attaches to a raw tracepoint by name; without one, a `Tracing` program to what it was loaded for. The descriptor is
+/// the attachment: closed, it ends.
+pub(super) fn attach_raw(program: BorrowedFd<'_>, tracepoint: Option<&CStr>) -> io::Result<OwnedFd> {
+    let mut attributes = RawTracepoint { name: tracepoint.map_or(0, pointer), prog_fd: number(program), _pad: 0 };
+    bpf_fd(Command::RawTracepointOpen, &mut attributes)
+}
+
+/// Attaches to a cgroup beside the programs of others. The descriptor is the attachment.
+pub(super) fn attach_cgroup(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attach_type: AttachType) -> io::Result<OwnedFd> {
+    let mut attributes =
+        LinkCreate { prog_fd: number(program), target_fd: number(cgroup), attach_type: attach_type as u32, flags: 0 };
+    bpf_fd(Command::LinkCreate, &mut attributes)
+}
+
+/// What a perf event is opened on.
+pub(super) enum PerfEvent<'a> {
+    /// A classic tracepoint by its id.
+    Tracepoint(u64),
+    /// An instruction of a file.
+    Uprobe {
+        /// Type number of the uprobe PMU.
+        pmu: u32,
+        /// The bit of `config` that asks for the return, if the return is meant.
+        return_bit: Option<u32>,
+        /// The file.
+        path: &'a CStr,
+        /// Offset in the file.
+        offset: u64,
+    },
+}
+
+/// `struct perf_event_attr` up to `config2` (PERF_ATTR_SIZE_VER1).
+#[repr(C)]
+#[derive(Default)]
+struct PerfAttributes {
+    event_type: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    bp_type: u32,
+    config1: u64,
+    config2: u64,
+}
+
+/// Attaches a program by a perf event. The descriptor is the attachment.
+pub(super) fn attach_perf(program: BorrowedFd<'_>, event: &PerfEvent<'_>) -> io::Result<OwnedFd> {
+    const PERF_TYPE_TRACEPOINT: u32 = 2;
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    const PERF_EVENT_IOC_ENABLE: libc::Ioctl = 0x2400;
+    const PERF_EVENT_IOC_SET_BPF: libc::Ioctl = 0x4004_2408;
+    let mut attributes = PerfAttributes { size: size_of::<PerfAttributes>() as u32, ..PerfAttributes::default() };
+    match event {
+        PerfEvent::Tracepoint(id) => {
+            attributes.event_type = PERF_TYPE_TRACEPOINT;
+            attributes.config = *id;
+            attributes.wakeup_events = 1;
+        }
+        PerfEvent::Uprobe { pmu, return_bit, path, offset } => {
+            attributes.event_type = *pmu;
+            attributes.config = return_bit.map_or(0, |bit| 1u64.checked_shl(bit).unwrap_or(0));
+            attributes.config1 = pointer(*path);
+            attributes.config2 = *offset;
+        }
+    }
+    // Every process, on the first CPU: the program runs on all CPUs, whatever CPU the event is opened on.
+    let (pid, cpu, group) = (-1, 0, -1);
+    // SAFETY: the attributes are initialised, of the size they give, and live through the call, as does the path.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, std::ptr::from_mut(&mut attributes), pid, cpu, group, PERF_FLAG_FD_CLOEXEC)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    for (request, argument) in [(PERF_EVENT_IOC_SET_BPF, program.as_raw_fd()), (PERF_EVENT_IOC_ENABLE, 0)] {
+        // SAFETY: both requests take an integer and touch no memory of ours.
+        if unsafe { libc::ioctl(fd.as_raw_fd(), request, argument) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(fd)
+}
+
+/// A file mapped read-only.
+pub struct Mapping {
+    start: *const u8,
+    length: usize,
+}
+
+// SAFETY: the mapping is private and read-only; nobody writes through it, from any thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps a whole file of sysfs. Only for files that don't change or shrink while mapped.
+    pub fn of_kernel_file(path: &Path) -> io::Result<Mapping> {
+        let file = std::fs::File::open(path)?;
+        let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing of ours.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, file.as_fd().as_raw_fd(), 0)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapping { start: start.cast(), length })
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` is the beginning of a readable mapping of `length` bytes that lives as long as `self`, of a
+        // kernel file whose contents are fixed while the kernel runs.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `of_kernel_file` mapped; no slice of it outlives `self`. Its result can't be acted on.
+        unsafe { libc::munmap(self.start.cast_mut().cast(), self.length) };
+    }
+}
+
+/// Has the runtime watch a descriptor for being readable.
+pub(super) fn watch(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by the AsyncFd from here on: open, and the same file, until the AsyncFd has
+    // deregistered it.
+    unsafe { tokio::io::unix::AsyncFd::register(fd) }.map_err(Into::into)
+}
