@@ -3,6 +3,7 @@
 
 mod check;
 mod dns;
+mod doctor;
 mod explain;
 mod filters;
 mod page;
@@ -51,6 +52,7 @@ enum Verb {
     /// Show what a verdict means and what to do.
     Explain(explain::Args),
     Dns(dns::Args),
+    Doctor(doctor::Args),
 }
 
 /// When to colour.
@@ -94,6 +96,7 @@ pub fn main() -> Exit {
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Dns(args)) => dns::run(&args),
+        Some(Verb::Doctor(args)) => doctor::run(&args),
     };
     result.unwrap_or_else(|error: anyhow::Error| fail(&error))
 }

@@ -5,6 +5,7 @@
 
 use super::{
     btf::TypeId,
+    features::Directory,
     libraries::{self, Library},
     loader::{Loader, Refusal, c_name},
     probes::{Fact, Hook},
@@ -13,7 +14,6 @@ use super::{
 use crate::coverage::Probe;
 use std::{
     collections::HashMap,
-    fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -29,12 +29,12 @@ enum Refused {
     NoBtf,
     #[error("this kernel has no tracepoint {0}")]
     NoTracepoint(&'static str),
-    #[error("tracefs is not mounted here (as root: mount -t tracefs tracefs /sys/kernel/tracing)")]
-    NoTracefs,
+    #[error("tracefs can't be opened: {0}")]
+    NoTracefs(String),
     #[error("cannot read {path}: {error}")]
     Read { path: PathBuf, error: io::Error },
-    #[error("no v2 cgroup hierarchy is mounted here (as root: mount -t cgroup2 none DIRECTORY)")]
-    NoCgroup,
+    #[error("the v2 cgroup hierarchy can't be opened: {0}")]
+    NoCgroup(String),
     #[error("no C library with `{0}` found")]
     NoLibrary(&'static str),
     #[error("{what} refused: {error}{hint}")]
@@ -56,9 +56,9 @@ pub(super) struct Places {
     /// BTF ids of tracepoints; none: the kernel has no BTF of its own.
     pub tracepoints: Option<HashMap<&'static str, TypeId>>,
     /// Where tracefs is.
-    pub tracefs: Option<PathBuf>,
+    pub tracefs: io::Result<Directory>,
     /// The root of the v2 cgroups.
-    pub cgroup: Option<File>,
+    pub cgroup: io::Result<Directory>,
     /// C libraries to begin with.
     pub libraries: Vec<Library>,
 }
@@ -157,17 +157,19 @@ impl<'a> Attacher<'a> {
                 }
             }
             Hook::SyscallTracepoint(name) => {
-                let path = self.places.tracefs.as_ref().ok_or(Refused::NoTracefs)?.join(format!("events/syscalls/{name}/id"));
-                let id = match std::fs::read_to_string(&path) {
+                let tracefs = self.places.tracefs.as_ref().map_err(|e| Refused::NoTracefs(e.to_string()))?;
+                let path = format!("events/syscalls/{name}/id");
+                let id = match tracefs.read(&path) {
+                    Ok(text) => text.trim().parse().map_err(io::Error::other),
                     Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refused::NoTracepoint(name)),
-                    Err(error) => return Err(Refused::Read { path, error }),
-                    Ok(text) => text.trim().parse().map_err(|e| Refused::Read { path, error: io::Error::other(e) })?,
-                };
+                    Err(error) => Err(error),
+                }
+                .map_err(|error| Refused::Read { path: path.into(), error })?;
                 let fd = self.loader.load(program, ProgramType::Tracepoint, None, 0)?;
                 sys::attach_perf(fd.as_fd(), &PerfEvent::Tracepoint(id)).map_err(refused("perf_event_open"))?
             }
             Hook::Cgroup(_, attach_type) => {
-                let cgroup = self.places.cgroup.as_ref().ok_or(Refused::NoCgroup)?;
+                let cgroup = self.places.cgroup.as_ref().map_err(|e| Refused::NoCgroup(e.to_string()))?;
                 let program_type = match attach_type {
                     AttachType::Connect4 | AttachType::Connect6 => ProgramType::CgroupSockAddr,
                     _ => ProgramType::CgroupSkb,

@@ -1,9 +1,15 @@
 //! What this kernel and this system offer to a tracer: release, lockdown, where tracefs and the v2 cgroups are.
 //!
-//! Owns: finding that out, without changing anything (nothing is mounted). Must not know: what it is needed for.
+//! Owns: finding that out, without changing anything. Must not know: what it is needed for.
 
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
+};
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -58,18 +64,65 @@ fn visible(mounts: &[Mount], file_system: &str) -> Option<PathBuf> {
     mounts.iter().rev().find(|m| m.file_system == file_system && m.root == "/" && m.at.is_dir()).map(|m| m.at.clone())
 }
 
-/// The root of the v2 cgroup hierarchy, if it is mounted where this process can see it.
-#[must_use]
-pub fn cgroup_root(mounts: &[Mount]) -> Option<PathBuf> {
-    visible(mounts, "cgroup2")
+/// A directory of the kernel's, held open.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    /// Where it is mounted; none: nowhere that this process sees, it is open for netdx alone.
+    pub mounted_at: Option<PathBuf>,
 }
 
-/// Where tracefs is, if it is mounted where this process can see it.
-#[must_use]
-pub fn tracefs(mounts: &[Mount]) -> Option<PathBuf> {
-    let inside_debugfs = || visible(mounts, "debugfs").map(|d| d.join("tracing"));
-    let has_events = |p: &PathBuf| p.join("events").is_dir();
-    visible(mounts, "tracefs").filter(has_events).or_else(|| inside_debugfs().filter(has_events))
+impl Directory {
+    /// Where `mounts` show the file system; else by a mount of its own, which is attached nowhere: nobody else sees it,
+    /// and it ends with this value (fsmount(2), Linux 5.2; needs CAP_SYS_ADMIN).
+    ///
+    /// # Errors
+    /// When the kernel doesn't have the file system or refuses.
+    fn open(mounts: &[Mount], file_system: &str) -> io::Result<Directory> {
+        if let Some(path) = visible(mounts, file_system) {
+            return Ok(Directory { fd: File::open(&path)?.into(), mounted_at: Some(path) });
+        }
+        let context = fsopen(file_system, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&context)?;
+        let harmless = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        Ok(Directory { fd: fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, harmless)?, mounted_at: None })
+    }
+
+    /// A small file in it, as text.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn read(&self, path: &str) -> io::Result<String> {
+        let fd = openat(&self.fd, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut text = String::new();
+        File::from(fd).read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The root of the v2 cgroup hierarchy.
+///
+/// # Errors
+/// When it can't be had.
+pub fn cgroup_root(mounts: &[Mount]) -> io::Result<Directory> {
+    Directory::open(mounts, "cgroup2")
+}
+
+/// Where the ids of classic tracepoints are. (`ip netns exec` hides the system's.)
+///
+/// # Errors
+/// When it can't be had.
+pub fn tracefs(mounts: &[Mount]) -> io::Result<Directory> {
+    Directory::open(mounts, "tracefs")
 }
 
 /// How far the kernel is locked down (`none`, `integrity`, `confidentiality`); none: it doesn't say.
@@ -94,6 +147,16 @@ pub fn sysctl(key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_found_or_the_kernel_says_why_not() {
+        match cgroup_root(&mounts()) {
+            Ok(root) => assert!(root.read("cgroup.procs").is_ok()),
+            Err(error) => assert_ne!(rustix::process::geteuid().as_raw(), 0, "{error}"),
+        }
+        let nothing = Directory::open(&[], "no-such-file-system").expect_err("no kernel has it");
+        assert!(matches!(nothing.raw_os_error(), Some(libc::ENODEV | libc::EPERM)), "{nothing}");
+    }
 
     #[test]
     fn mountinfo_lines_are_read() {

@@ -13,6 +13,7 @@ mod names;
 pub mod offsets;
 pub mod probes;
 mod ring;
+pub mod survey;
 pub mod symbols;
 mod sys;
 
@@ -32,7 +33,6 @@ use offsets::Kernel;
 use probes::{FACTS, When};
 use ring::Ring;
 use std::{
-    fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
@@ -283,7 +283,7 @@ fn places(kernel: &Kernel, settings: &Settings) -> Places {
         // A BTF file has no ids that the kernel knows.
         tracepoints: settings.btf.is_none().then(|| kernel.tracepoints.clone()),
         tracefs: features::tracefs(&mounts),
-        cgroup: features::cgroup_root(&mounts).and_then(|path| File::open(path).ok()),
+        cgroup: features::cgroup_root(&mounts),
         libraries: if settings.dns { libraries::own() } else { Vec::new() },
     }
 }
@@ -301,8 +301,8 @@ fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
         (settings.all, flag::ALL),
         (settings.dns, flag::DNS),
         (settings.inbound, flag::INBOUND),
-        (places.cgroup.is_some(), flag::CONNECT_HOOK),
-        (settings.syscalls && places.tracefs.is_some(), flag::CONNECT_CALLS),
+        (places.cgroup.is_ok(), flag::CONNECT_HOOK),
+        (settings.syscalls && places.tracefs.is_ok(), flag::CONNECT_CALLS),
     ];
     config.flags = flags.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
     if filter.ports.len() <= MAX_PORTS {
