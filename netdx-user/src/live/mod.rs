@@ -175,34 +175,21 @@ impl Live {
         let kernel = read_kernel(settings.btf.as_deref())?;
         step("kernel types read");
         let places = places(&kernel, settings);
-        let config = configure(&kernel, settings, &places);
-        let mut loader = Loader::new(&config, settings.buffer_bytes)?;
-        fill_filters(&loader, &settings.filter)?;
-        step("maps made");
-
-        let mut attacher = Attacher::new(&loader, &places);
-        let mut coverage = Coverage::default();
-        for fact in FACTS {
-            let left_out = match fact.when {
-                When::Always => None,
-                When::Syscalls => (!settings.syscalls).then_some("left out by --no-syscalls"),
-                When::Dns => (!settings.dns).then_some("left out by --no-dns"),
-                When::Tree if !settings.filter.tree => continue,
-                When::Tree => None,
-            };
-            let probe = match left_out {
-                None => attacher.attach(fact),
-                Some(why) => Probe {
-                    name: fact.name.to_owned(),
-                    hook: None,
-                    reason: Some(why.to_owned()),
-                    gives: fact.gives.to_owned(),
-                },
-            };
-            tracing::debug!(name = probe.name, hook = probe.hook, reason = probe.reason, "probe");
-            coverage.probes.push(probe);
-        }
-        let (links, library_programs) = attacher.finish();
+        let mut config = configure(&kernel, settings, &places);
+        let (mut loader, attached) = loop {
+            let loader = Loader::new(&config, settings.buffer_bytes)?;
+            fill_filters(&loader, &settings.filter)?;
+            step("maps made");
+            let attached = attach_all(&loader, &places, settings);
+            // What programs take for granted has to be true: where a hook they were told of could not be had, again
+            // without it.
+            let wrong = claims(&attached.coverage, config.flags);
+            if wrong == 0 {
+                break (loader, attached);
+            }
+            config.flags &= !wrong;
+        };
+        let Attached { mut coverage, links, library_programs } = attached;
         if links.is_empty() {
             let reason = |p: &Probe| format!("  {}: {}", p.name, p.reason.as_deref().unwrap_or("left out"));
             let reasons: Vec<String> = coverage.probes.iter().map(reason).collect();
@@ -269,6 +256,49 @@ impl Live {
     }
 }
 
+/// What attaching gave.
+struct Attached {
+    coverage: Coverage,
+    links: Vec<OwnedFd>,
+    library_programs: Vec<attach::LibraryProgram>,
+}
+
+/// Attaches the whole table, as far as `settings` want it.
+fn attach_all(loader: &Loader, places: &Places, settings: &Settings) -> Attached {
+    let mut attacher = Attacher::new(loader, places);
+    let mut coverage = Coverage::default();
+    for fact in FACTS {
+        let left_out = match fact.when {
+            When::Always => None,
+            When::Syscalls => (!settings.syscalls).then_some("left out by --no-syscalls"),
+            When::Dns => (!settings.dns).then_some("left out by --no-dns"),
+            When::Tree if !settings.filter.tree => continue,
+            When::Tree => None,
+        };
+        let probe = match left_out {
+            None => attacher.attach(fact),
+            Some(why) => Probe {
+                name: fact.name.to_owned(),
+                hook: None,
+                reason: Some(why.to_owned()),
+                gives: fact.gives.to_owned(),
+            },
+        };
+        tracing::debug!(name = probe.name, hook = probe.hook, reason = probe.reason, "probe");
+        coverage.probes.push(probe);
+    }
+    let (links, library_programs) = attacher.finish();
+    Attached { coverage, links, library_programs }
+}
+
+/// The flags that tell programs of hooks which are not attached.
+fn claims(coverage: &Coverage, flags: u32) -> u32 {
+    [("cgroup-connect", flag::CONNECT_HOOK), ("connect-call", flag::CONNECT_CALLS)]
+        .iter()
+        .filter(|(name, flag)| flags & flag != 0 && !coverage.has(name))
+        .fold(0, |all, (_, flag)| all | flag)
+}
+
 /// What the running kernel looks like, by its own BTF or a file's.
 fn read_kernel(file: Option<&Path>) -> Result<Kernel, Error> {
     let path = file.unwrap_or(Path::new(btf::KERNEL));
@@ -330,5 +360,25 @@ fn symbols_probe() -> Probe {
         hook: hidden.is_none().then(|| symbols::KALLSYMS.to_owned()),
         reason: hidden.map(|e| e.to_string()),
         gives: "in which kernel function a packet was dropped or a socket closed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_of_no_hook_that_is_not_there() {
+        let probe = |name: &str, hook: Option<&str>| Probe {
+            name: name.into(),
+            hook: hook.map(Into::into),
+            reason: None,
+            gives: String::new(),
+        };
+        let coverage =
+            Coverage { probes: vec![probe("cgroup-connect", None), probe("connect-call", Some("tracepoint"))] };
+        let told = flag::CONNECT_HOOK | flag::CONNECT_CALLS | flag::DNS;
+        assert_eq!(claims(&coverage, told), flag::CONNECT_HOOK);
+        assert_eq!(claims(&coverage, told & !flag::CONNECT_HOOK), 0);
     }
 }
