@@ -21,7 +21,12 @@ pub struct Need {
 /// What netdx uses, most important first.
 pub const NEEDS: &[Need] = &[
     Need { capability: CapabilitySet::BPF, name: "cap_bpf", gives: "loading eBPF programs", essential: true },
-    Need { capability: CapabilitySet::PERFMON, name: "cap_perfmon", gives: "attaching them to tracepoints", essential: true },
+    Need {
+        capability: CapabilitySet::PERFMON,
+        name: "cap_perfmon",
+        gives: "attaching them to tracepoints",
+        essential: true,
+    },
     Need {
         capability: CapabilitySet::NET_ADMIN,
         name: "cap_net_admin",
@@ -46,7 +51,12 @@ pub const NEEDS: &[Need] = &[
         gives: "looking into other network namespaces",
         essential: false,
     },
-    Need { capability: CapabilitySet::SYSLOG, name: "cap_syslog", gives: "names of kernel functions", essential: false },
+    Need {
+        capability: CapabilitySet::SYSLOG,
+        name: "cap_syslog",
+        gives: "names of kernel functions",
+        essential: false,
+    },
 ];
 
 /// What this process has.
@@ -109,7 +119,10 @@ pub struct Insufficient {
 impl fmt::Display for Insufficient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.contained {
-            writeln!(f, "tracing needs the rights of the host, and this process is in a user namespace of its own (a rootless container?)")?;
+            writeln!(
+                f,
+                "tracing needs the rights of the host, and this process is in a user namespace of its own (a rootless container?)"
+            )?;
             return write!(f, "run netdx outside of it, as root: sudo netdx trace");
         }
         writeln!(f, "tracing needs rights that this process lacks: {}", self.missing.join(", "))?;
@@ -158,12 +171,16 @@ mod tests {
         assert_eq!(with(CapabilitySet::BPF | CapabilitySet::PERFMON).check(), Ok(()));
         assert_eq!(with(CapabilitySet::SYS_ADMIN).check(), Ok(()));
         let half = with(CapabilitySet::BPF).check().expect_err("half").to_string();
-        assert!(half.contains("cap_perfmon") && !half.starts_with("tracing needs rights that this process lacks: cap_bpf"), "{half}");
+        assert!(
+            half.contains("cap_perfmon") && !half.starts_with("tracing needs rights that this process lacks: cap_bpf"),
+            "{half}"
+        );
     }
 
     #[test]
     fn root_of_a_user_namespace_is_no_root() {
-        let text = Privileges { effective: CapabilitySet::all(), contained: true }.check().expect_err("contained").to_string();
+        let text =
+            Privileges { effective: CapabilitySet::all(), contained: true }.check().expect_err("contained").to_string();
         assert!(text.contains("user namespace") && text.lines().count() == 2);
     }
 

@@ -102,7 +102,12 @@ mod tests {
             version: "0.0.0",
             checks: vec![
                 Check { name: "kernel", state: State::Good, found: "6.12.1".into(), advice: None },
-                Check { name: "rights", state: State::Limited, found: "missing: cap_syslog".into(), advice: Some("sudo".into()) },
+                Check {
+                    name: "rights",
+                    state: State::Limited,
+                    found: "missing: cap_syslog".into(),
+                    advice: Some("sudo".into()),
+                },
             ],
             error: None,
             probes: vec![

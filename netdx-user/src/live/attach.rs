@@ -175,15 +175,13 @@ impl<'a> Attacher<'a> {
                     _ => ProgramType::CgroupSkb,
                 };
                 let fd = self.loader.load(program, program_type, Some(attach_type), 0)?;
-                sys::attach_cgroup(fd.as_fd(), cgroup.as_fd(), attach_type).map_err(refused("attaching to the cgroup"))?
+                sys::attach_cgroup(fd.as_fd(), cgroup.as_fd(), attach_type)
+                    .map_err(refused("attaching to the cgroup"))?
             }
             Hook::LibcEntry(_, function) | Hook::LibcReturn(_, function) => {
                 let fd = self.loader.load(program, ProgramType::KProbe, None, 0)?;
-                let later = LibraryProgram {
-                    function,
-                    at_return: matches!(hook, Hook::LibcReturn(..)),
-                    program: Arc::new(fd),
-                };
+                let later =
+                    LibraryProgram { function, at_return: matches!(hook, Hook::LibcReturn(..)), program: Arc::new(fd) };
                 let (links, error) = attach_libraries(&later, &self.places.libraries);
                 self.library_programs.push(later);
                 return match (links.is_empty(), error) {
@@ -221,8 +219,7 @@ fn attach_library(program: &LibraryProgram, library: &Library) -> Result<OwnedFd
         .ok_or(Refused::NoLibrary(program.function))?;
     let (pmu, return_bit) = libraries::uprobe_pmu().map_err(|(path, error)| Refused::Read { path, error })?;
     let path = c_name(&library.path.to_string_lossy());
-    let event =
-        PerfEvent::Uprobe { pmu, return_bit: program.at_return.then_some(return_bit), path: &path, offset };
+    let event = PerfEvent::Uprobe { pmu, return_bit: program.at_return.then_some(return_bit), path: &path, offset };
     sys::attach_perf(program.program.as_fd(), &event).map_err(refused("attaching a uprobe"))
 }
 

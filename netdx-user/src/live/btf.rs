@@ -59,8 +59,8 @@ impl Kind {
     fn from_number(n: u8) -> Option<Kind> {
         use Kind::*;
         const ALL: [Kind; 19] = [
-            Int, Ptr, Array, Struct, Union, Enum, Fwd, Typedef, Volatile, Const, Restrict, Func, FuncProto, Var, Datasec,
-            Float, DeclTag, TypeTag, Enum64,
+            Int, Ptr, Array, Struct, Union, Enum, Fwd, Typedef, Volatile, Const, Restrict, Func, FuncProto, Var,
+            Datasec, Float, DeclTag, TypeTag, Enum64,
         ];
         ALL.get(usize::from(n).checked_sub(1)?).copied()
     }
@@ -230,7 +230,8 @@ impl<'a> Btf<'a> {
     pub fn named_enums(&self) -> impl Iterator<Item = (TypeId, &'a str)> {
         (1..).zip(&self.starts).filter_map(|(id, _)| {
             let head = self.head(TypeId(id))?;
-            (matches!(head.kind, Kind::Enum | Kind::Enum64) && head.name != 0).then(|| (TypeId(id), self.name(head.name)))
+            (matches!(head.kind, Kind::Enum | Kind::Enum64) && head.name != 0)
+                .then(|| (TypeId(id), self.name(head.name)))
         })
     }
 
@@ -238,7 +239,12 @@ impl<'a> Btf<'a> {
     fn strip(&self, mut id: TypeId) -> TypeId {
         for _ in 0..MAX_DEPTH {
             match self.head(id) {
-                Some(h) if matches!(h.kind, Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag) => {
+                Some(h)
+                    if matches!(
+                        h.kind,
+                        Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag
+                    ) =>
+                {
                     id = TypeId(h.size_or_type);
                 }
                 _ => break,

@@ -43,7 +43,10 @@ fn of_process(process: &Path) -> Option<Library> {
     let maps = fs::read(process.join("maps")).ok()?;
     let maps = String::from_utf8_lossy(&maps);
     // address perms offset dev inode path
-    let path = maps.lines().filter_map(|l| l.split_once('/').map(|(_, p)| p)).find(|p| is_libc(p.rsplit('/').next().unwrap_or(p)))?;
+    let path = maps
+        .lines()
+        .filter_map(|l| l.split_once('/').map(|(_, p)| p))
+        .find(|p| is_libc(p.rsplit('/').next().unwrap_or(p)))?;
     let path = process.join("root").join(path);
     let metadata = fs::metadata(&path).ok()?;
     Some(Library { path, id: FileId { device: metadata.dev(), inode: metadata.ino() } })

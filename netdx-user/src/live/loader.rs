@@ -188,7 +188,8 @@ pub(super) fn insert(map: BorrowedFd<'_>, name: &str, key: &[u8]) -> Result<(), 
 /// The line of a verifier's log that says why: the last one before its statistics.
 fn verdict_line(log: &str) -> Option<&str> {
     let statistics = |l: &&str| {
-        ["processed ", "verification time", "stack depth", "peak_states"].iter().any(|s| l.starts_with(s)) || l.is_empty()
+        ["processed ", "verification time", "stack depth", "peak_states"].iter().any(|s| l.starts_with(s))
+            || l.is_empty()
     };
     log.lines().map(str::trim).rev().find(|l| !statistics(l))
 }
@@ -231,7 +232,8 @@ mod tests {
 
     #[test]
     fn the_verifiers_reason_is_found() {
-        let log = "0: R1=ctx()\n12: (85) call unknown#99\ninvalid func unknown#99\nprocessed 12 insns (limit 1000000)\n";
+        let log =
+            "0: R1=ctx()\n12: (85) call unknown#99\ninvalid func unknown#99\nprocessed 12 insns (limit 1000000)\n";
         assert_eq!(verdict_line(log), Some("invalid func unknown#99"));
         assert_eq!(verdict_line("processed 2 insns\n"), None);
         assert_eq!(verdict_line(""), None);

@@ -140,7 +140,8 @@ pub enum Error {
     },
 }
 
-const BTF_ADVICE: &str = "run a kernel with CONFIG_DEBUG_INFO_BTF=y, or give a BTF file made for exactly this kernel: --btf FILE";
+const BTF_ADVICE: &str =
+    "run a kernel with CONFIG_DEBUG_INFO_BTF=y, or give a BTF file made for exactly this kernel: --btf FILE";
 
 fn lockdown_hint() -> &'static str {
     match features::lockdown().as_deref() {

@@ -60,7 +60,9 @@ impl Kernel {
                 .chain(typedefs.iter().map(|(_, t)| (Kind::Typedef, t.as_str())))
                 .chain([(Kind::Enum, "skb_drop_reason"), (Kind::Enum, "sk_rst_reason")]),
         );
-        let tracepoint = |name: &str| typedefs.iter().find(|(n, _)| *n == name).and_then(|(_, t)| ids.get(&(Kind::Typedef, t.as_str())));
+        let tracepoint = |name: &str| {
+            typedefs.iter().find(|(n, _)| *n == name).and_then(|(_, t)| ids.get(&(Kind::Typedef, t.as_str())))
+        };
 
         let mut offsets = [ABSENT; FIELDS.len()];
         let mut absent = Vec::new();
@@ -82,7 +84,9 @@ impl Kernel {
             *value = u32::from(found.is_some_and(|name| name == argument.type_name));
         }
         let mut drop_reasons = constants(btf, ids.get(&(Kind::Enum, "skb_drop_reason")), "SKB_DROP_REASON_");
-        for (id, _) in btf.named_enums().filter(|(_, name)| name.ends_with("_drop_reason") && *name != "skb_drop_reason") {
+        for (id, _) in
+            btf.named_enums().filter(|(_, name)| name.ends_with("_drop_reason") && *name != "skb_drop_reason")
+        {
             // Reasons of a subsystem carry its number in their upper 16 bits.
             drop_reasons.extend(constants(btf, Some(&id), "").into_iter().filter(|(value, _)| *value > 0xffff));
         }

@@ -139,7 +139,13 @@ pub const FACTS: &[Fact] = &[
         gives: "packets dropped in this kernel: where and why",
         when: When::Always,
         parts: tracepoint!["kfree_skb"],
-        verdicts: &["firewall.dropped", "route.reverse-path", "timeout.conntrack", "timeout.dropped", "local.queue-drop"],
+        verdicts: &[
+            "firewall.dropped",
+            "route.reverse-path",
+            "timeout.conntrack",
+            "timeout.dropped",
+            "local.queue-drop",
+        ],
     },
     Fact {
         name: "icmp",
@@ -243,10 +249,7 @@ pub const FACTS: &[Fact] = &[
         name: "cgroup-connect",
         gives: "whether a connect that was denied got as far as the cgroup's programs",
         when: When::Always,
-        parts: &[
-            &[Hook::Cgroup("connect4", AttachType::Connect4)],
-            &[Hook::Cgroup("connect6", AttachType::Connect6)],
-        ],
+        parts: &[&[Hook::Cgroup("connect4", AttachType::Connect4)], &[Hook::Cgroup("connect6", AttachType::Connect6)]],
         verdicts: &["denied.bpf", "denied.policy"],
     },
     Fact {
@@ -291,6 +294,8 @@ mod tests {
     fn facts_have_one_name_each_and_say_what_they_give() {
         let names: HashSet<_> = FACTS.iter().map(|f| f.name).collect();
         assert_eq!(names.len(), FACTS.len());
-        assert!(FACTS.iter().all(|f| !f.gives.is_empty() && !f.parts.is_empty() && f.parts.iter().all(|p| !p.is_empty())));
+        assert!(
+            FACTS.iter().all(|f| !f.gives.is_empty() && !f.parts.is_empty() && f.parts.iter().all(|p| !p.is_empty()))
+        );
     }
 }

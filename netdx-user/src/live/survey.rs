@@ -96,7 +96,8 @@ pub fn survey(file: Option<PathBuf>) -> Survey {
         .iter()
         .filter(|fact| fact.when != probes::When::Tree)
         .map(|fact| {
-            let tried = attempt.as_ref().ok().and_then(|live| live.coverage().probes.iter().find(|p| p.name == fact.name));
+            let tried =
+                attempt.as_ref().ok().and_then(|live| live.coverage().probes.iter().find(|p| p.name == fact.name));
             Probe {
                 coverage: tried.cloned().unwrap_or_else(|| untried(fact)),
                 expected: tried.is_none().then(|| expected(fact, kernel.as_ref())).flatten(),
@@ -200,7 +201,8 @@ fn lockdown(level: Option<&str>) -> Check {
         name: "lockdown",
         state: if confidential { State::Missing } else { State::Good },
         found: level.unwrap_or("this kernel has none").to_owned(),
-        advice: confidential.then(|| "boot without lockdown=confidentiality: it forbids reading the kernel's memory".into()),
+        advice: confidential
+            .then(|| "boot without lockdown=confidentiality: it forbids reading the kernel's memory".into()),
     }
 }
 
@@ -223,7 +225,8 @@ fn rights(privileges: Privileges) -> Check {
             (false, false) => State::Limited,
         },
         found,
-        advice: (essential || !missing.is_empty()).then(|| format!("sudo netdx doctor, or once: sudo {}", privilege::setcap())),
+        advice: (essential || !missing.is_empty())
+            .then(|| format!("sudo netdx doctor, or once: sudo {}", privilege::setcap())),
     }
 }
 

@@ -156,7 +156,12 @@ fn bpf<T>(command: Command, attributes: &mut T) -> io::Result<i64> {
     // length that is a prefix of its own `union bpf_attr`. Pointers in it are made from references that the callers
     // hold for longer than this call.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attributes), size_of::<T>() as libc::c_long)
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            std::ptr::from_mut(attributes),
+            size_of::<T>() as libc::c_long,
+        )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -186,7 +191,8 @@ pub(super) fn create_map(name: &str, map: &aya_obj::Map) -> io::Result<OwnedFd> 
 
 /// Sets an element; `key` and `value` must have the map's sizes.
 pub(super) fn update_map(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
-    let mut attributes = MapElement { map_fd: number(map), key: pointer(key), value: pointer(value), ..MapElement::default() };
+    let mut attributes =
+        MapElement { map_fd: number(map), key: pointer(key), value: pointer(value), ..MapElement::default() };
     bpf(Command::MapUpdate, &mut attributes).map(drop)
 }
 
@@ -239,7 +245,11 @@ pub(super) fn attach_raw(program: BorrowedFd<'_>, tracepoint: Option<&CStr>) -> 
 }
 
 /// Attaches to a cgroup beside the programs of others. The descriptor is the attachment.
-pub(super) fn attach_cgroup(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attach_type: AttachType) -> io::Result<OwnedFd> {
+pub(super) fn attach_cgroup(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: AttachType,
+) -> io::Result<OwnedFd> {
     let mut attributes =
         LinkCreate { prog_fd: number(program), target_fd: number(cgroup), attach_type: attach_type as u32, flags: 0 };
     bpf_fd(Command::LinkCreate, &mut attributes)
@@ -303,7 +313,14 @@ pub(super) fn attach_perf(program: BorrowedFd<'_>, event: &PerfEvent<'_>) -> io:
     let (pid, cpu, group) = (-1, 0, -1);
     // SAFETY: the attributes are initialised, of the size they give, and live through the call, as does the path.
     let fd = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, std::ptr::from_mut(&mut attributes), pid, cpu, group, PERF_FLAG_FD_CLOEXEC)
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_mut(&mut attributes),
+            pid,
+            cpu,
+            group,
+            PERF_FLAG_FD_CLOEXEC,
+        )
     };
     if fd < 0 {
         return Err(io::Error::last_os_error());
