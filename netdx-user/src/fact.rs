@@ -224,6 +224,9 @@ pub struct HostsEntry {
 pub struct Ruleset {
     /// Chains that are attached to a hook, in order of hook and priority, and the chains they can jump to.
     pub chains: Vec<Chain>,
+    /// Rules that could not be listed, in words, with the reason: these chains are not all there is.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// A chain.
@@ -241,6 +244,9 @@ pub struct Chain {
     pub priority: i32,
     /// Device of a netdev chain.
     pub device: Option<String>,
+    /// Type of a base chain: filter, nat or route; empty: it is only jumped to, or the type wasn't told.
+    #[serde(default)]
+    pub kind: String,
     /// Policy of a base chain: accept or drop.
     pub policy: Option<String>,
     /// Rules in order.

@@ -1,7 +1,7 @@
 //! netdx: says why a connection failed, with proof.
 //!
-//! The pure ring (`time`, `event`, `fact`, `want`, `input`, `coverage`, `decode`, `story`, `explain`, `report`, `render`,
-//! `recording`) holds what netdx knows; it reads no clock, file, socket or environment and has no unsafe code. The IO ring
+//! The pure ring (`time`, `event`, `fact`, `want`, `input`, `coverage`, `decode`, `story`, `explain`, `ruleset`, `report`,
+//! `render`, `recording`) holds what netdx knows; it reads no clock, file, socket or environment and has no unsafe code. The IO ring
 //! (`live`, `host`, `privilege`, `pipeline`, `cli`) feeds it. See docs/ARCHITECTURE.md.
 
 pub mod cli;
@@ -23,6 +23,7 @@ pub mod privilege;
 pub mod recording;
 pub mod render;
 pub mod report;
+pub mod ruleset;
 pub mod story;
 pub mod time;
 pub mod want;

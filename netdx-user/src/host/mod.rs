@@ -5,7 +5,9 @@
 
 pub mod conntrack;
 pub mod counters;
+pub mod firewall;
 pub mod interface;
+pub mod iptables;
 pub mod namespace;
 pub mod neigh;
 pub mod netlink;
@@ -70,6 +72,19 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A tool said no.
+    #[error("`{command}` failed: {why}")]
+    Tool {
+        /// What was run.
+        command: String,
+        /// What it said.
+        why: String,
+    },
+    /// A tool is not installed.
+    #[error(
+        "{0} is not installed: firewall rules can't be listed (install the package nftables or iptables that has it)"
+    )]
+    NoTool(String),
     /// A process has ended.
     #[error("process {0} has ended")]
     Ended(u32),
@@ -155,7 +170,8 @@ impl Host {
             }
             Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),
-            Want::Ruleset { .. } | Want::BpfPrograms { .. } => Answer::Unavailable("not answered yet".into()),
+            Want::Ruleset { netns } => Answer::Ruleset(self.namespaces()?.within(*netns, firewall::read)??),
+            Want::BpfPrograms { .. } => Answer::Unavailable("not answered yet".into()),
         })
     }
 

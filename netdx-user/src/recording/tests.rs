@@ -73,6 +73,7 @@ pub(crate) fn inputs() -> Vec<Stamped> {
         hook: None,
         priority: -5,
         device: None,
+        kind: String::new(),
         policy: None,
         rules: vec![rule],
     };
@@ -113,7 +114,7 @@ pub(crate) fn inputs() -> Vec<Stamped> {
         Input::Fact(Fact { want: Want::Process { pid: 1 }, answer: Answer::Process(None) }),
         Input::Fact(Fact {
             want: Want::Ruleset { netns },
-            answer: Answer::Ruleset(crate::fact::Ruleset { chains: vec![chain] }),
+            answer: Answer::Ruleset(crate::fact::Ruleset { chains: vec![chain], missing: vec![] }),
         }),
         Input::Fact(Fact { want: Want::Owner { netns, tuple }, answer: Answer::Sockets(vec![]) }),
         Input::Fact(Fact { want: Want::Counters { netns }, answer: Answer::Counters(vec![("a".into(), u64::MAX)]) }),

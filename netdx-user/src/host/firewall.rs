@@ -1,0 +1,264 @@
+//! Firewall rules of a namespace. Owns: asking nft and the old iptables for them. Must not know: packets (see `ruleset`).
+//!
+//! The tools are run on a thread inside the namespace, which a child inherits. They only list.
+
+use super::{Error, iptables};
+use crate::fact::{Chain, Rule, Ruleset};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    process::{Command, Stdio},
+};
+
+/// Elements of a named set that are written into the rules that ask it; a larger set stays a name.
+const MAX_SET: usize = 1024;
+/// Where administrators' tools are, whatever PATH says.
+const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
+
+/// The rules of the calling thread's namespace.
+///
+/// # Errors
+/// nft is not installed or may not list. What only the old iptables knows and can't be listed is told in the answer.
+pub fn read() -> Result<Ruleset, Error> {
+    let json = run(&["nft"], &["-s", "-j", "list", "ruleset"])?;
+    let texts = run(&["nft"], &["-s", "-a", "list", "ruleset"])?;
+    let mut ruleset = parse(&json, &texts)?;
+    for (v6, save) in [(false, "iptables-nft-save"), (true, "ip6tables-nft-save")] {
+        let family = if v6 { "ip6" } else { "ip" };
+        let extended = |c: &Chain| c.family == family && c.rules.iter().any(has_extension);
+        if ruleset.chains.iter().any(extended) {
+            // Without it extensions stay opaque, which is understood.
+            if let Ok(text) = run(&[save, save.replace("-nft", "").as_str()], &[]) {
+                translate_extensions(&mut ruleset, iptables::parse(&text, v6), family);
+            }
+        }
+    }
+    for (v6, names, save) in
+        [(false, "ip_tables_names", "iptables-legacy-save"), (true, "ip6_tables_names", "ip6tables-legacy-save")]
+    {
+        // There is no such file when the old tables are not even loaded.
+        let used =
+            fs::read_to_string(format!("/proc/thread-self/net/{names}")).is_ok_and(|tables| !tables.trim().is_empty());
+        if used {
+            match run(&[save, save.replace("-legacy", "").as_str()], &[]) {
+                Ok(text) => ruleset.chains.extend(iptables::parse(&text, v6)),
+                Err(e) => {
+                    ruleset.missing.push(format!("the rules of legacy {}: {e}", save.trim_end_matches("-legacy-save")))
+                }
+            }
+        }
+    }
+    Ok(ruleset)
+}
+
+/// Runs the first of these tools that is installed and gives what it prints.
+fn run(tools: &[&str], arguments: &[&str]) -> Result<String, Error> {
+    let places =
+        tools.iter().flat_map(|tool| FOLDERS.iter().map(move |f| format!("{f}/{tool}")).chain([(*tool).to_string()]));
+    for program in places {
+        let mut command = Command::new(&program);
+        command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null());
+        match command.output() {
+            Ok(output) if output.status.success() => return Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            Ok(output) => {
+                let why = String::from_utf8_lossy(&output.stderr);
+                return Err(Error::Tool {
+                    command: format!("{program} {}", arguments.join(" ")),
+                    why: why.trim().to_string(),
+                });
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::read(program, e)),
+        }
+    }
+    Err(Error::NoTool(tools.first().map_or_else(String::new, |t| (*t).to_string())))
+}
+
+/// What is in nft's text listing and not in its JSON.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Texts {
+    /// Text of a rule by family, table and handle.
+    rules: BTreeMap<(String, String, u64), String>,
+    /// Devices of a chain by family, table and name (nft 1.0.6 leaves them out of its JSON).
+    devices: BTreeMap<(String, String, String), String>,
+}
+
+fn texts(listing: &str) -> Texts {
+    let mut texts = Texts::default();
+    let (mut family, mut table, mut chain) = (String::new(), String::new(), String::new());
+    for line in listing.lines() {
+        let depth = line.bytes().take_while(|b| *b == b'\t').count();
+        let line = line.trim();
+        let mut words = line.split(' ');
+        match (depth, words.next(), words.next(), words.next()) {
+            (0, Some("table"), Some(a), Some(b)) => (family, table) = (a.to_string(), b.to_string()),
+            (1, Some("chain"), Some(name), _) => chain = name.to_string(),
+            (2, Some("type"), ..) if line.contains(" hook ") => {
+                if let Some(devices) = devices(line) {
+                    texts.devices.insert((family.clone(), table.clone(), chain.clone()), devices);
+                }
+            }
+            (2, ..) => {
+                if let Some((text, handle)) = line.rsplit_once(" # handle ")
+                    && let Ok(handle) = handle.parse()
+                {
+                    texts.rules.insert(
+                        (family.clone(), table.clone(), handle),
+                        text.split_whitespace().collect::<Vec<_>>().join(" "),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+    texts
+}
+
+/// `type filter hook ingress device "lo" priority ...` or `... devices = { lo, "eth0" } priority ...`, as a comma list.
+fn devices(line: &str) -> Option<String> {
+    let (_, after) = line.split_once(" device ").or_else(|| line.split_once(" devices = { "))?;
+    let (names, _) = after.split_once(" }").or_else(|| after.split_once(" priority"))?;
+    Some(names.split(',').map(|n| n.trim().trim_matches('"')).collect::<Vec<_>>().join(","))
+}
+
+/// Puts together nft's two listings.
+fn parse(json: &str, listing: &str) -> Result<Ruleset, Error> {
+    let malformed = |why: String| Error::Malformed { what: "what nft lists".into(), why };
+    // Without any rule nft prints nothing, or only its own version.
+    let root: Value = if json.trim().is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(json).map_err(|e| malformed(e.to_string()))?
+    };
+    let objects = root["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts = texts(listing);
+    let sets = sets(objects);
+    let mut chains: Vec<Chain> = objects.iter().filter_map(|o| o.get("chain")).map(|c| chain(c, &texts)).collect();
+    for rule in objects.iter().filter_map(|o| o.get("rule")) {
+        let (family, table, name) = (text(&rule["family"]), text(&rule["table"]), text(&rule["chain"]));
+        let mut expr = rule["expr"].as_array().cloned().unwrap_or_default();
+        expr.iter_mut().for_each(|e| write_sets(e, &sets, &family, &table));
+        let handle = rule["handle"].as_u64().unwrap_or(0);
+        let listed = texts.rules.get(&(family.clone(), table.clone(), handle)).cloned();
+        let text = listed.unwrap_or_else(|| serde_json::to_string(&rule["expr"]).unwrap_or_default());
+        if let Some(chain) = chains.iter_mut().find(|c| c.family == family && c.table == table && c.name == name) {
+            chain.rules.push(Rule { text, handle, expr });
+        }
+    }
+    Ok(Ruleset { chains, missing: Vec::new() })
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_string()
+}
+
+fn chain(value: &Value, texts: &Texts) -> Chain {
+    let (family, table, name) = (text(&value["family"]), text(&value["table"]), text(&value["name"]));
+    let device = match &value["dev"] {
+        Value::String(device) => Some(device.clone()),
+        Value::Array(devices) => Some(devices.iter().map(text).collect::<Vec<_>>().join(",")),
+        _ => texts.devices.get(&(family.clone(), table.clone(), name.clone())).cloned(),
+    };
+    Chain {
+        device,
+        hook: value["hook"].as_str().map(str::to_string),
+        priority: value["prio"].as_i64().and_then(|p| i32::try_from(p).ok()).unwrap_or(0),
+        kind: text(&value["type"]),
+        policy: value["policy"].as_str().map(str::to_string),
+        rules: Vec::new(),
+        family,
+        table,
+        name,
+    }
+}
+
+/// Family, table and name of a set or map, and its elements.
+type Sets = BTreeMap<(String, String, String), Value>;
+
+/// The named sets and maps whose elements are few and are not changed by packets or by time.
+fn sets(objects: &[Value]) -> Sets {
+    let of = |object: &Value| {
+        let set = object.get("set").or_else(|| object.get("map"))?;
+        let changing = set["flags"].as_array().is_some_and(|f| f.iter().any(|f| f == "dynamic" || f == "timeout"));
+        let elements = set["elem"].as_array().cloned().unwrap_or_default();
+        let key = (text(&set["family"]), text(&set["table"]), text(&set["name"]));
+        (!changing && elements.len() <= MAX_SET).then(|| (key, serde_json::json!({ "set": elements })))
+    };
+    objects.iter().filter_map(of).collect()
+}
+
+/// Writes the elements of named sets into an expression, in place of `@name`.
+fn write_sets(value: &mut Value, sets: &Sets, family: &str, table: &str) {
+    match value {
+        Value::String(name) => {
+            let set = name.strip_prefix('@').and_then(|n| sets.get(&(family.into(), table.into(), n.into())));
+            if let Some(set) = set {
+                *value = set.clone();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|v| write_sets(v, sets, family, table)),
+        Value::Object(members) => members.values_mut().for_each(|v| write_sets(v, sets, family, table)),
+        _ => {}
+    }
+}
+
+fn has_extension(rule: &Rule) -> bool {
+    rule.expr.iter().any(|e| e.get("xt").is_some())
+}
+
+/// Gives rules with iptables extensions, which nft can't show, the text and the meaning that iptables-save tells: both list
+/// the same rules of a chain in the same order.
+fn translate_extensions(ruleset: &mut Ruleset, saved: Vec<Chain>, family: &str) {
+    for saved in saved {
+        let same = |c: &&mut Chain| c.family == family && c.table == saved.table && c.name == saved.name;
+        let Some(chain) = ruleset.chains.iter_mut().find(same) else { continue };
+        if chain.rules.len() == saved.rules.len() {
+            for (rule, saved) in chain.rules.iter_mut().zip(saved.rules) {
+                (rule.text, rule.expr) = (saved.text, saved.expr);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JSON: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"table": {"family": "inet", "name": "f", "handle": 1}},
+        {"set": {"family": "inet", "name": "ports", "table": "f", "type": "inet_service", "handle": 2, "elem": [80, {"range": [443, 445]}]}},
+        {"set": {"family": "inet", "name": "dyn", "table": "f", "type": "ipv4_addr", "handle": 3, "flags": ["timeout"]}},
+        {"chain": {"family": "inet", "table": "f", "name": "in", "handle": 4, "type": "filter", "hook": "input", "prio": -5, "policy": "drop"}},
+        {"chain": {"family": "netdev", "table": "n", "name": "ig", "handle": 1, "type": "filter", "hook": "ingress", "prio": 0, "policy": "accept"}},
+        {"rule": {"family": "inet", "table": "f", "chain": "in", "handle": 9, "expr": [
+            {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": "@ports"}}, {"drop": null}]}},
+        {"rule": {"family": "inet", "table": "f", "chain": "in", "handle": 10, "expr": [
+            {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@dyn"}}, {"drop": null}]}}]}"#;
+    const TEXT: &str = "table inet f { # handle 1\n\tset ports { # handle 2\n\t\ttype inet_service\n\t}\n\tchain in { # handle 4\n\
+        \t\ttype filter hook input priority -5; policy drop;\n\t\ttcp dport @ports  drop # handle 9\n\t}\n}\n\
+        table netdev n { # handle 2\n\tchain ig { # handle 1\n\t\ttype filter hook ingress devices = { \"lo\", eth0 } priority 0; policy accept;\n\t}\n}\n";
+
+    #[test]
+    fn two_listings_make_one() {
+        let ruleset = parse(JSON, TEXT).unwrap();
+        let [input, ingress] = &ruleset.chains[..] else { panic!("{ruleset:?}") };
+        assert_eq!((input.hook.as_deref(), input.priority, input.policy.as_deref()), (Some("input"), -5, Some("drop")));
+        assert_eq!(input.rules[0].text, "tcp dport @ports drop");
+        assert_eq!(
+            input.rules[0].expr[0]["match"]["right"],
+            serde_json::json!({ "set": [80, { "range": [443, 445] }] })
+        );
+        // A set that changes by itself stays a name: what it holds now is not what it held then.
+        assert_eq!(input.rules[1].expr[0]["match"]["right"], "@dyn");
+        assert!(input.rules[1].text.contains("@dyn"));
+        assert_eq!(ingress.device.as_deref(), Some("lo,eth0"));
+        assert_eq!(parse("", "").unwrap(), Ruleset::default());
+        assert!(parse("{cut", "").is_err());
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_is_named() {
+        let error = run(&["no-such-tool-at-all"], &[]).unwrap_err().to_string();
+        assert!(error.contains("no-such-tool-at-all") && error.contains("install"), "{error}");
+    }
+}

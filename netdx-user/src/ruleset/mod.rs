@@ -1,0 +1,291 @@
+//! Which firewall rule did it. Owns: walking a [`Ruleset`] with a packet that is known to have been dropped or rejected.
+//! Must not know: where rules come from, or what a verdict is.
+//!
+//! The kernel says that netfilter dropped a packet and at which hook, not which rule did. A rule is a culprit when it does
+//! what was done and nothing before it is sure to have taken the packet away. One culprit: it was that one, since one of
+//! them did it. What can't be decided from here (rates, sets filled by packets, connection tracking) counts as possible.
+
+mod matching;
+
+use crate::{
+    event::{Hook, Tuple},
+    fact::{Chain, Rule, Ruleset},
+};
+use matching::{Truth, Verdict};
+
+/// What is known of the packet.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketView<'a> {
+    /// Endpoints as they were when it was dropped; local is the source.
+    pub tuple: Tuple,
+    /// TCP flags (FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128).
+    pub tcp_flags: Option<u8>,
+    /// ICMP type and code.
+    pub icmp: Option<(u8, u8)>,
+    /// Mark.
+    pub mark: Option<u32>,
+    /// Interface it came in by; empty: it was made here; none: not known.
+    pub in_device: Option<&'a str>,
+    /// Interface it was to leave by; empty: it was delivered here; none: not known.
+    pub out_device: Option<&'a str>,
+    /// User id of the socket that sent it.
+    pub uid: Option<u32>,
+    /// What dropped it, if that is known: `nft_do_chain` runs nftables and iptables-nft, `nf_hook_slow` the old iptables.
+    pub engine: Option<Engine>,
+}
+
+/// The two implementations of rules in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// nftables, and iptables on top of it.
+    Nftables,
+    /// ip_tables and ip6_tables.
+    Legacy,
+}
+
+/// What was done to the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Dropped without an answer.
+    Drop,
+    /// Answered with a TCP reset.
+    Reset,
+    /// Answered with this ICMP message.
+    Icmp {
+        /// ICMPv6 numbers, not ICMP ones.
+        v6: bool,
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+    },
+    /// Dropped or answered: it isn't known which.
+    Discard,
+}
+
+/// A rule, or a chain's policy, as it is shown to a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleRef {
+    /// ip, ip6, inet, netdev, bridge; `iptables` or `ip6tables` for the old tables.
+    pub family: String,
+    /// Table.
+    pub table: String,
+    /// The chain the rule stands in.
+    pub chain: String,
+    /// The hook it was reached from.
+    pub hook: String,
+    /// Its text; for a policy `policy drop`.
+    pub text: String,
+    /// Its handle; none: it is a policy.
+    pub handle: Option<u64>,
+}
+
+/// What can have done it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Culprits {
+    /// Only this can.
+    Exact(RuleRef),
+    /// Each of these can, in the order the kernel asks them.
+    Possible(Vec<RuleRef>),
+    /// Nothing in these rules: they have changed since, or something else did it.
+    None,
+}
+
+/// `NFT_JUMP_STACK_SIZE` (Linux 5.10 to 6.18).
+const DEPTH: usize = 16;
+/// Rules looked at before giving up; a chain can be reached from many places.
+const STEPS: usize = 200_000;
+
+/// Name of a hook in rules.
+#[must_use]
+pub fn hook_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Prerouting => "prerouting",
+        Hook::Input => "input",
+        Hook::Forward => "forward",
+        Hook::Output => "output",
+        Hook::Postrouting => "postrouting",
+        Hook::Ingress => "ingress",
+        Hook::Egress => "egress",
+    }
+}
+
+/// The rules and policies at a hook that can have done this to this packet.
+#[must_use]
+pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: Action) -> Culprits {
+    let name = hook_name(hook);
+    let mut bases: Vec<&Chain> = ruleset.chains.iter().filter(|c| c.hook.as_deref() == Some(name)).collect();
+    bases.retain(|chain| sees(chain, hook, packet));
+    bases.sort_by_key(|chain| chain.priority);
+    let mut walk = Walk {
+        ruleset,
+        action,
+        hook: name,
+        scene: Scene {
+            packet: *packet,
+            // A mark that rules set on the way is not the one that earlier rules saw.
+            mark: packet.mark.filter(|_| !all_rules(ruleset).any(|r| r.expr.iter().any(matching::sets_mark))),
+            translated: false,
+        },
+        accepts: false,
+        found: Vec::new(),
+        steps: 0,
+    };
+    for (i, base) in bases.iter().enumerate() {
+        walk.scene.translated = bases[i + 1..].iter().any(|later| translates(ruleset, later));
+        if !walk.base(base) {
+            break;
+        }
+    }
+    // What could not be listed is all of the old iptables; a drop by nftables is not among it.
+    let complete = ruleset.missing.is_empty() || packet.engine == Some(Engine::Nftables);
+    let mut found: Vec<RuleRef> = Vec::new();
+    for culprit in walk.found {
+        if !found.contains(&culprit) {
+            found.push(culprit);
+        }
+    }
+    match found.len() {
+        0 => Culprits::None,
+        1 if walk.steps < STEPS && complete => Culprits::Exact(found.remove(0)),
+        _ => Culprits::Possible(found),
+    }
+}
+
+/// Whether a chain is asked about the packet at all.
+fn sees(chain: &Chain, hook: Hook, packet: &PacketView<'_>) -> bool {
+    let (family, engine) = match chain.family.as_str() {
+        "ip" => (packet.tuple.local.is_ipv4(), Engine::Nftables),
+        "ip6" => (packet.tuple.local.is_ipv6(), Engine::Nftables),
+        "inet" | "netdev" => (true, Engine::Nftables),
+        "iptables" => (packet.tuple.local.is_ipv4(), Engine::Legacy),
+        "ip6tables" => (packet.tuple.local.is_ipv6(), Engine::Legacy),
+        // Frames of a bridge and ARP pass hooks of their own, of the same names.
+        _ => return false,
+    };
+    let device = if hook == Hook::Egress { packet.out_device } else { packet.in_device };
+    let on_device = match (&chain.device, device) {
+        (Some(devices), Some(device)) => devices.split(',').any(|d| d == device),
+        _ => true,
+    };
+    family && on_device && packet.engine.is_none_or(|e| e == engine)
+}
+
+fn all_rules(ruleset: &Ruleset) -> impl Iterator<Item = &Rule> {
+    ruleset.chains.iter().flat_map(|c| &c.rules)
+}
+
+/// Whether a nat chain, or one that it can jump to, rewrites addresses: what chains before it saw was another tuple.
+fn translates(ruleset: &Ruleset, base: &Chain) -> bool {
+    let same_table = |c: &&Chain| c.family == base.family && c.table == base.table;
+    base.kind == "nat"
+        && ruleset
+            .chains
+            .iter()
+            .filter(same_table)
+            .flat_map(|c| &c.rules)
+            .any(|r| r.expr.iter().any(matching::translates))
+}
+
+/// How a packet leaves a chain, as far as it is sure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Perhaps at its end, or by `return`.
+    Through,
+    /// By `accept`: the next chain of the hook is asked.
+    Accepted,
+    /// Dropped, rejected or stolen.
+    Taken,
+}
+
+struct Walk<'a> {
+    ruleset: &'a Ruleset,
+    action: Action,
+    hook: &'a str,
+    scene: Scene<'a>,
+    /// A rule of this base chain may have accepted the packet.
+    accepts: bool,
+    found: Vec<RuleRef>,
+    steps: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Asks a base chain; says whether the packet can have come to the next one.
+    fn base(&mut self, base: &'a Chain) -> bool {
+        // A nat chain is asked only for the first packet of a connection.
+        self.accepts = base.kind == "nat";
+        let end = self.chain(base, DEPTH);
+        let dropped = end == End::Through && base.policy.as_deref() == Some("drop");
+        if dropped && matches!(self.action, Action::Drop | Action::Discard) {
+            let text = "policy drop".to_string();
+            self.found.push(self.name(base, text, None));
+        }
+        self.accepts || !(dropped || end == End::Taken)
+    }
+
+    fn chain(&mut self, chain: &'a Chain, depth: usize) -> End {
+        for rule in &chain.rules {
+            self.steps += 1;
+            if self.steps >= STEPS {
+                break;
+            }
+            for (truth, verdict) in matching::outcomes(&rule.expr, &self.scene) {
+                let end = match verdict {
+                    _ if truth == Truth::No => None,
+                    Verdict::Continue => None,
+                    Verdict::Return => Some(End::Through),
+                    Verdict::Accept => Some(End::Accepted),
+                    Verdict::Jump(target) => match self.target(chain, target, depth) {
+                        End::Through => None,
+                        end => Some(end),
+                    },
+                    Verdict::Goto(target) => Some(self.target(chain, target, depth)),
+                    Verdict::Drop | Verdict::Reject(_) | Verdict::Opaque => {
+                        if verdict.does(self.action) {
+                            self.found.push(self.name(chain, rule.text.clone(), Some(rule.handle)));
+                        }
+                        (verdict != Verdict::Opaque).then_some(End::Taken)
+                    }
+                };
+                match (truth, end) {
+                    (Truth::Yes, Some(end)) => return end,
+                    (Truth::Unknown, Some(End::Accepted)) => self.accepts = true,
+                    _ => {}
+                }
+            }
+        }
+        End::Through
+    }
+
+    fn target(&mut self, from: &Chain, name: &str, depth: usize) -> End {
+        let chains = &self.ruleset.chains;
+        let found = chains.iter().find(|c| c.family == from.family && c.table == from.table && c.name == name);
+        match (found, depth.checked_sub(1)) {
+            (Some(chain), Some(depth)) => self.chain(chain, depth),
+            _ => End::Through,
+        }
+    }
+
+    fn name(&self, chain: &Chain, text: String, handle: Option<u64>) -> RuleRef {
+        RuleRef {
+            family: chain.family.clone(),
+            table: chain.table.clone(),
+            chain: chain.name.clone(),
+            hook: self.hook.to_string(),
+            text,
+            handle,
+        }
+    }
+}
+
+/// What rules are asked about.
+#[derive(Clone, Copy, Debug)]
+struct Scene<'a> {
+    packet: PacketView<'a>,
+    mark: Option<u32>,
+    /// Address translation comes later at this hook: the addresses and ports that this chain saw may have been others.
+    translated: bool,
+}
+
+#[cfg(test)]
+mod tests;
