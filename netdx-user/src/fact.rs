@@ -85,7 +85,7 @@ pub struct Listener {
 }
 
 /// A process that holds a socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owner {
     /// Process id.
     pub pid: u32,

@@ -42,13 +42,12 @@ impl Host {
         })??;
         let inodes: Vec<u32> = taken.sockets.iter().map(|(_, _, inode)| *inode).collect();
         let owners = self.holders.of(&inodes);
-        let mut by: BTreeMap<(Option<(u32, &str)>, &str), u32> = BTreeMap::new();
+        let mut by: BTreeMap<(Option<&Owner>, &str), u32> = BTreeMap::new();
         for (_, state, inode) in &taken.sockets {
-            let owner = owners.get(inode).and_then(|o| o.first()).map(|o| (o.pid, o.comm.as_str()));
+            let owner = owners.get(inode).and_then(|o| o.first());
             *by.entry((owner, state)).or_default() += 1;
         }
-        let owner = |(pid, comm): (u32, &str)| Owner { pid, comm: comm.into() };
-        let mut by: Vec<_> = by.into_iter().map(|((o, state), n)| (o.map(owner), state.to_string(), n)).collect();
+        let mut by: Vec<_> = by.into_iter().map(|((o, state), n)| (o.cloned(), state.to_string(), n)).collect();
         by.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
         let (low, high) = taken.range;
         let reserved = (low..=high).filter(|port| taken.reserved.iter().any(|r| r.contains(port))).count();
@@ -87,7 +86,7 @@ fn list(
     Ok(found)
 }
 
-/// `32768	60999`
+/// Two numbers with a tab between.
 fn range(text: &str) -> Result<(u16, u16), Error> {
     let mut numbers = text.split_whitespace().map(str::parse);
     match (numbers.next(), numbers.next()) {

@@ -1,5 +1,6 @@
 //! Answers against the system's own tools, in namespaces made for the test. They need root; an ordinary user can't make a
 //! namespace, and what it can see is tested beside each file.
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 use super::*;
 use crate::{

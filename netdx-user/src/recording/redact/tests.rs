@@ -60,12 +60,13 @@ fn a_rule_still_matches() {
         hook: Some("input".into()),
         priority: 0,
         device: None,
+        kind: String::new(),
         policy: None,
         rules: vec![rule],
     };
     let mut fact = Fact {
         want: Want::Ruleset { netns: crate::event::Netns(1) },
-        answer: Answer::Ruleset(Ruleset { chains: vec![chain] }),
+        answer: Answer::Ruleset(Ruleset { chains: vec![chain], missing: vec![] }),
     };
     redactor.fact(&mut fact);
     let Answer::Ruleset(rules) = &fact.answer else { panic!("still a ruleset") };
