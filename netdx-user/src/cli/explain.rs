@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 #[derive(Debug, clap::Args)]
 #[command(
     arg_required_else_help = true,
+    about = "Show what a verdict means and what to do",
     long_about = "Shows the page of a verdict: what happened, how netdx knows, what to do, what it is confused with."
 )]
 pub(super) struct Args {

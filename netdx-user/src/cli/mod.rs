@@ -6,10 +6,13 @@ mod dns;
 mod doctor;
 mod explain;
 mod filters;
+mod hold;
 mod page;
+mod record;
 mod replay;
+mod trace;
 
-use crate::{exit::Exit, render::text::Layout};
+use crate::{exit::Exit, pipeline::command::HOLD, render::text::Layout};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
@@ -46,12 +49,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Check(check::Args),
-    /// Report from a recording, offline.
+    Trace(Box<trace::Args>),
+    Record(Box<record::Args>),
     Replay(Box<replay::Args>),
-    /// Show what a verdict means and what to do.
     Explain(explain::Args),
+    Check(check::Args),
     Dns(dns::Args),
+    #[command(name = HOLD, hide = true)]
+    Hold(hold::Args),
     Doctor(doctor::Args),
 }
 
@@ -92,10 +97,13 @@ pub fn main() -> Exit {
     crate::logging::start(cli.verbose);
     let result = match cli.verb {
         None => anstream::stdout().write_all(SHORT_HELP.as_bytes()).map(|()| Exit::Done).map_err(Into::into),
+        Some(Verb::Trace(args)) => trace::run(*args),
+        Some(Verb::Record(args)) => record::run(*args),
         Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Dns(args)) => dns::run(&args),
+        Some(Verb::Hold(args)) => hold::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
     };
     result.unwrap_or_else(|error: anyhow::Error| fail(&error))

@@ -16,6 +16,7 @@ use std::{
 /// Flags of `replay`.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Report from a recording, offline",
     long_about = "Gives the reports of a recording again: the same ones, on any Linux, as any user, without looking at this \
                   machine. What is wrong with the file is said, and what is there is used."
 )]

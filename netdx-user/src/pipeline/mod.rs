@@ -3,13 +3,17 @@
 //! Owns: the order of things (recorded first, then judged, then shown), the deadlines, how a run ends.
 //! Must not know: what an input means, how a report looks.
 
+pub mod command;
 pub mod recorder;
 pub mod reporter;
 pub mod session;
+mod watch;
 
+pub use command::Command;
 pub use recorder::Recorder;
 pub use reporter::Reporter;
 pub use session::Session;
+pub use watch::{Until, watch};
 
 use crate::{
     input::{Input, Stamped},
@@ -29,6 +33,20 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The events can't be waited for.
+    #[error("wait for events from the kernel")]
+    Wait(#[source] io::Error),
+    /// Signals can't be watched, a thread can't be started.
+    #[error("{operation}")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The traced command.
+    #[error(transparent)]
+    Command(#[from] command::Error),
 }
 
 /// Runs a recording through the core.

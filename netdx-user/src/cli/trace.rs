@@ -1,0 +1,185 @@
+//! `netdx trace`: one report for each failure, as it happens. Owns: the flags of a live run, shared with `record`.
+//! Must not know: probes, verdicts.
+
+use super::{Format, filters};
+use crate::{
+    exit::Exit,
+    filter::Filter,
+    live::{self, Live},
+    pipeline::{
+        self, Command, Recorder, Reporter, Session,
+        recorder::Target,
+        session::Plan,
+    },
+    recording::{FORMAT, Header, Settings, Start},
+};
+use anyhow::Context as _;
+use jiff::Timestamp;
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Write},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// Smallest event buffer: a page would do for the kernel, but not for a burst.
+const MIN_BUFFER: u32 = 64 << 10;
+
+/// Flags of `trace`.
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Report every connection and lookup that fails, as it happens (needs root)",
+    long_about = "Watches the running kernel and writes one report for each connection or name lookup that fails: what \
+                  happened, why, the proof and what to do. Sends nothing and changes nothing.\n\nWith -- CMD, only that \
+                  command and what it starts; ends when it ends, with its exit status. The command has its own stdin, \
+                  stdout and stderr: use --output FILE to keep the reports apart from what it prints.",
+    after_help = "Exit status: 0 done, 1 netdx failed, 2 wrong usage, 3 a verdict of --fail-on was seen; with -- CMD, its own."
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    live: LiveArgs,
+    /// Write the reports to FILE instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// What `trace` and `record` share.
+#[derive(Debug, clap::Args)]
+pub(super) struct LiveArgs {
+    #[command(flatten)]
+    filters: filters::Filters,
+    /// Report what worked, too.
+    #[arg(long)]
+    all: bool,
+    /// Report what worked but took longer than this (500ms, 2s), too.
+    #[arg(long, value_name = "DURATION", value_parser = filters::duration)]
+    slow: Option<Duration>,
+    /// How reports are written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// End after so much time (30s, 5m).
+    #[arg(long, value_name = "DURATION", value_parser = filters::duration)]
+    duration: Option<Duration>,
+    /// End after so many reports.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Exit with status 3 when such a verdict was shown: a code, a family of codes, or any.
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    fail_on: Vec<String>,
+    /// Don't attach to system calls: they cost about 75 ns on each call of the machine, and tell what the application
+    /// got back.
+    #[arg(long)]
+    no_syscalls: bool,
+    /// Size of the buffer for events, a power of two.
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = buffer)]
+    buffer: u32,
+    /// BTF of exactly the running kernel, where it has none of its own.
+    #[arg(long, value_name = "FILE")]
+    btf: Option<PathBuf>,
+    /// Trace only this command and what it starts.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Traces.
+///
+/// # Errors
+/// Nothing can be traced, or the reports can't be written.
+pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
+    let (out, to): (Box<dyn Write>, String) = match &args.output {
+        None => (Box::new(io::stdout()), "stdout".into()),
+        Some(path) => {
+            let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
+            (Box::new(file), path.display().to_string())
+        }
+    };
+    let style = filters::style(args.live.format, args.output.is_none());
+    args.live.run(Reporter::new(out, to, style, super::stderr_layout()), None)
+}
+
+impl LiveArgs {
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Attaches the probes and watches until the end.
+    pub(super) fn run(self, reporter: Reporter, target: Option<Target>) -> anyhow::Result<Exit> {
+        let filter = self.filters.resolve()?;
+        let plan = Plan {
+            fail_on: filters::fail_on(&self.fail_on)?,
+            count: self.count,
+            filter: filter.clone(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+        runtime.block_on(async {
+            // Held before anything is given up that the command may need.
+            let command = if self.command.is_empty() { None } else { Some(Command::hold(&self.command)?) };
+            let live = Live::start(&self.live_settings(&filter, command.is_some()))?;
+            let header = self.header(&live)?;
+            let recorder = target.map(|target| Recorder::new(target, header.clone())).transpose()?;
+            let mut session = Session::new(header, plan, reporter, recorder);
+            let until = pipeline::Until { command, duration: self.duration };
+            let status = pipeline::watch(live, &mut session, until).await?;
+            Ok(match status {
+                _ if session.failed_on() => Exit::Verdict,
+                Some(status) => Exit::of_command(status),
+                None if session.recording_failed() => Exit::Failed,
+                None => Exit::Done,
+            })
+        })
+    }
+
+    fn live_settings(&self, filter: &Filter, tree: bool) -> live::Settings {
+        live::Settings {
+            filter: kernel_filter(filter, tree),
+            all: self.all,
+            slow: self.slow,
+            inbound: self.filters.inbound(),
+            syscalls: !self.no_syscalls,
+            dns: self.filters.lookups(),
+            buffer_bytes: self.buffer,
+            btf: self.btf.clone(),
+        }
+    }
+
+    fn header(&self, live: &Live) -> anyhow::Result<Header> {
+        let now = live::now();
+        let utc = Timestamp::from_nanosecond(live::utc_offset() + i128::from(now.0)).context("read the clock")?;
+        Ok(Header {
+            format: FORMAT,
+            netdx: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            start: Start { boot_ns: now.0, utc },
+            coverage: live.coverage().clone(),
+            filters: self.filters.words(),
+            redacted: false,
+            settings: Settings {
+                all: self.all,
+                slow_ns: self.slow.map(|slow| u64::try_from(slow.as_nanos()).unwrap_or(u64::MAX)),
+                dns: self.filters.lookups(),
+                inbound: self.filters.inbound(),
+            },
+        })
+    }
+}
+
+/// What the kernel can leave out of it. The rest is left out of the reports.
+fn kernel_filter(filter: &Filter, tree: bool) -> live::KernelFilter {
+    let ports = filter.ports.iter().flat_map(|ports| ports.0.clone());
+    live::KernelFilter {
+        ports: ports.collect(),
+        pids: filter.pids.clone(),
+        uids: filter.uids.clone(),
+        netns: filter.netns.clone(),
+        cgroups: Vec::new(),
+        tree,
+    }
+}
+
+fn buffer(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(bytes) if bytes.is_power_of_two() && bytes >= MIN_BUFFER => Ok(bytes),
+        _ => Err(format!("a power of two, at least {MIN_BUFFER} bytes")),
+    }
+}
