@@ -46,5 +46,6 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
     let style = if args.quiet { Style::Silent } else { filters::style(args.live.format(), true) };
     let reporter = Reporter::new(Box::new(io::stdout()), "stdout".into(), style, super::stderr_layout());
-    args.live.run(reporter, Some(Target { path: args.output, force: args.force, window: args.window, redact: args.redact }))
+    args.live
+        .run(reporter, Some(Target { path: args.output, force: args.force, window: args.window, redact: args.redact }))
 }

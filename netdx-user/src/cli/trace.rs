@@ -6,11 +6,7 @@ use crate::{
     exit::Exit,
     filter::Filter,
     live::{self, Live},
-    pipeline::{
-        self, Command, Recorder, Reporter, Session,
-        recorder::Target,
-        session::Plan,
-    },
+    pipeline::{self, Command, Recorder, Reporter, Session, recorder::Target, session::Plan},
     recording::{FORMAT, Header, Settings, Start},
 };
 use anyhow::Context as _;
@@ -106,12 +102,9 @@ impl LiveArgs {
     /// Attaches the probes and watches until the end.
     pub(super) fn run(self, reporter: Reporter, target: Option<Target>) -> anyhow::Result<Exit> {
         let filter = self.filters.resolve()?;
-        let plan = Plan {
-            fail_on: filters::fail_on(&self.fail_on)?,
-            count: self.count,
-            filter: filter.clone(),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+        let plan = Plan { fail_on: filters::fail_on(&self.fail_on)?, count: self.count, filter: filter.clone() };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
         runtime.block_on(async {
             // Held before anything is given up that the command may need.
             let command = if self.command.is_empty() { None } else { Some(Command::hold(&self.command)?) };

@@ -152,7 +152,8 @@ impl HostThread {
             }
         };
         let source = thread::Builder::new().name("host".into()).spawn(answer);
-        source.map_err(|source| Error::System { operation: "start the thread that reads this host's state", source })?;
+        source
+            .map_err(|source| Error::System { operation: "start the thread that reads this host's state", source })?;
         Ok(HostThread { wants, answers })
     }
 
@@ -171,8 +172,9 @@ struct Signals {
 
 impl Signals {
     fn watch() -> Result<Signals, Error> {
-        let watch =
-            |kind| signal(kind).map_err(|source| Error::System { operation: "watch for signals that end the run", source });
+        let watch = |kind| {
+            signal(kind).map_err(|source| Error::System { operation: "watch for signals that end the run", source })
+        };
         Ok(Signals {
             interrupt: watch(SignalKind::interrupt())?,
             terminate: watch(SignalKind::terminate())?,
