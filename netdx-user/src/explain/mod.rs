@@ -10,6 +10,8 @@ pub mod errno;
 pub mod phrase;
 
 mod causes;
+#[cfg(test)]
+mod tests;
 mod report;
 
 use report::exit_status;
@@ -33,8 +35,11 @@ pub struct Cause {
     pub page: &'static str,
     /// How it is judged.
     pub rule: Rule,
-    /// Codes that are only its consequences: they don't stand in `also` beside it.
+    /// Codes that are only its consequences: where this one holds they are not told.
     pub hides: &'static [&'static str],
+    /// It is never why something failed, only what else is true: it stands in `also` (and is the verdict only of what
+    /// worked).
+    pub beside: bool,
 }
 
 /// What a cause is judged on.
@@ -202,12 +207,15 @@ impl Opinions {
                 Judgement::CannotTell(why) => all.missing.push((cause.code, why)),
             }
         }
+        let hidden: Vec<&str> = all
+            .holds
+            .iter()
+            .filter(|(_, f)| f.certainty >= Certainty::Likely)
+            .flat_map(|(c, _)| c.hides.iter().copied())
+            .collect();
+        all.holds.retain(|(c, _)| !hidden.contains(&c.code));
         // Stable: within one certainty the registry's order stands.
-        all.holds.sort_by_key(|(_, f)| std::cmp::Reverse(f.certainty));
-        if let Some((first, _)) = all.holds.first() {
-            let hides = first.hides;
-            all.holds.retain(|(c, _)| !hides.contains(&c.code));
-        }
+        all.holds.sort_by_key(|(c, f)| (c.beside, std::cmp::Reverse(f.certainty)));
         all
     }
 

@@ -1,7 +1,7 @@
 //! The report of a story. Owns: which finding becomes the verdict, the summary sentence, the timeline. Must not know:
 //! single causes.
 
-use super::{Finding, Opinions, errno, fact, phrase};
+use super::{Finding, Opinions, causes, errno, fact, phrase};
 use crate::{
     coverage::Coverage,
     event::{Call, Event, Opened, Protocol, TcpState},
@@ -78,7 +78,7 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
         direction: if c.opened == Opened::ByPeer { Direction::Inbound } else { Direction::Outbound },
         local: phrase::end(c.tuple.local, c.tuple.local_port),
         remote: phrase::end(c.tuple.remote, c.tuple.remote_port),
-        name: c.name.clone(),
+        name: c.name.clone().or_else(|| causes::hosts_entry(c).and(c.looked_up.clone())),
         outcome: c.outcome,
         errno: c.errno.map(errno::name),
         verdict,

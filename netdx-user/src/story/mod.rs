@@ -9,6 +9,8 @@ mod lookup;
 mod lookups;
 mod order;
 mod packets;
+#[cfg(test)]
+mod tests;
 mod tracker;
 
 pub use connection::{Connection, Dropped, Ending, Facts, FailedCall, Program, SentReset};

@@ -9,7 +9,7 @@ use crate::{
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "dns.timeout", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[] };
+    Cause { code: "dns.timeout", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], beside: false };
 
 const PAGE: &str = "\
 The name server did not answer.

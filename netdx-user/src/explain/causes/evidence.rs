@@ -235,3 +235,50 @@ pub(super) fn tried(l: &Lookup) -> String {
     let names = l.candidates();
     if names.len() > 1 { format!(" (tried {})", names.join(", ")) } else { String::new() }
 }
+
+/// The question who listens on the port that was asked for.
+pub(super) fn who_listens_want(c: &Connection) -> Vec<Want> {
+    vec![Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port }]
+}
+
+/// The listener that serves the target in a namespace.
+pub(super) fn listener(c: &Connection, netns: Netns) -> Option<&Listener> {
+    match c.facts.get(&Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port }) {
+        Some(Answer::Listeners(all)) => all.iter().find(|l| serves(l, c.tuple.remote, netns)),
+        _ => None,
+    }
+}
+
+/// Who listens there, for a sentence.
+pub(super) fn who_listens(c: &Connection, netns: Netns) -> Option<String> {
+    listener(c, netns).map(|l| phrase::owners(&l.owners))
+}
+
+/// A call's failure as proof.
+pub(super) fn call_proof(c: &Connection, call: &crate::story::FailedCall) -> Evidence {
+    use crate::event::Call;
+    let name = match call.call {
+        Call::Connect => "connect",
+        Call::IoUringConnect => "connect (by io_uring)",
+        Call::Bind => "bind",
+        Call::Socket => "socket",
+        Call::Send => "send",
+        Call::Receive => "receive",
+        Call::Listen => "listen",
+        Call::Other(_) => "the call",
+    };
+    seen(c, call.time, "call-failed", format!("{name} returned {}", errno::name(call.errno)))
+}
+
+/// Bytes, age and idle time of a connection that was up, for a sentence.
+pub(super) fn life(c: &Connection) -> String {
+    let age = phrase::duration(c.elapsed());
+    let Some(tcp) = c.counters() else { return format!("after {age}") };
+    let sent = tcp.bytes_acked.saturating_sub(1);
+    let idle = tcp
+        .idle_ms
+        .filter(|ms| *ms >= 1000)
+        .map(|ms| format!(", idle for {}", phrase::duration(std::time::Duration::from_millis(ms.into()))))
+        .unwrap_or_default();
+    format!("after {age}, {} sent and {} received{idle}", phrase::bytes(sent), phrase::bytes(tcp.bytes_received))
+}

@@ -3,34 +3,69 @@
 
 use super::Cause;
 
-mod refused_bound_elsewhere;
-mod refused_no_listener;
-mod refused_remote;
-mod route_none;
-mod route_rejects;
-mod timeout_abandoned;
-mod timeout_silent;
-mod unexplained;
-
-mod dns_nxdomain;
-mod dns_refused;
-mod dns_servfail;
-mod dns_timeout;
-
 mod evidence;
+mod firewall_rule;
 
-/// The registry.
-pub(super) const ALL: &[Cause] = &[
-    refused_bound_elsewhere::CAUSE,
-    refused_no_listener::CAUSE,
-    refused_remote::CAUSE,
-    route_rejects::CAUSE,
-    route_none::CAUSE,
-    timeout_silent::CAUSE,
-    timeout_abandoned::CAUSE,
-    dns_nxdomain::CAUSE,
-    dns_servfail::CAUSE,
-    dns_refused::CAUSE,
-    dns_timeout::CAUSE,
-    unexplained::CAUSE,
-];
+macro_rules! causes {
+    ($($name:ident)*) => {
+        $(mod $name;)*
+        /// The registry.
+        pub(super) const ALL: &[Cause] = &[$($name::CAUSE),*];
+    };
+}
+
+causes! {
+    refused_queue_full
+    refused_bound_elsewhere
+    refused_no_listener
+    route_rejects
+    route_forwarding_off
+    route_reverse_path
+    route_interface_down
+    route_neighbor_silent
+    firewall_rejected
+    firewall_dropped
+    denied_bpf
+    denied_policy
+    refused_remote
+    local_no_family
+    local_bad_source
+    local_bad_target
+    local_ports_exhausted
+    local_address_in_use
+    local_message_size
+    local_resources
+    route_none
+    route_ttl_exceeded
+    route_icmp_unreachable
+    broken_destroyed
+    broken_mtu
+    broken_zero_window
+    broken_reset_by_peer
+    broken_reset_by_us
+    timeout_queue_full
+    timeout_conntrack
+    local_queue_drop
+    broken_timeout
+    timeout_dropped
+    timeout_silent
+    timeout_abandoned
+    dns_no_server
+    dns_truncated
+    dns_server_unreachable
+    dns_nxdomain
+    dns_nodata
+    dns_servfail
+    dns_refused
+    dns_error
+    dns_timeout
+    dns_lookup_failed
+    dns_hosts_override
+    dns_search_storm
+    dualstack_fallback
+    slow_handshake
+    slow_lookup
+    unexplained
+}
+
+pub(super) use dns_hosts_override::entry as hosts_entry;

@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "refused.bound-elsewhere",
     page: PAGE,
     rule: Rule::Connection { wants: listener_wants, judge },
-    hides: &["refused.no-listener"],
+    hides: &["refused.no-listener"], beside: false
 };
 
 const PAGE: &str = "\

@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "refused.no-listener",
     page: PAGE,
     rule: Rule::Connection { wants: listener_wants, judge },
-    hides: &[],
+    hides: &[], beside: false
 };
 
 const PAGE: &str = "\

@@ -12,7 +12,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "refused.remote",
     page: PAGE,
     rule: Rule::Connection { wants: |c| c.reset_in_handshake().map(|_| target_want(c)).into_iter().collect(), judge },
-    hides: &[],
+    hides: &[], beside: false
 };
 
 const PAGE: &str = "\

@@ -9,7 +9,7 @@ use crate::{
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "route.none", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[] };
+    Cause { code: "route.none", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: false };
 
 const PAGE: &str = "\
 This host has no route to that address.

@@ -18,7 +18,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "route.rejects",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["route.icmp-unreachable", "timeout.dropped", "route.none", "firewall.rejected"],
+    hides: &["route.icmp-unreachable", "timeout.dropped", "route.none", "firewall.rejected"], beside: false
 };
 
 const PAGE: &str = "\

@@ -10,7 +10,7 @@ use crate::{
 use std::time::Duration;
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "timeout.abandoned", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[] };
+    Cause { code: "timeout.abandoned", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: false };
 
 /// The kernel sends a SYN again after this (`TCP_TIMEOUT_INIT`, RFC 6298 §2.1), doubling each time.
 const FIRST_RETRANSMISSION: Duration = Duration::from_secs(1);

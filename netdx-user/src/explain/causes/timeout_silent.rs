@@ -12,7 +12,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "timeout.silent",
     page: PAGE,
     rule: Rule::Connection { wants: nothing, judge },
-    hides: &["timeout.abandoned"],
+    hides: &["timeout.abandoned"], beside: false
 };
 
 const PAGE: &str = "\

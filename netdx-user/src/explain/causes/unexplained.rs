@@ -2,7 +2,7 @@
 
 use crate::explain::{Cause, Rule};
 
-pub(super) const CAUSE: Cause = Cause { code: "unexplained", page: PAGE, rule: Rule::Rest, hides: &[] };
+pub(super) const CAUSE: Cause = Cause { code: "unexplained", page: PAGE, rule: Rule::Rest, hides: &[], beside: false };
 
 const PAGE: &str = "\
 Something failed, and nothing that netdx could observe proves why.

@@ -1,0 +1,73 @@
+//! `broken.reset-by-peer`
+
+use super::evidence::{life, told};
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen},
+    report::Certainty,
+    story::{Connection, SentReset},
+};
+
+pub(super) const CAUSE: Cause =
+    Cause { code: "broken.reset-by-peer", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["broken.timeout", "broken.reset-by-us", "timeout.dropped"], beside: false };
+
+const PAGE: &str = "\
+The other side broke the connection off.
+
+# What happened
+The connection was up, and the other side answered with a reset (RST): its program closed the connection with data unread or
+with SO_LINGER 0, it ended or was restarted, it has forgotten the connection (after a restart, or a time-out of a load
+balancer or NAT in between), or somebody in between sent the reset.
+
+# How netdx knows
+A reset came in for an established connection. Where the other side is on this host, the reset was seen being sent, with the
+kernel's reason for it.
+
+# What to do
+Look at the other side's log at that moment. A reset after a long idle time points to a time-out of a middle box: send
+keepalives. A reset right after a request points to a crash or a protocol the server doesn't speak (TLS on a plain port).
+
+# Easily confused with
+broken.reset-by-us: this side did it. refused.*: the reset came before the connection was up. firewall.rejected: a filter of
+this host sent it.
+";
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    if c.established.is_none() {
+        return Judgement::No;
+    }
+    let Some((time, _)) = c.reset_received() else { return Judgement::No };
+    let sender = c.resets_sent(true).filter(|r| r.time <= time).last();
+    let peer = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let why = sender.as_ref().map(|s| format!(": {}", reason(s))).unwrap_or_default();
+    let because = format!("{peer} sent a reset {}{why}", life(c));
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, seen(c, time, "reset-received", format!("RST came in from {peer}")))
+            .and_all(sender.as_ref().map(|s| seen(c, s.time, "reset-sent", format!("sent by this host's TCP{}: {}", who(s), reason(s)))))
+            .and_all(told(c))
+            .advise(format!("look at the log of the program behind {peer} at that moment")),
+    )
+}
+
+fn who(s: &SentReset<'_>) -> String {
+    // An abort happens in the context of the process that closes.
+    match (s.packet, s.current) {
+        (None, Some(t)) => format!(" for {}", phrase::task(t)),
+        _ => String::new(),
+    }
+}
+
+/// `enum sk_rst_reason` (include/net/rstreason.h) in words.
+fn reason(s: &SentReset<'_>) -> &'static str {
+    match s.reason {
+        Some("TCP_ABORT_ON_CLOSE") => "its program closed the connection with data unread",
+        Some("TCP_ABORT_ON_LINGER" | "TCP_DISCONNECT_WITH_DATA") => "its program closed the connection with SO_LINGER 0",
+        Some("TCP_STATE") => "its program aborted the connection (SO_LINGER 0, or the socket was destroyed)",
+        Some("TCP_TIMEWAIT_SOCKET") => "it had closed the connection before",
+        Some("TCP_FLAGS" | "NO_SOCKET") => "it doesn't know this connection (any more)",
+        Some("TCP_KEEPALIVE_TIMEOUT") => "its keepalives were not answered",
+        Some("TCP_ABORT_ON_MEMORY") => "it ran out of socket memory",
+        Some("TCP_ABORT_ON_DATA") => "data came after its program had closed",
+        _ => "the kernel gives no reason that says more",
+    }
+}

@@ -1,0 +1,64 @@
+//! `broken.reset-by-us`
+
+use super::evidence::life;
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, exit_status, nothing, phrase, seen},
+    report::Certainty,
+    story::Connection,
+};
+
+pub(super) const CAUSE: Cause =
+    Cause { code: "broken.reset-by-us", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: false };
+
+const PAGE: &str = "\
+This side broke the connection off.
+
+# What happened
+The application closed the connection with data still unread, or with SO_LINGER set to 0, or its process ended so. The kernel
+then tells the other side by a reset instead of an orderly end; data under way is lost.
+
+# How netdx knows
+The socket went from established to closed without an error in the application's own close, and this host's TCP sent a reset
+for it, with the kernel's reason.
+
+# What to do
+Read all data before closing, or shut down in order (shutdown, then read to the end). Don't set SO_LINGER 0 to get rid of
+TIME_WAIT.
+
+# Easily confused with
+broken.reset-by-peer: the other side did it. broken.destroyed: an administrator's `ss -K`.
+";
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some(established) = c.established else { return Judgement::No };
+    if c.reset_received().is_some() {
+        return Judgement::No;
+    }
+    let Some(end) = c.ending() else { return Judgement::No };
+    if end.error != 0 {
+        return Judgement::No;
+    }
+    let Some(reset) = c.resets_sent(false).find(|r| r.time >= established && r.packet.is_none()) else { return Judgement::No };
+    let how = match reset.reason {
+        Some("TCP_ABORT_ON_CLOSE") => "closed it with data unread",
+        Some("TCP_ABORT_ON_LINGER" | "TCP_DISCONNECT_WITH_DATA") => "closed it with SO_LINGER 0",
+        Some("TCP_ABORT_ON_DATA") => "had closed it when more data came",
+        Some("TCP_ABORT_ON_MEMORY") => "ran out of socket memory",
+        Some("TCP_STATE") => "aborted it (SO_LINGER 0)",
+        Some("TCP_KEEPALIVE_TIMEOUT") => return Judgement::No,
+        _ => "aborted it",
+    };
+    let who = c.task.as_ref().or(end.current).map_or_else(|| "this side".to_owned(), phrase::task);
+    let because = match c.died {
+        Some((_, status)) => format!("{who} {how} {}: {}", life(c), exit_status(status)),
+        None => format!("{who} {how} {}", life(c)),
+    };
+    let reason = reset.reason.map(|r| format!(" ({r})")).unwrap_or_default();
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, seen(c, reset.time, "reset-sent", format!("RST sent for this socket{reason}")))
+            .and(seen(c, end.time, "closed", "closed without an error, by this side"))
+            .and_all(c.died.map(|(t, status)| seen(c, t, "process-exit", exit_status(status))))
+            .advise("read all data before closing, and don't set SO_LINGER to 0"),
+    )
+}

@@ -1,0 +1,62 @@
+//! `broken.timeout`
+
+use super::evidence::{life, told};
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen},
+    report::Certainty,
+    story::Connection,
+};
+
+pub(super) const CAUSE: Cause =
+    Cause { code: "broken.timeout", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: false };
+
+const PAGE: &str = "\
+The other side stopped answering.
+
+# What happened
+The connection was up. Then data (or keepalive probes) got no acknowledgement any more, until a timer ran out: the limit of
+retransmissions (`net.ipv4.tcp_retries2`, about 15 minutes), the keepalive's (`tcp_keepalive_*`, TCP_KEEPIDLE), or the
+application's own TCP_USER_TIMEOUT. The other host is gone (crash, sleep, moved), or the way to it is.
+
+# How netdx knows
+The socket ended with ETIMEDOUT; the function that ended it tells which timer it was; nothing on this host dropped the
+packets.
+
+# What to do
+Is the other host there? Did an address, a route, a VPN or a NAT entry change while the connection was up? `netdx check
+HOST:PORT` tries the way.
+
+# Easily confused with
+firewall.dropped: a rule of this host began to drop it. broken.zero-window: the other side answers, and does not read.
+broken.mtu: only large packets are lost.
+";
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some(end) = c.ending().filter(|_| c.established.is_some()) else { return Judgement::No };
+    if !matches!(end.error, errno::ETIMEDOUT | errno::EHOSTUNREACH | errno::ENETUNREACH) {
+        return Judgement::No;
+    }
+    let by = |f: &str| end.stack.iter().any(|s| s == f);
+    let keepalive = by("tcp_keepalive_timer") || c.resets_sent(false).any(|r| r.reason == Some("TCP_KEEPALIVE_TIMEOUT"));
+    let n = c.retransmits().count();
+    let timer = if keepalive {
+        format!("{} keepalive probes were not answered", end.tcp.probes.max(1))
+    } else if end.tcp.user_timeout_ms > 0 {
+        format!("TCP_USER_TIMEOUT ({}) ran out", phrase::duration(std::time::Duration::from_millis(end.tcp.user_timeout_ms.into())))
+    } else {
+        format!("{} were not acknowledged", phrase::count(n.max(end.tcp.retransmitted as usize), "retransmission"))
+    };
+    let peer = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let last = c.retransmits().last().map(|(t, ..)| seen(c, t, "retransmit", format!("{n} segments sent again, the last one here")));
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Proven,
+            format!("{peer} stopped answering: {timer}, {}", life(c)),
+            seen(c, end.time, "timer", format!("the kernel's timer gave up: {timer}")),
+        )
+        .and_all(last)
+        .and_all(told(c))
+        .advise(format!("is {} still there, and did the way to it change?", c.tuple.remote)),
+    )
+}

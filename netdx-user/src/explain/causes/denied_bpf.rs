@@ -1,0 +1,149 @@
+//! `denied.bpf`
+
+use super::evidence::{place, stopping_drops, told};
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen},
+    fact::{Answer, BpfProgram},
+    report::Certainty,
+    story::{Connection, Dropped},
+    want::Want,
+};
+
+pub(super) const CAUSE: Cause = Cause {
+    code: "denied.bpf",
+    page: PAGE,
+    rule: Rule::Connection { wants, judge },
+    hides: &["timeout.dropped", "denied.policy", "timeout.abandoned", "local.queue-drop", "broken.timeout"],
+    beside: false,
+};
+
+const PAGE: &str = "\
+A BPF program refused it.
+
+# What happened
+Programs can be attached to control groups (systemd's IPAddressDeny and SocketBindDeny, container runtimes), to interfaces
+(tc, XDP: CNIs, load balancers, DDoS filters) and refuse calls or drop packets. One of them did.
+
+# How netdx knows
+A refused call failed after the control group's programs had been asked and before any routing lookup was made; a dropped
+packet carries the reason (BPF_CGROUP_EGRESS, TC_INGRESS, TC_EGRESS, XDP, SOCKET_FILTER). The programs attached there are
+listed by id and name.
+
+# What to do
+`bpftool prog show id ID` and `bpftool cgroup tree` show the program and who loaded it. For a systemd unit look at
+IPAddressDeny=, IPAddressAllow=, SocketBindDeny=, RestrictNetworkInterfaces=.
+
+# Easily confused with
+firewall.dropped: a netfilter rule. denied.policy: seccomp, Landlock or a security module, which act before the control
+group's programs are asked.
+";
+
+/// A packet dropped by a program, and where such programs are attached.
+fn dropped(c: &Connection) -> Option<(Dropped<'_>, &'static [&'static str])> {
+    stopping_drops(c).find_map(|d| {
+        let attach: &[&str] = match d.reason {
+            "BPF_CGROUP_EGRESS" => &["egress"],
+            "SOCKET_FILTER" => &["ingress"],
+            "TC_EGRESS" => &["tc-egress", "tcx-egress"],
+            "TC_INGRESS" => &["tc-ingress", "tcx-ingress"],
+            "XDP" => &["xdp"],
+            _ if d.by("do_xdp_generic") => &["xdp"],
+            _ => return None,
+        };
+        Some((d, attach))
+    })
+}
+
+/// The call was refused after the control group's programs were asked, and before anything else was done.
+fn refused(c: &Connection) -> bool {
+    c.failed_call().is_some_and(|call| {
+        c.id.is_none()
+            && call.cgroup_hook == Some(true)
+            && call.route.count == 0
+            && matches!(call.errno, errno::EPERM | errno::EACCES | errno::ECONNREFUSED)
+    })
+}
+
+fn programs_want(c: &Connection, netns: crate::event::Netns) -> Want {
+    Want::BpfPrograms { netns, cgroup: c.task.as_ref().map_or(0, |t| t.cgroup) }
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    if refused(c) || socket_refused(c) {
+        return vec![programs_want(c, c.netns)];
+    }
+    dropped(c).and_then(|(d, _)| d.netns()).map(|n| vec![programs_want(c, n)]).unwrap_or_default()
+}
+
+fn socket_refused(c: &Connection) -> bool {
+    c.failed_call().is_some_and(|call| {
+        matches!(call.call, crate::event::Call::Socket | crate::event::Call::Bind) && call.entered && call.errno == errno::EPERM
+    })
+}
+
+fn attached<'a>(c: &'a Connection, netns: crate::event::Netns, at: &[&str]) -> Option<Vec<&'a BpfProgram>> {
+    match c.facts.get(&programs_want(c, netns)) {
+        Some(Answer::BpfPrograms(all)) => Some(all.iter().filter(|p| at.contains(&p.attach.as_str())).collect()),
+        _ => None,
+    }
+}
+
+fn list(programs: &[&BpfProgram]) -> String {
+    let names: Vec<String> =
+        programs.iter().take(4).map(|p| format!("program {} `{}` ({} of {})", p.id, p.name, p.attach, p.place)).collect();
+    names.join(", or ")
+}
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let udp = c.tuple.protocol == crate::event::Protocol::Udp;
+    let v6 = c.tuple.remote.is_ipv6();
+    if refused(c) || socket_refused(c) {
+        let Some(call) = c.failed_call() else { return Judgement::No };
+        let at: &[&str] = match (call.call, v6, udp) {
+            (crate::event::Call::Socket, ..) => &["sock-create"],
+            (crate::event::Call::Bind, false, _) => &["bind4"],
+            (crate::event::Call::Bind, true, _) => &["bind6"],
+            (crate::event::Call::Send, false, _) => &["sendmsg4"],
+            (crate::event::Call::Send, true, _) => &["sendmsg6"],
+            (_, false, _) => &["connect4"],
+            (_, true, _) => &["connect6"],
+        };
+        let programs = attached(c, c.netns, at);
+        let proof = seen(c, call.time, "call-failed", format!("the call returned {} after the control group's programs were asked, before any routing lookup", errno::name(call.errno)));
+        return match programs {
+            Some(p) if p.is_empty() => Judgement::No,
+            Some(p) => yes(c, proof, if p.len() == 1 { Certainty::Proven } else { Certainty::Likely }, &p, "refused the call"),
+            None if refused(c) => Judgement::Yes(Finding::new(Certainty::Likely, "a BPF program of its control group refused the call", proof).and_all(told(c))),
+            None => Judgement::No,
+        };
+    }
+    let Some((d, at)) = dropped(c) else { return Judgement::No };
+    let Some(netns) = d.netns() else { return Judgement::No };
+    let proof = seen(c, d.time, "drop", format!("{} dropped {}: {}", phrase::packet(d.packet), place(c, &d), if d.reason.is_empty() { d.at } else { d.reason }));
+    match attached(c, netns, at) {
+        // A socket's own filter, or a queue's filter that is no program.
+        Some(p) if p.is_empty() => match d.reason {
+            "BPF_CGROUP_EGRESS" | "XDP" => Judgement::Yes(
+                Finding::new(Certainty::Proven, format!("a BPF program dropped its {} {}", phrase::packet(d.packet), place(c, &d)), proof)
+                    .and_all(told(c)),
+            ),
+            _ => Judgement::No,
+        },
+        Some(p) => yes(c, proof, Certainty::Proven, &p, &format!("dropped its {} {}", phrase::packet(d.packet), place(c, &d))),
+        None => Judgement::Yes(
+            Finding::new(Certainty::Likely, format!("a BPF program dropped its {} {}", phrase::packet(d.packet), place(c, &d)), proof).and_all(told(c)),
+        ),
+    }
+}
+
+fn yes(c: &Connection, proof: crate::report::Evidence, certainty: Certainty, programs: &[&BpfProgram], what: &str) -> Judgement {
+    let names = list(programs);
+    let ids = programs.iter().map(|p| p.id.to_string()).collect::<Vec<_>>().join(", ");
+    Judgement::Yes(
+        Finding::new(certainty, format!("BPF {names} {what}"), proof)
+            .and(fact("bpf-programs", names))
+            .and_all(told(c))
+            .advise(format!("`bpftool prog show id {ids}` says what it is and who loaded it")),
+    )
+}

@@ -1,0 +1,82 @@
+//! `firewall.dropped`
+
+use super::{
+    evidence::{place, stopping_drops, told},
+    firewall_rule::{Action, Culprit, by_netfilter, culprit, rule_wants},
+};
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, phrase, seen},
+    report::Certainty,
+    story::{Connection, Dropped},
+    want::Want,
+};
+
+pub(super) const CAUSE: Cause = Cause {
+    code: "firewall.dropped",
+    page: PAGE,
+    rule: Rule::Connection { wants, judge },
+    hides: &["timeout.dropped", "broken.timeout", "denied.policy", "timeout.abandoned", "timeout.queue-full"],
+    beside: false,
+};
+
+const PAGE: &str = "\
+A firewall rule of this host drops the packets.
+
+# What happened
+A rule (or a chain's policy) of the packet filter of this host, in one of its network namespaces, silently dropped a packet
+of this connection: the first one, the answer to it, or a later one. The sender waits until it gives up.
+
+# How netdx knows
+The kernel reported the drop of a packet with these addresses and ports, with netfilter as the reason, the namespace and
+the hook. The rule is found by matching the packet against the rules of that namespace, read right after: it is exact when
+only one rule or policy can have done it.
+
+# What to do
+Look at the rule named here (`nft list ruleset`, `iptables -S` in that namespace). Allow the port before it, or remove it.
+
+# Easily confused with
+timeout.silent: nothing here dropped it, it got lost further on. firewall.rejected: the filter answers. timeout.conntrack:
+connection tracking drops it, not a rule.
+";
+
+/// The drop by a filter that stopped this connection; one that was answered with a rejection is another story.
+fn dropped(c: &Connection) -> Option<Dropped<'_>> {
+    if c.reset_in_handshake().is_some() || c.icmp_errors().any(|(_, i)| !super::firewall_rejected::own(c, i.from)) {
+        return None;
+    }
+    stopping_drops(c).filter(by_netfilter).last()
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    dropped(c).map(|d| rule_wants(c, &d)).unwrap_or_default()
+}
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some(d) = dropped(c) else { return Judgement::No };
+    let culprit = culprit(c, &d, Action::Drop);
+    if culprit.is_conntrack() {
+        return Judgement::No;
+    }
+    let whose = if d.ours { "its" } else { "the answering" };
+    let what = phrase::packet(d.packet);
+    let at = place(c, &d);
+    let because = match &culprit {
+        Culprit::Exact(rule) => format!("{rule} dropped {whose} {what} {at}"),
+        Culprit::Possible(rules) => format!("the firewall dropped {whose} {what} {at}; it can have been {}", rules.join(", or ")),
+        Culprit::Unknown(why) => format!("the firewall dropped {whose} {what} {at} (which rule: {why})"),
+    };
+    let n = stopping_drops(c).filter(by_netfilter).count();
+    let first = stopping_drops(c).find(by_netfilter).unwrap_or(d);
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Proven,
+            because,
+            seen(c, first.time, "drop", format!("{} dropped {at}: {}", phrase::packet(first.packet), if first.reason.is_empty() { first.at } else { first.reason })),
+        )
+        .and_all((n > 1).then(|| seen(c, d.time, "drop", format!("{n} packets of this connection dropped so, the last one here"))))
+        .and_all(culprit.evidence())
+        .and_all(told(c))
+        .advise(culprit.advice(c, "allow this connection before it, or remove it")),
+    )
+}

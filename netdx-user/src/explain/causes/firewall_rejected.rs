@@ -1,0 +1,137 @@
+//! `firewall.rejected`
+
+use super::{
+    evidence::{place, stopping_drops, target_want, told},
+    firewall_rule::{Action, Culprit, by_netfilter, culprit, rule_wants},
+};
+use crate::{
+    coverage::Coverage,
+    event::IcmpError,
+    explain::{Cause, Finding, Judgement, Rule, owners_want, phrase, seen},
+    report::{Certainty, Evidence},
+    story::{Connection, Dropped},
+    time::Time,
+    want::Want,
+};
+use std::net::IpAddr;
+
+pub(super) const CAUSE: Cause = Cause {
+    code: "firewall.rejected",
+    page: PAGE,
+    rule: Rule::Connection { wants, judge },
+    hides: &["firewall.dropped", "route.icmp-unreachable", "broken.reset-by-peer", "refused.no-listener", "timeout.dropped", "timeout.queue-full"],
+    beside: false,
+};
+
+const PAGE: &str = "\
+A firewall answered \"no\".
+
+# What happened
+A packet filter refused the packet and said so: with a TCP reset (the application sees \"connection refused\", as if nothing
+listened), or with an ICMP message (unreachable, prohibited). It was a filter of this host, in one of its namespaces, or one
+on another host, which is named by its address.
+
+# How netdx knows
+On this host: the kernel reported that netfilter dropped the very packet that was answered, with namespace and hook, and no
+TCP of this host sent the reset. On another host: the ICMP message's sender, and its code: administratively prohibited codes,
+and port unreachable in answer to TCP, come from filters only.
+
+# What to do
+Look at the rule named here, or ask the owner of the host that sent the message. Allow the port, or use one that is allowed.
+
+# Easily confused with
+refused.no-listener and refused.remote: the same reset, sent by TCP itself. route.rejects: a route of type prohibit sends
+the same ICMP. route.icmp-unreachable: a router that can't deliver.
+";
+
+/// The filter's drop of the packet that was answered.
+fn dropped<'a>(c: &'a Connection, answered: Time) -> Option<Dropped<'a>> {
+    stopping_drops(c).filter(|d| d.ours && by_netfilter(d) && d.time <= answered).last()
+}
+
+/// When a "no" came: a reset that no TCP of this host sent, or an ICMP error.
+fn answer(c: &Connection) -> Option<(Time, Option<IcmpError>)> {
+    let reset = c.reset_in_handshake().or(c.reset_received().map(|(t, _)| t));
+    if let Some(t) = reset
+        && c.resets_sent(true).next().is_none()
+    {
+        return Some((t, None));
+    }
+    c.icmp_errors().find(|(_, i)| unreachable(i)).map(|(t, i)| (t, Some(i)))
+}
+
+fn unreachable(i: &IcmpError) -> bool {
+    if i.v6 { i.kind == 1 } else { i.kind == 3 && i.code != 4 }
+}
+
+/// Codes that only filters send (RFC 1812 §5.2.7.1, RFC 4443 §3.1), and port unreachable in answer to TCP.
+fn filters_only(i: &IcmpError, tcp: bool) -> bool {
+    match (i.v6, i.kind, i.code) {
+        (false, 3, 9 | 10 | 13) | (true, 1, 1 | 5) => true,
+        (false, 3, 3) | (true, 1, 4) => tcp,
+        _ => false,
+    }
+}
+
+/// The message was made by this side's own stack: it tells of a neighbour, not of a filter.
+pub(super) fn own(c: &Connection, from: IpAddr) -> bool {
+    from == c.tuple.local || from.is_loopback()
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    let Some((time, icmp)) = answer(c) else { return Vec::new() };
+    let mut wants = dropped(c, time).map(|d| rule_wants(c, &d)).unwrap_or_default();
+    wants.push(target_want(c));
+    wants.extend(icmp.map(|i| owners_want(c, i.from)));
+    wants
+}
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some((time, icmp)) = answer(c) else { return Judgement::No };
+    match (dropped(c, time), icmp) {
+        (Some(d), _) => here(c, &d, time, icmp),
+        (None, Some(i)) if filters_only(&i, c.is_tcp()) && !own(c, i.from) => elsewhere(c, time, &i),
+        _ => Judgement::No,
+    }
+}
+
+fn answered_with(c: &Connection, time: Time, icmp: Option<IcmpError>) -> (String, Evidence) {
+    match icmp {
+        None => ("a TCP reset".into(), seen(c, time, "reset-received", "RST came back, and no TCP of this host sent it")),
+        Some(i) => {
+            let name = phrase::icmp(i.v6, i.kind, i.code);
+            (name.clone(), seen(c, time, "icmp-received", format!("{name} came back from {}", i.from)))
+        }
+    }
+}
+
+fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) -> Judgement {
+    let (with, answer) = answered_with(c, time, icmp);
+    let action = icmp.map_or(Action::Reset, |i| Action::Icmp { v6: i.v6, kind: i.kind, code: i.code });
+    let culprit = culprit(c, d, action);
+    let at = place(c, d);
+    let what = phrase::packet(d.packet);
+    let because = match &culprit {
+        Culprit::Exact(rule) => format!("{rule} rejected its {what} {at} with {with}"),
+        Culprit::Possible(rules) => format!("the firewall rejected its {what} {at} with {with}; it can have been {}", rules.join(", or ")),
+        Culprit::Unknown(why) => format!("the firewall rejected its {what} {at} with {with} (which rule: {why})"),
+    };
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, seen(c, d.time, "drop", format!("{what} dropped {at} by netfilter, which answered it")))
+            .and(answer)
+            .and_all(culprit.evidence())
+            .and_all(told(c))
+            .advise(culprit.advice(c, "allow this connection before it, or remove it")),
+    )
+}
+
+fn elsewhere(c: &Connection, time: Time, i: &IcmpError) -> Judgement {
+    let (with, answer) = answered_with(c, time, Some(*i));
+    let whose = if i.from == c.tuple.remote { "the target itself".to_owned() } else { format!("{} on the way", i.from) };
+    let because = format!("a filter of {whose} rejected it with {with}");
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, answer)
+            .and_all(told(c))
+            .advise(format!("ask the owner of {} to allow port {}", i.from, c.tuple.remote_port)),
+    )
+}

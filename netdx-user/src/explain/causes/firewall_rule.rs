@@ -1,0 +1,135 @@
+//! Which rule it was: what the two firewall causes share. Owns: from a drop to the rule that can have done it.
+
+use crate::{
+    event::{Hook, Netns},
+    explain::fact,
+    fact::Answer,
+    report::Evidence,
+    ruleset::{self, Culprits, Engine, PacketView, RuleRef},
+    story::{Connection, Dropped},
+    want::Want,
+};
+
+pub(super) use crate::ruleset::Action;
+
+/// Netfilter dropped it: the reason says so, or, on kernels without one, the function.
+pub(super) fn by_netfilter(d: &Dropped<'_>) -> bool {
+    match d.reason {
+        "NETFILTER_DROP" => true,
+        "" | "NOT_SPECIFIED" => matches!(d.at, "nf_hook_slow" | "nft_do_chain" | "ipt_do_table" | "ip6t_do_table" | "nf_hook_slow_list"),
+        _ => false,
+    }
+}
+
+/// The questions for the rules of the namespace where it was dropped.
+pub(super) fn rule_wants(c: &Connection, d: &Dropped<'_>) -> Vec<Want> {
+    let Some(netns) = d.netns() else { return Vec::new() };
+    let mut wants = vec![Want::Ruleset { netns }, Want::Conntrack { netns }, Want::Interfaces { netns }];
+    if netns != c.netns {
+        wants.push(Want::Namespace { netns });
+    }
+    wants
+}
+
+/// Who did it.
+pub(super) enum Culprit {
+    /// This rule or policy.
+    Exact(String),
+    /// One of these.
+    Possible(Vec<String>),
+    /// Can't be told: why.
+    Unknown(String),
+}
+
+impl Culprit {
+    pub(super) fn evidence(&self) -> Vec<Evidence> {
+        match self {
+            Culprit::Exact(rule) => vec![fact("rule", format!("{rule} is the only one there that can have done it"))],
+            Culprit::Possible(rules) => vec![fact("rule", format!("candidates: {}", rules.join("; ")))],
+            Culprit::Unknown(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn advice(&self, c: &Connection, what: &str) -> String {
+        match self {
+            Culprit::Exact(rule) => format!("{rule}: {what}"),
+            _ => format!("look at the firewall rules there for port {}: {what}", c.tuple.remote_port),
+        }
+    }
+
+    /// No rule can have done it, and connection tracking says that it drops.
+    pub(super) fn is_conntrack(&self) -> bool {
+        matches!(self, Culprit::Unknown(why) if why == CONNTRACK)
+    }
+}
+
+const CONNTRACK: &str = "no rule there does it, and connection tracking is out of room";
+
+/// The rule behind a drop.
+pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culprit {
+    let Some(netns) = d.netns() else { return Culprit::Unknown("the namespace is not known".into()) };
+    let rules = match c.facts.get(&Want::Ruleset { netns }) {
+        Some(Answer::Ruleset(r)) => r,
+        Some(Answer::Unavailable(why)) => return Culprit::Unknown(why.clone()),
+        _ => return Culprit::Unknown("the rules were not read".into()),
+    };
+    let name_of = |index: u32| match c.facts.get(&Want::Interfaces { netns }) {
+        Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == index).map(|i| i.name.as_str()),
+        _ => None,
+    };
+    let found = match d.hook {
+        Some(hook) => ruleset::culprits(rules, hook, &view(c, d, hook, name_of(d.packet.in_device)), action),
+        None => Culprits::None,
+    };
+    match found {
+        Culprits::Exact(rule) => Culprit::Exact(name(&rule)),
+        Culprits::Possible(rules) => Culprit::Possible(rules.iter().take(4).map(name).collect()),
+        Culprits::None if conntrack_full(c, netns) && d.at == "nf_hook_slow" => Culprit::Unknown(CONNTRACK.into()),
+        Culprits::None => Culprit::Unknown("none of the rules there now fits this packet".into()),
+    }
+}
+
+/// The connection-tracking table of a namespace is full.
+pub(super) fn conntrack_full(c: &Connection, netns: Netns) -> bool {
+    matches!(c.facts.get(&Want::Conntrack { netns }), Some(Answer::Conntrack(t)) if t.max > 0 && t.count >= t.max)
+}
+
+/// The packet as the rules saw it. `came_by`: name of the interface it came in by.
+fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, came_by: Option<&'a str>) -> PacketView<'a> {
+    let tuple = d.packet.tuple.unwrap_or(c.tuple);
+    let at = (!d.packet.device_name.is_empty()).then_some(d.packet.device_name.as_str());
+    let (in_device, out_device) = match hook {
+        Hook::Prerouting | Hook::Ingress | Hook::Input => (came_by.or(at), Some("")),
+        Hook::Forward => (came_by.or(at), None),
+        Hook::Output => (Some(""), at),
+        Hook::Postrouting | Hook::Egress => (if d.packet.in_device == 0 { Some("") } else { came_by }, at),
+    };
+    let sender = d.ours && d.netns() == Some(c.netns) && matches!(hook, Hook::Output | Hook::Postrouting);
+    PacketView {
+        tuple,
+        tcp_flags: c.is_tcp().then_some(d.packet.tcp_flags),
+        icmp: None,
+        mark: Some(d.packet.mark),
+        in_device,
+        out_device,
+        uid: c.task.as_ref().filter(|_| sender).map(|t| t.uid),
+        engine: match d.at {
+            "nft_do_chain" => Some(Engine::Nftables),
+            "ipt_do_table" | "ip6t_do_table" => Some(Engine::Legacy),
+            _ => None,
+        },
+    }
+}
+
+/// `rule "tcp dport 80 drop" (inet filter input)`
+fn name(rule: &RuleRef) -> String {
+    let place = phrase_place(rule);
+    match rule.handle {
+        Some(handle) => format!("the rule `{}` ({place}, handle {handle})", rule.text),
+        None => format!("the {} of {place}", rule.text),
+    }
+}
+
+fn phrase_place(rule: &RuleRef) -> String {
+    format!("{} {} {}", rule.family, rule.table, rule.chain)
+}

@@ -1,0 +1,88 @@
+//! `local.address-in-use`
+
+use super::evidence::{call_proof, told};
+use crate::{
+    coverage::Coverage,
+    event::Call,
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase},
+    fact::{Answer, SocketEntry},
+    report::Certainty,
+    story::{Connection, FailedCall},
+    want::Want,
+};
+
+pub(super) const CAUSE: Cause =
+    Cause { code: "local.address-in-use", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &["timeout.abandoned"], beside: false };
+
+const PAGE: &str = "\
+Somebody else has that local address and port.
+
+# What happened
+A program asked for a particular local port, and it is taken: another server listens on it (perhaps an older copy of the
+same one), or the same connection (the same four of addresses and ports) exists already, possibly in TIME_WAIT.
+
+# How netdx knows
+bind, listen or connect failed with the errno for it, and the table of sockets, read right after, shows who has it.
+
+# What to do
+Stop the other one, or use another port. A server should set SO_REUSEADDR so that old connections in TIME_WAIT don't stop
+it. Don't bind outgoing connections to a fixed port.
+
+# Easily confused with
+local.ports-exhausted: no particular port was asked for, and none is left. local.bad-source: the address isn't this host's.
+";
+
+fn taken(c: &Connection) -> Option<FailedCall> {
+    let call = c.failed_call()?;
+    let fits = match call.call {
+        Call::Bind => call.errno == errno::EADDRINUSE && c.tuple.local_port != 0,
+        Call::Listen => call.errno == errno::EADDRINUSE,
+        Call::Connect | Call::IoUringConnect => matches!(call.errno, errno::EADDRNOTAVAIL | errno::EADDRINUSE) && c.tuple.local_port != 0 && call.route.error == 0,
+        _ => false,
+    };
+    fits.then_some(call)
+}
+
+fn want(c: &Connection) -> Want {
+    Want::Holders { netns: c.netns, protocol: c.tuple.protocol, address: c.tuple.local, port: c.tuple.local_port }
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    taken(c).map(|_| want(c)).into_iter().collect()
+}
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some(call) = taken(c) else { return Judgement::No };
+    let holders: Vec<&SocketEntry> = match c.facts.get(&want(c)) {
+        Some(Answer::Sockets(all)) => all.iter().filter(|s| holds(c, s)).collect(),
+        _ => Vec::new(),
+    };
+    let local = phrase::endpoint(c.tuple.local, c.tuple.local_port);
+    let by = holders.iter().take(3).map(|s| holder(s)).collect::<Vec<_>>().join("; ");
+    let because = match (by.is_empty(), call.call) {
+        (false, _) => format!("{local} is taken: {by}"),
+        (true, Call::Connect | Call::IoUringConnect) => format!("a connection from {local} to {} exists already", phrase::target(c)),
+        (true, _) => format!("{local} is taken (by whom could not be seen any more)"),
+    };
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, call_proof(c, &call))
+            .and_all((!by.is_empty()).then(|| fact("sockets", by)))
+            .and_all(told(c))
+            .advise("stop the other one or use another port; for a server, set SO_REUSEADDR against old connections"),
+    )
+}
+
+/// For connect only the same four count; for bind everything on that port.
+fn holds(c: &Connection, s: &SocketEntry) -> bool {
+    c.tuple.remote_port == 0 || (s.tuple.remote, s.tuple.remote_port) == (c.tuple.remote, c.tuple.remote_port)
+}
+
+fn holder(s: &SocketEntry) -> String {
+    let who = if s.owners.is_empty() && s.inode == 0 { "a closed connection".into() } else { phrase::owners(&s.owners) };
+    let local = phrase::endpoint(s.tuple.local, s.tuple.local_port);
+    if s.tuple.remote_port == 0 {
+        format!("{who} has {local} ({})", s.state)
+    } else {
+        format!("{who} has {local} to {} ({})", phrase::endpoint(s.tuple.remote, s.tuple.remote_port), s.state)
+    }
+}

@@ -1,0 +1,74 @@
+//! `local.bad-source`
+
+use super::evidence::{call_proof, told};
+use crate::{
+    coverage::Coverage,
+    event::Call,
+    explain::{Cause, Finding, Judgement, Rule, errno, fact},
+    fact::Answer,
+    report::Certainty,
+    story::Connection,
+    want::Want,
+};
+
+pub(super) const CAUSE: Cause =
+    Cause { code: "local.bad-source", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &["route.rejects", "route.none"], beside: false };
+
+const PAGE: &str = "\
+The local address can't be used for that.
+
+# What happened
+The program bound its socket to a source address that is not (or not any more) an address of this host, or to one from which
+that target can't be reached: a loopback address for a target elsewhere, an address of another scope.
+
+# How netdx knows
+bind failed with EADDRNOTAVAIL, or connect failed with EINVAL although its routing lookup found a route; the addresses of
+the namespace were read right after.
+
+# What to do
+`netdx addrs` shows this host's addresses. Correct the configured source or listen address; after a failover or a changed
+DHCP lease it may have moved. `net.ipv4.ip_nonlocal_bind=1` lets servers bind before the address comes.
+
+# Easily confused with
+local.address-in-use: the address is right, the port is taken. local.no-family: IPv6 is switched off.
+";
+
+fn wants(c: &Connection) -> Vec<Want> {
+    let suspicious = c.failed_call().is_some_and(|f| matches!(f.errno, errno::EADDRNOTAVAIL | errno::EINVAL | errno::ENODEV));
+    if suspicious { vec![Want::Interfaces { netns: c.netns }, Want::Sysctl { netns: c.netns, key: "ipv6/conf/all/disable_ipv6".into() }] } else { Vec::new() }
+}
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some(call) = c.failed_call() else { return Judgement::No };
+    let local = c.tuple.local;
+    let addresses: Option<Vec<String>> = match c.facts.get(&Want::Interfaces { netns: c.netns }) {
+        Some(Answer::Interfaces(all)) => Some(all.iter().flat_map(|i| i.addresses.iter()).filter(|(a, _)| a.is_ipv4() == local.is_ipv4()).map(|(a, _)| a.to_string()).collect()),
+        _ => None,
+    };
+    let because = match (call.call, call.errno) {
+        (Call::Bind, errno::EADDRNOTAVAIL) if !super::local_no_family::switched_off(c) => {
+            if local.is_unspecified() {
+                return Judgement::No;
+            }
+            format!("{local} is not an address of this host")
+        }
+        (Call::Bind, errno::EINVAL) if scoped(c) => format!("{local} is a link-local address: it needs the interface it belongs to (scope id)"),
+        (Call::Connect | Call::IoUringConnect | Call::Send, errno::EINVAL)
+            if local.is_loopback() && !c.tuple.remote.is_loopback() && call.route.error == 0 =>
+        {
+            format!("the source address {local} is a loopback address, from which {} can't be reached", c.tuple.remote)
+        }
+        _ => return Judgement::No,
+    };
+    let list = addresses.map(|a| fact("addresses", format!("addresses of that family here: {}", if a.is_empty() { "none".into() } else { a.join(", ") })));
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, call_proof(c, &call))
+            .and_all(list)
+            .and_all(told(c))
+            .advise("use an address of this host (`netdx addrs` shows them), or none and let the kernel choose"),
+    )
+}
+
+fn scoped(c: &Connection) -> bool {
+    matches!(c.tuple.local, std::net::IpAddr::V6(a) if a.segments()[0] & 0xffc0 == 0xfe80)
+}

@@ -1,0 +1,55 @@
+//! `local.bad-target`
+
+use super::evidence::{call_proof, route, told};
+use crate::{
+    coverage::Coverage,
+    event::{Call, Protocol},
+    explain::{Cause, Finding, Judgement, Rule, errno, nothing},
+    report::Certainty,
+    story::Connection,
+};
+use std::net::IpAddr;
+
+pub(super) const CAUSE: Cause =
+    Cause { code: "local.bad-target", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["route.none", "route.rejects", "denied.policy"], beside: false };
+
+const PAGE: &str = "\
+That address can't be connected to.
+
+# What happened
+The target is no address of one host: a broadcast or multicast address (TCP can't, UDP to broadcast needs SO_BROADCAST), a
+link-local IPv6 address without the interface it is on, or port 0.
+
+# How netdx knows
+The call failed at once with the errno for it, although its routing lookup found a route, and the address is of that kind.
+
+# What to do
+Use the host's own address. For a link-local address add the interface: fe80::1%eth0.
+
+# Easily confused with
+route.none: ENETUNREACH because there is no route. denied.policy: EACCES from a security module.
+";
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some(call) = c.failed_call() else { return Judgement::No };
+    if !matches!(call.call, Call::Connect | Call::Send | Call::IoUringConnect) || c.id.is_some() {
+        return Judgement::No;
+    }
+    let remote = c.tuple.remote;
+    let link_local = matches!(remote, IpAddr::V6(a) if a.segments()[0] & 0xffc0 == 0xfe80);
+    let broadcast = matches!(remote, IpAddr::V4(a) if a.is_broadcast()) || route(c).is_some_and(|r| r.kind == "broadcast");
+    let multicast = remote.is_multicast();
+    let kind = match call.errno {
+        errno::EINVAL if link_local && c.bound_device == 0 => "a link-local address without its interface (scope id)",
+        errno::EINVAL | errno::EADDRNOTAVAIL if c.tuple.remote_port == 0 => "port 0, which is no port",
+        errno::ENETUNREACH if broadcast && c.tuple.protocol != Protocol::Udp => "a broadcast address",
+        errno::ENETUNREACH if multicast && c.tuple.protocol != Protocol::Udp => "a multicast address",
+        errno::EACCES if broadcast => "a broadcast address, and the socket has not set SO_BROADCAST",
+        _ => return Judgement::No,
+    };
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, format!("{remote} is {kind}"), call_proof(c, &call))
+            .and_all(told(c))
+            .advise("use the address of one host (and a port above 0)"),
+    )
+}

@@ -1,0 +1,44 @@
+//! `local.message-size`
+
+use super::evidence::{call_proof, route, told};
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing},
+    report::Certainty,
+    story::Connection,
+};
+
+pub(super) const CAUSE: Cause =
+    Cause { code: "local.message-size", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: false };
+
+const PAGE: &str = "\
+The datagram is too large.
+
+# What happened
+A UDP datagram can hold at most 65,507 bytes over IPv4 (65,527 over IPv6), and at most the path's MTU when it must not be
+fragmented. The program tried to send a larger one.
+
+# How netdx knows
+The send returned EMSGSIZE.
+
+# What to do
+Send less at a time (1,200 bytes pass everywhere), or allow fragmentation (IP_MTU_DISCOVER).
+
+# Easily confused with
+broken.mtu: a TCP connection whose large segments are lost on the way.
+";
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let Some(call) = c.failed_call().filter(|f| f.errno == errno::EMSGSIZE) else { return Judgement::No };
+    let mtu = route(c).filter(|r| r.mtu > 0).map(|r| r.mtu);
+    let because = match mtu {
+        Some(mtu) => format!("the datagram is larger than the protocol or the path (MTU {mtu}) allows"),
+        None => "the datagram is larger than the protocol or the path allows".into(),
+    };
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, call_proof(c, &call))
+            .and_all(mtu.map(|m| fact("route", format!("MTU {m} towards {}", c.tuple.remote))))
+            .and_all(told(c))
+            .advise("send smaller datagrams: 1,200 bytes pass everywhere"),
+    )
+}

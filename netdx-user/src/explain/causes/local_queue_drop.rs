@@ -1,0 +1,75 @@
+//! `local.queue-drop`
+
+use super::evidence::{place, stopping_drops, told};
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen},
+    report::Certainty,
+    story::Connection,
+};
+
+pub(super) const CAUSE: Cause = Cause {
+    code: "local.queue-drop",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &["timeout.dropped", "timeout.silent", "timeout.abandoned", "broken.timeout"],
+    beside: false,
+};
+
+const PAGE: &str = "\
+A queue of this host dropped it.
+
+# What happened
+Packets wait in queues: of the interface on the way out (qdisc), of the socket on the way in (receive buffer). One was full,
+or is made to drop (policing, netem).
+
+# How netdx knows
+The kernel reported the drop of a packet of this connection with that reason, or the send itself said that it was dropped.
+
+# What to do
+An interface queue: `tc -s qdisc show dev DEV` counts the drops; look for shapers and policers. A receive buffer: the program
+reads too slowly, or the buffer is small (SO_RCVBUF, net.core.rmem_max).
+
+# Easily confused with
+denied.bpf: a program at the same place drops it. route.interface-down: the interface is off.
+";
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    if let Some(d) = stopping_drops(c).find(|d| {
+        d.reason.starts_with("QDISC") || matches!(d.reason, "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" | "PROTO_MEM" | "CPU_BACKLOG" | "FULL_RING")
+    }) {
+        let what = phrase::packet(d.packet);
+        let at = place(c, &d);
+        let queue = match d.reason {
+            "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" => "the receiving socket's buffer is full",
+            "PROTO_MEM" => "the protocol's memory is used up",
+            "CPU_BACKLOG" => "the host's receive backlog is full (net.core.netdev_max_backlog)",
+            "FULL_RING" => "the interface's ring is full",
+            _ => "the interface's queue (qdisc) dropped it",
+        };
+        return Judgement::Yes(
+            Finding::new(Certainty::Proven, format!("its {what} was dropped {at}: {queue}"), seen(c, d.time, "drop", format!("{what} dropped {at}: {}", d.reason)))
+                .and_all(told(c))
+                .advise("`tc -s qdisc` and `netdx conns` show where packets queue up"),
+        );
+    }
+    // NET_XMIT_DROP: the device's queue said so to the sender (include/linux/netdevice.h).
+    if let Some((t, _)) = c.syn_retransmits().find(|(_, r)| *r == Some(1))
+        && c.drops().next().is_none()
+        && c.established.is_none()
+    {
+        return Judgement::Yes(
+            Finding::new(Certainty::Likely, "the interface's queue dropped its SYN", seen(c, t, "retransmit", "the send was told that the queue dropped the packet"))
+                .and_all(told(c))
+                .advise("`tc -s qdisc show` counts the drops of the interface's queue"),
+        );
+    }
+    match c.failed_call() {
+        Some(call) if call.errno == errno::ENOBUFS && c.tuple.protocol == crate::event::Protocol::Udp => Judgement::Yes(
+            Finding::new(Certainty::Proven, "the interface's queue is full", super::evidence::call_proof(c, &call))
+                .and_all(told(c))
+                .advise("send slower, or give the interface a longer queue"),
+        ),
+        _ => Judgement::No,
+    }
+}

@@ -1,0 +1,115 @@
+//! `route.interface-down`
+
+use super::evidence::{route, route_fact, stopping_drops, target_here, target_want, told};
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen},
+    fact::{Answer, Interface},
+    report::Certainty,
+    story::Connection,
+    want::Want,
+};
+
+pub(super) const CAUSE: Cause = Cause {
+    code: "route.interface-down",
+    page: PAGE,
+    rule: Rule::Connection { wants, judge },
+    hides: &["route.none", "route.neighbor-silent", "local.queue-drop", "timeout.silent", "timeout.dropped", "timeout.abandoned"],
+    beside: false,
+};
+
+const PAGE: &str = "\
+The interface that leads there is down.
+
+# What happened
+There would be a way to that address, but the interface it goes by is switched off or has no carrier (no cable, no peer, no
+radio), or the program bound its socket to an interface that doesn't lead there.
+
+# How netdx knows
+The routing lookup failed or the packet died at the interface, and the interface's state, read right after, is down or
+without carrier; or the socket is bound to an interface by which the address can't be reached.
+
+# What to do
+`netdx addrs` shows the interfaces. `ip link set DEV up`; check the cable, the peer of a veth pair, the VPN. For a bound
+socket: bind to the right interface, or to none.
+
+# Easily confused with
+route.none: there is no such route at all. route.neighbor-silent: the interface works, the next hop doesn't answer.
+";
+
+fn unreachable_call(c: &Connection) -> bool {
+    c.id.is_none() && c.failed_call().is_some_and(|call| matches!(call.errno, errno::ENETUNREACH | errno::ENETDOWN | errno::EADDRNOTAVAIL))
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    let died = c.tried() && c.established.is_none();
+    if unreachable_call(c) || died { vec![Want::Interfaces { netns: c.netns }, target_want(c)] } else { Vec::new() }
+}
+
+fn interfaces(c: &Connection) -> &[Interface] {
+    match c.facts.get(&Want::Interfaces { netns: c.netns }) {
+        Some(Answer::Interfaces(all)) => all,
+        _ => &[],
+    }
+}
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    if unreachable_call(c) { no_route(c) } else if c.tried() && c.established.is_none() { dead_end(c) } else { Judgement::No }
+}
+
+fn no_route(c: &Connection) -> Judgement {
+    let Some(call) = c.failed_call() else { return Judgement::No };
+    let Some(r) = route(c) else { return Judgement::No };
+    let Some(way) = r.unusable.first() else { return Judgement::No };
+    if call.errno == errno::EADDRNOTAVAIL {
+        return Judgement::No;
+    }
+    let because = format!("the way to {} is there but can't be used: {}", c.tuple.remote, r.unusable.join("; "));
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Proven,
+            because,
+            seen(c, call.time, "route-lookup", format!("the call returned {}: no usable route", errno::name(call.errno))),
+        )
+        .and(fact("interface", way.clone()))
+        .and_all(told(c))
+        .advise("switch the interface on (`ip link set DEV up`), or mend its cable or peer"),
+    )
+}
+
+/// SYNs went towards an interface from which nothing can come back.
+fn dead_end(c: &Connection) -> Judgement {
+    let index = if c.bound_device != 0 { c.bound_device } else { route(c).map_or(0, |r| r.device) };
+    let Some(i) = interfaces(c).iter().find(|i| i.index == index) else { return Judgement::No };
+    let stopped = stopping_drops(c).find(|d| d.ours && (d.reason.starts_with("QDISC") || d.reason == "NEIGH_FAILED" || d.by("__dev_queue_xmit")));
+    let silent = c.silent_neighbors().next();
+    let unanswered = c.reset_in_handshake().is_none() && c.icmp_errors().all(|(_, e)| super::firewall_rejected::own(c, e.from));
+    if !unanswered {
+        return Judgement::No;
+    }
+    let start = seen(c, c.began, "syn-sent", format!("SYN towards {}", i.name));
+    if !i.up || !i.carrier {
+        let state = if i.up { "has no carrier" } else { "is down" };
+        let proof = match (&stopped, silent) {
+            (Some(d), _) => seen(c, d.time, "drop", format!("{} dropped at {}: {}", phrase::packet(d.packet), i.name, d.reason)),
+            (None, Some((t, ..))) => seen(c, t, "neighbor-failed", format!("nobody answered on {}", i.name)),
+            (None, None) => start,
+        };
+        return Judgement::Yes(
+            Finding::new(Certainty::Proven, format!("interface {} by which it goes {state}", i.name), proof)
+                .and(fact("interface", format!("{} {state}", i.name)))
+                .and_all(route_fact(c))
+                .and_all(told(c))
+                .advise(format!("`ip link set {} up`, or mend its cable or peer", i.name)),
+        );
+    }
+    if c.bound_device != 0 && i.loopback && !c.tuple.remote.is_loopback() && !target_here(c).is_some_and(|n| n.contains(&c.netns)) {
+        return Judgement::Yes(
+            Finding::new(Certainty::Proven, format!("the socket is bound to interface {}, which doesn't lead to {}", i.name, c.tuple.remote), start)
+                .and(fact("interface", format!("the socket is bound to {} (SO_BINDTODEVICE)", i.name)))
+                .and_all(told(c))
+                .advise("bind the socket to the interface that leads there, or to none"),
+        );
+    }
+    Judgement::No
+}

@@ -1,0 +1,64 @@
+//! `timeout.dropped`
+
+use super::evidence::{place, stopping_drops, told};
+use crate::{
+    coverage::Coverage,
+    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen},
+    report::{Certainty, Outcome},
+    story::Connection,
+};
+
+pub(super) const CAUSE: Cause = Cause {
+    code: "timeout.dropped",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &["timeout.abandoned"],
+    beside: false,
+};
+
+const PAGE: &str = "\
+This host dropped a packet of the connection, for a reason of its own.
+
+# What happened
+The kernel threw away a packet (the first one, the answer, a later one) for one of its less common reasons: a TCP-MD5 or
+TCP-AO signature that is missing or wrong, a bad checksum, timestamps from the past (PAWS), a malformed header, a packet too
+big for the next interface.
+
+# How netdx knows
+The kernel reported the drop of a packet with these addresses and ports, with the reason's name, the namespace and the
+function that did it.
+
+# What to do
+The reason's name leads on: `SKB_DROP_REASON_*` in the kernel's include/net/dropreason-core.h says what each one means.
+
+# Easily confused with
+firewall.dropped, denied.bpf, route.reverse-path: reasons that have codes of their own. timeout.silent: nothing here
+dropped it.
+";
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let waited = matches!(c.errno, Some(errno::ETIMEDOUT | errno::EHOSTUNREACH)) || c.outcome == Outcome::Abandoned;
+    let udp = c.tuple.protocol == crate::event::Protocol::Udp;
+    if !waited && !udp {
+        return Judgement::No;
+    }
+    // The latest one is nearest to the end; drops of the first packet repeat with each retransmission.
+    let Some(d) = stopping_drops(c).last() else { return Judgement::No };
+    let whose = if d.ours { "its" } else { "the answering" };
+    let what = phrase::packet(d.packet);
+    let at = place(c, &d);
+    let reason = if d.reason.is_empty() || d.reason == "NOT_SPECIFIED" { format!("in {}", or_unknown(d.at)) } else { format!("reason {}", d.reason) };
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Proven,
+            format!("the kernel dropped {whose} {what} {at} ({reason})"),
+            seen(c, d.time, "drop", format!("{what} dropped {at}: {reason}")),
+        )
+        .and_all(told(c))
+        .advise(format!("look up {reason}: it says what the packet lacked")),
+    )
+}
+
+fn or_unknown(at: &str) -> &str {
+    if at.is_empty() { "a function that is not known" } else { at }
+}

@@ -1,0 +1,116 @@
+//! `timeout.queue-full`
+
+use super::evidence::{listener, target_here, target_want, told, who_listens, who_listens_want};
+use crate::{
+    coverage::Coverage,
+    event::Netns,
+    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen},
+    fact::Answer,
+    report::{Certainty, Evidence},
+    story::Connection,
+    want::Want,
+};
+
+pub(super) const CAUSE: Cause = Cause {
+    code: "timeout.queue-full",
+    page: PAGE,
+    rule: Rule::Connection { wants, judge },
+    hides: &["timeout.silent", "timeout.dropped", "timeout.abandoned", "broken.timeout"],
+    beside: false,
+};
+
+const PAGE: &str = "\
+The server does not take its connections: its queue is full.
+
+# What happened
+The kernel sets connections up by itself and keeps them in the listener's accept queue until the program takes them
+(accept). The program is busy, stuck or overloaded, the queue is at its limit, and the kernel drops new packets in the hope
+that there is room later. The client's SYN stays unanswered, or the connection looks established and nothing happens on it.
+
+# How netdx knows
+The SYN was seen reaching a listener whose queue was over its limit, or the handshake's last packet was dropped for that
+reason (TCP_LISTEN_OVERFLOW, or a SYN cookie that found no room); or the listener's queue, read right after, is over its
+limit while the SYN stays unanswered.
+
+# What to do
+Find out why the owner does not accept: out of workers, threads or file descriptors, stopped in a debugger, deadlocked.
+`netdx listeners PORT` shows fill and limit. A longer backlog (listen(2), net.core.somaxconn) only helps against bursts.
+
+# Easily confused with
+timeout.silent: the packets are lost elsewhere. refused.queue-full: the same, with tcp_abort_on_overflow.
+";
+
+fn suspicious(c: &Connection) -> bool {
+    c.is_tcp() && c.reset_in_handshake().is_none() && (c.established.is_none() && c.tried() || c.overflow().is_some() || overflow_drop(c).is_some())
+}
+
+fn overflow_drop(c: &Connection) -> Option<(Netns, Evidence)> {
+    let d = c.drops().find(|d| {
+        d.ours && (d.reason == "TCP_LISTEN_OVERFLOW" || d.reason == "NO_SOCKET" && (d.by("cookie_v4_check") || d.by("cookie_v6_check")))
+    })?;
+    let netns = d.netns()?;
+    let at = phrase::namespace(&c.facts, netns, c.netns);
+    Some((netns, seen(c, d.time, "drop", format!("{} dropped in {at}: the listener's accept queue is full", phrase::packet(d.packet)))))
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    if !suspicious(c) {
+        return Vec::new();
+    }
+    let mut wants = who_listens_want(c);
+    wants.push(target_want(c));
+    if let Some(all) = target_here(c) {
+        wants.extend(all.iter().map(|n| Want::Counters { netns: *n }));
+        wants.extend(all.iter().filter(|n| **n != c.netns).map(|n| Want::Namespace { netns: *n }));
+    }
+    wants
+}
+
+fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    if !suspicious(c) {
+        return Judgement::No;
+    }
+    let seen_full = c.overflow().map(|(t, l)| {
+        (l.netns, seen(c, t, "listen-overflow", format!("the SYN reached a listener whose accept queue held {} of {}", l.backlog, l.max_backlog)))
+    });
+    if let Some((netns, proof)) = seen_full.or_else(|| overflow_drop(c)) {
+        return full(c, netns, Certainty::Proven, proof);
+    }
+    // A SYN dropped for a full queue leaves no trace of its own: only the queue itself tells.
+    if c.drops().next().is_some() || c.icmp_errors().next().is_some() || c.syn_retransmits().next().is_none() {
+        return Judgement::No;
+    }
+    let Some(target) = target_here(c).and_then(|all| all.iter().find(|n| listener(c, **n).is_some())) else { return Judgement::No };
+    let Some(l) = listener(c, *target) else { return Judgement::No };
+    if l.backlog > l.max_backlog {
+        let proof = fact("listener", format!("the accept queue of {} holds {} of {}", phrase::owners(&l.owners), l.backlog, l.max_backlog));
+        return full(c, *target, Certainty::Proven, proof);
+    }
+    let drops = match c.facts.get(&Want::Counters { netns: *target }) {
+        Some(Answer::Counters(all)) => all.iter().find(|(n, _)| n == "TcpExt.ListenDrops").map_or(0, |(_, v)| *v),
+        _ => 0,
+    };
+    if drops == 0 {
+        return Judgement::No;
+    }
+    let proof = fact("counters", format!("{drops} SYNs were dropped by listeners in that namespace (ListenDrops), and nothing else dropped this one"));
+    full(c, *target, Certainty::Likely, proof)
+}
+
+fn full(c: &Connection, netns: Netns, certainty: Certainty, proof: Evidence) -> Judgement {
+    let who = who_listens(c, netns).unwrap_or_else(|| "the listener".into());
+    let at = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let now = listener(c, netns).map(|l| (l.backlog, l.max_backlog));
+    let fill = now.map(|(n, max)| format!(" (accept queue {n} of {max} now)")).unwrap_or_default();
+    let place = if netns == c.netns { String::new() } else { format!(" in {}", phrase::namespace(&c.facts, netns, c.netns)) };
+    let queue = if certainty == Certainty::Proven { "its accept queue is full" } else { "its queue of half-open connections is full" };
+    let because = format!("{who}{place} listens on {at} but does not take its connections: {queue}{fill}");
+    let rows = listener(c, netns).map(phrase::listener_row).into_iter().collect();
+    Judgement::Yes(
+        Finding::new(certainty, because, proof)
+            .and_all(now.map(|(n, max)| fact("listener", format!("accept queue of {who}: {n} of {max}"))))
+            .and_all(told(c))
+            .advise(format!("find out why {who} does not accept connections; a longer backlog only helps against bursts"))
+            .with_listeners(rows),
+    )
+}

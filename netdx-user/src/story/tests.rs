@@ -1,0 +1,329 @@
+//! The core from inputs to reports, with events made by hand.
+
+use crate::{
+    coverage::{Coverage, Probe},
+    diagnosis::{Diagnosis, Settings},
+    event::{Call, Cookie, DnsMessage, DnsQuestion, Event, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple, Via},
+    fact::{Answer, Fact, Listener, Route},
+    input::{Input, Stamped},
+    report::{Outcome, Report},
+    time::Time,
+    want::Want,
+};
+use std::net::IpAddr;
+
+const MS: u64 = 1_000_000;
+
+fn coverage() -> Coverage {
+    let names = ["tcp-state", "reset-sent", "drop", "retransmit", "icmp", "dns-in", "dns-out", "connect-call"];
+    let probe = |name: &&str| Probe { name: (*name).into(), hook: Some("test".into()), reason: None, gives: String::new() };
+    Coverage { probes: names.iter().map(probe).collect() }
+}
+
+fn ip(s: &str) -> IpAddr {
+    s.parse().expect("an address")
+}
+
+fn tuple() -> Tuple {
+    Tuple { protocol: Protocol::Tcp, local: ip("10.0.0.1"), local_port: 40_000, remote: ip("10.0.0.5"), remote_port: 5432 }
+}
+
+fn sock(state: TcpState) -> Sock {
+    Sock {
+        id: Some(SockId(7)),
+        cookie: None,
+        tuple: tuple(),
+        v6: false,
+        netns: Netns(1),
+        state,
+        error: 0,
+        soft_error: 0,
+        mark: 0,
+        bound_device: 0,
+        backlog: 0,
+        max_backlog: 0,
+        retransmits: 0,
+        opened: Opened::Here,
+    }
+}
+
+fn task() -> Task {
+    Task { pid: 100, tid: 100, uid: 1000, netns: Some(Netns(1)), cgroup: 1, comm: "psql".into() }
+}
+
+fn attempt() -> Event {
+    Event::Attempt { started: Time(MS), task: Some(task()), sock: sock(TcpState::SynSent), via: Via::Connect }
+}
+
+fn closed(error: i32) -> Event {
+    Event::State {
+        sock: Sock { error, ..sock(TcpState::Close) },
+        old: TcpState::SynSent,
+        new: TcpState::Close,
+        current: Some(task()),
+        icmp: None,
+        tcp: TcpCounters::default(),
+        stack: if error == 0 { vec!["__tcp_close".into()] } else { vec![] },
+    }
+}
+
+fn retransmit() -> Event {
+    Event::Retransmit { sock: sock(TcpState::SynSent), tcp: TcpCounters::default(), result: Some(0), length: 0, sequence: 1 }
+}
+
+fn packet(tuple: Tuple) -> Packet {
+    Packet {
+        tuple: Some(tuple),
+        sequence: 1,
+        acknowledgement: 0,
+        length: 40,
+        netns: Some(Netns(2)),
+        in_device: 2,
+        device: 2,
+        device_name: "eth0".into(),
+        tcp_flags: 2,
+        icmp_type: 0,
+        icmp_code: 0,
+        ttl: 64,
+        mark: 0,
+    }
+}
+
+fn reset_sent() -> Event {
+    Event::ResetSent { packet: Some(packet(tuple())), sock: None, reason: Some("NO_SOCKET".into()), current: None, stack: vec![] }
+}
+
+fn reset_received() -> Event {
+    Event::ResetReceived { sock: sock(TcpState::SynSent), tcp: TcpCounters::default() }
+}
+
+/// Runs events through the core; `answer` is the host.
+fn run(events: Vec<(u64, Event)>, answer: impl Fn(&Want) -> Answer) -> Vec<Report> {
+    let mut core = Diagnosis::new(coverage(), Settings { all: false, slow: None, dns: true, inbound: false });
+    let mut reports = Vec::new();
+    let mut last = 0;
+    let feed = |core: &mut Diagnosis, t: u64, input: Input, reports: &mut Vec<Report>| {
+        let mut pending = vec![Stamped { t: Time(t), input }];
+        while let Some(input) = pending.pop() {
+            let step = core.apply(&input);
+            reports.extend(step.reports);
+            pending.extend(step.wants.into_iter().map(|want| {
+                let answer = answer(&want);
+                Stamped { t: Time(t), input: Input::Fact(Fact { want, answer }) }
+            }));
+        }
+    };
+    for (t, event) in events {
+        last = t;
+        feed(&mut core, t, Input::Event(event), &mut reports);
+    }
+    while let Some(t) = core.deadline() {
+        last = last.max(t.0);
+        feed(&mut core, last, Input::Tick, &mut reports);
+    }
+    feed(&mut core, last + 1, Input::End, &mut reports);
+    reports
+}
+
+fn unknown(_: &Want) -> Answer {
+    Answer::Unavailable("not asked in this test".into())
+}
+
+fn elsewhere(want: &Want) -> Answer {
+    match want {
+        Want::Owners { .. } => Answer::Owners(vec![]),
+        Want::Listeners { .. } => Answer::Listeners(vec![]),
+        _ => unknown(want),
+    }
+}
+
+fn code(reports: &[Report]) -> Vec<&str> {
+    reports.iter().map(|r| r.verdict.as_ref().map_or("-", |v| v.code)).collect()
+}
+
+#[test]
+fn a_reset_by_this_hosts_tcp_is_a_missing_listener() {
+    let events = vec![(2 * MS, reset_sent()), (3 * MS, attempt()), (3 * MS, reset_received()), (3 * MS + 1, closed(111))];
+    let reports = run(events, elsewhere);
+    assert_eq!(code(&reports), ["refused.no-listener"]);
+    assert_eq!(reports[0].errno.as_deref(), Some("ECONNREFUSED"));
+    assert_eq!(reports[0].process.as_ref().map(|p| p.pid), Some(100));
+}
+
+#[test]
+fn a_listener_elsewhere_is_named() {
+    let events = vec![(2 * MS, reset_sent()), (3 * MS, attempt()), (3 * MS, reset_received()), (3 * MS + 1, closed(111))];
+    let reports = run(events, |want| match want {
+        Want::Listeners { .. } => Answer::Listeners(vec![Listener {
+            protocol: Protocol::Tcp,
+            addr: ip("127.0.0.1"),
+            port: 5432,
+            v6only: false,
+            device: 0,
+            netns: Netns(2),
+            backlog: 0,
+            max_backlog: 128,
+            uid: 0,
+            inode: 9,
+            owners: vec![crate::fact::Owner { pid: 812, comm: "postgres".into() }],
+        }]),
+        other => unknown(other),
+    });
+    assert_eq!(code(&reports), ["refused.bound-elsewhere"]);
+    let verdict = reports[0].verdict.as_ref().expect("a verdict");
+    assert!(verdict.summary.contains("postgres[812]"), "{}", verdict.summary);
+    assert!(reports[0].also.is_empty(), "no-listener is hidden: {:?}", reports[0].also);
+}
+
+#[test]
+fn a_reset_that_nothing_here_sent_is_remote() {
+    let events = vec![(2 * MS, attempt()), (3 * MS, reset_received()), (3 * MS + 1, closed(111))];
+    assert_eq!(code(&run(events.clone(), elsewhere)), ["refused.remote"]);
+    // Where it isn't known whose address it is, nothing is claimed.
+    assert_eq!(code(&run(events, unknown)), ["unexplained"]);
+}
+
+#[test]
+fn unanswered_syns_are_silence_and_one_is_too_early_to_tell() {
+    let silent = vec![(1000 * MS, attempt()), (1001 * MS, retransmit()), (3000 * MS, closed(110))];
+    assert_eq!(code(&run(silent, elsewhere)), ["timeout.silent"]);
+    let abandoned = vec![(500 * MS, attempt()), (500 * MS, closed(0))];
+    let reports = run(abandoned, elsewhere);
+    assert_eq!(code(&reports), ["timeout.abandoned"]);
+    assert_eq!(reports[0].outcome, Outcome::Abandoned);
+    let later = vec![(1000 * MS, attempt()), (1001 * MS, retransmit()), (1500 * MS, closed(0))];
+    let reports = run(later, elsewhere);
+    assert_eq!(code(&reports), ["timeout.silent"]);
+    assert_eq!(reports[0].outcome, Outcome::Abandoned);
+}
+
+#[test]
+fn a_call_that_found_no_route_is_a_story_of_its_own() {
+    let route = RouteLookups { count: 2, main: true, table: 254, error: -11, ..RouteLookups::default() };
+    let event = Event::CallFailed {
+        call: Call::Connect,
+        started: Some(Time(MS)),
+        task: task(),
+        sock: Some(Sock { id: None, ..sock(TcpState::Close) }),
+        address: Some(ip("10.9.9.9")),
+        family: 2,
+        port: 80,
+        socket_type: 1,
+        protocol: 6,
+        scope: 0,
+        result: -101,
+        cgroup_hook: Some(true),
+        route,
+    };
+    let reports = run(vec![(2 * MS, event)], |want| match want {
+        Want::Route { .. } => Answer::Route(Route { errno: 101, ..Route::default() }),
+        other => elsewhere(other),
+    });
+    assert_eq!(code(&reports), ["route.none"]);
+    assert_eq!(reports[0].remote.map(|r| r.addr), Some(ip("10.9.9.9")));
+}
+
+#[test]
+fn lost_records_lower_certainty() {
+    let mut core = Diagnosis::new(coverage(), Settings { all: false, slow: None, dns: true, inbound: false });
+    let mut reports = Vec::new();
+    for (t, input) in [
+        (2 * MS, Input::Event(attempt())),
+        (5 * MS, Input::Tick),
+        (5 * MS, Input::Lost(3)),
+        (6 * MS, Input::Event(reset_received())),
+        (6 * MS, Input::Event(closed(111))),
+        (20 * MS, Input::Tick),
+        (30 * MS, Input::End),
+    ] {
+        let step = core.apply(&Stamped { t: Time(t), input });
+        for want in step.wants {
+            let answer = elsewhere(&want);
+            reports.extend(core.apply(&Stamped { t: Time(t), input: Input::Fact(Fact { want, answer }) }).reports);
+        }
+        reports.extend(step.reports);
+    }
+    assert_eq!(code(&reports), ["refused.remote"]);
+    let verdict = reports[0].verdict.as_ref().expect("a verdict");
+    assert_eq!(verdict.certainty, crate::report::Certainty::Likely);
+}
+
+fn message(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> DnsMessage {
+    let (rcode, addresses) = answer.clone().unwrap_or_default();
+    DnsMessage {
+        id,
+        answer: answer.is_some(),
+        truncated: false,
+        rcode,
+        question: Some(DnsQuestion { name: name.into(), kind }),
+        answers: u16::try_from(addresses.len()).unwrap_or(u16::MAX),
+        addresses,
+        length: 40,
+        malformed: None,
+    }
+}
+
+fn dns(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> Event {
+    let leaving = answer.is_none();
+    Event::Dns {
+        current: leaving.then(task),
+        cookie: Some(Cookie(1)),
+        tuple: Tuple { protocol: Protocol::Udp, local: ip("10.0.0.1"), local_port: 5000, remote: ip("10.0.0.53"), remote_port: 53 },
+        netns: Some(Netns(1)),
+        leaving,
+        message: message(id, name, kind, answer),
+    }
+}
+
+#[test]
+fn a_name_that_does_not_exist() {
+    let events = vec![
+        (MS, dns(1, "nx.test", 1, None)),
+        (MS, dns(2, "nx.test", 28, None)),
+        (2 * MS, dns(1, "nx.test", 1, Some((3, vec![])))),
+        (2 * MS, dns(2, "nx.test", 28, Some((3, vec![])))),
+    ];
+    let reports = run(events, unknown);
+    assert_eq!(code(&reports), ["dns.nxdomain"]);
+    assert_eq!(reports[0].query.as_ref().map(|q| q.kind.as_str()), Some("A+AAAA"));
+}
+
+#[test]
+fn a_name_found_is_no_report_and_names_the_connection() {
+    let found = vec![ip("10.0.0.5")];
+    let events = vec![
+        (MS, dns(1, "db.test", 1, None)),
+        (2 * MS, dns(1, "db.test", 1, Some((0, found)))),
+        (5 * MS, attempt()),
+        (6 * MS, reset_received()),
+        (6 * MS, closed(111)),
+    ];
+    let reports = run(events, elsewhere);
+    assert_eq!(code(&reports), ["refused.remote"]);
+    assert_eq!(reports[0].name.as_deref(), Some("db.test"));
+}
+
+#[test]
+fn the_search_list_is_one_lookup() {
+    let search = |want: &Want| match want {
+        Want::Resolver { .. } => Answer::Resolver(crate::fact::Resolver {
+            search: vec!["a.example".into(), "b.example".into()],
+            timeout: 5,
+            ..crate::fact::Resolver::default()
+        }),
+        other => unknown(other),
+    };
+    let events = vec![
+        (MS, dns(1, "db.a.example", 1, None)),
+        (2 * MS, dns(1, "db.a.example", 1, Some((3, vec![])))),
+        (3 * MS, dns(2, "db.b.example", 1, None)),
+        (4 * MS, dns(2, "db.b.example", 1, Some((0, vec![ip("10.0.0.5")])))),
+    ];
+    assert_eq!(code(&run(events, search)), Vec::<&str>::new());
+}
+
+#[test]
+fn a_query_without_answer_times_out() {
+    let reports = run(vec![(MS, dns(1, "drop.test", 1, None))], unknown);
+    assert_eq!(code(&reports), ["dns.timeout"]);
+}
