@@ -10,9 +10,9 @@ pub mod errno;
 pub mod phrase;
 
 mod causes;
+mod report;
 #[cfg(test)]
 mod tests;
-mod report;
 
 use report::exit_status;
 pub use report::{connection_report, lookup_report};

@@ -3,7 +3,10 @@
 use crate::{
     coverage::{Coverage, Probe},
     diagnosis::{Diagnosis, Settings},
-    event::{Call, Cookie, DnsMessage, DnsQuestion, Event, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple, Via},
+    event::{
+        Call, Cookie, DnsMessage, DnsQuestion, Event, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId,
+        Task, TcpCounters, TcpState, Tuple, Via,
+    },
     fact::{Answer, Fact, Listener, Route},
     input::{Input, Stamped},
     report::{Outcome, Report},
@@ -16,7 +19,8 @@ const MS: u64 = 1_000_000;
 
 fn coverage() -> Coverage {
     let names = ["tcp-state", "reset-sent", "drop", "retransmit", "icmp", "dns-in", "dns-out", "connect-call"];
-    let probe = |name: &&str| Probe { name: (*name).into(), hook: Some("test".into()), reason: None, gives: String::new() };
+    let probe =
+        |name: &&str| Probe { name: (*name).into(), hook: Some("test".into()), reason: None, gives: String::new() };
     Coverage { probes: names.iter().map(probe).collect() }
 }
 
@@ -25,7 +29,13 @@ fn ip(s: &str) -> IpAddr {
 }
 
 fn tuple() -> Tuple {
-    Tuple { protocol: Protocol::Tcp, local: ip("10.0.0.1"), local_port: 40_000, remote: ip("10.0.0.5"), remote_port: 5432 }
+    Tuple {
+        protocol: Protocol::Tcp,
+        local: ip("10.0.0.1"),
+        local_port: 40_000,
+        remote: ip("10.0.0.5"),
+        remote_port: 5432,
+    }
 }
 
 fn sock(state: TcpState) -> Sock {
@@ -68,7 +78,13 @@ fn closed(error: i32) -> Event {
 }
 
 fn retransmit() -> Event {
-    Event::Retransmit { sock: sock(TcpState::SynSent), tcp: TcpCounters::default(), result: Some(0), length: 0, sequence: 1 }
+    Event::Retransmit {
+        sock: sock(TcpState::SynSent),
+        tcp: TcpCounters::default(),
+        result: Some(0),
+        length: 0,
+        sequence: 1,
+    }
 }
 
 fn packet(tuple: Tuple) -> Packet {
@@ -90,7 +106,13 @@ fn packet(tuple: Tuple) -> Packet {
 }
 
 fn reset_sent() -> Event {
-    Event::ResetSent { packet: Some(packet(tuple())), sock: None, reason: Some("NO_SOCKET".into()), current: None, stack: vec![] }
+    Event::ResetSent {
+        packet: Some(packet(tuple())),
+        sock: None,
+        reason: Some("NO_SOCKET".into()),
+        current: None,
+        stack: vec![],
+    }
 }
 
 fn reset_received() -> Event {
@@ -143,7 +165,8 @@ fn code(reports: &[Report]) -> Vec<&str> {
 
 #[test]
 fn a_reset_by_this_hosts_tcp_is_a_missing_listener() {
-    let events = vec![(2 * MS, reset_sent()), (3 * MS, attempt()), (3 * MS, reset_received()), (3 * MS + 1, closed(111))];
+    let events =
+        vec![(2 * MS, reset_sent()), (3 * MS, attempt()), (3 * MS, reset_received()), (3 * MS + 1, closed(111))];
     let reports = run(events, elsewhere);
     assert_eq!(code(&reports), ["refused.no-listener"]);
     assert_eq!(reports[0].errno.as_deref(), Some("ECONNREFUSED"));
@@ -152,7 +175,8 @@ fn a_reset_by_this_hosts_tcp_is_a_missing_listener() {
 
 #[test]
 fn a_listener_elsewhere_is_named() {
-    let events = vec![(2 * MS, reset_sent()), (3 * MS, attempt()), (3 * MS, reset_received()), (3 * MS + 1, closed(111))];
+    let events =
+        vec![(2 * MS, reset_sent()), (3 * MS, attempt()), (3 * MS, reset_received()), (3 * MS + 1, closed(111))];
     let reports = run(events, |want| match want {
         Want::Listeners { .. } => Answer::Listeners(vec![Listener {
             protocol: Protocol::Tcp,
@@ -268,7 +292,13 @@ fn dns(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> Ev
     Event::Dns {
         current: leaving.then(task),
         cookie: Some(Cookie(1)),
-        tuple: Tuple { protocol: Protocol::Udp, local: ip("10.0.0.1"), local_port: 5000, remote: ip("10.0.0.53"), remote_port: 53 },
+        tuple: Tuple {
+            protocol: Protocol::Udp,
+            local: ip("10.0.0.1"),
+            local_port: 5000,
+            remote: ip("10.0.0.53"),
+            remote_port: 53,
+        },
         netns: Some(Netns(1)),
         leaving,
         message: message(id, name, kind, answer),

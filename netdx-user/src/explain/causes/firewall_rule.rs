@@ -16,7 +16,9 @@ pub(super) use crate::ruleset::Action;
 pub(super) fn by_netfilter(d: &Dropped<'_>) -> bool {
     match d.reason {
         "NETFILTER_DROP" => true,
-        "" | "NOT_SPECIFIED" => matches!(d.at, "nf_hook_slow" | "nft_do_chain" | "ipt_do_table" | "ip6t_do_table" | "nf_hook_slow_list"),
+        "" | "NOT_SPECIFIED" => {
+            matches!(d.at, "nf_hook_slow" | "nft_do_chain" | "ipt_do_table" | "ip6t_do_table" | "nf_hook_slow_list")
+        }
         _ => false,
     }
 }
