@@ -3,6 +3,7 @@
 
 mod check;
 mod dns;
+mod listeners;
 mod doctor;
 mod explain;
 mod filters;
@@ -57,6 +58,7 @@ enum Verb {
     Dns(dns::Args),
     #[command(name = HOLD, hide = true)]
     Hold(hold::Args),
+    Listeners(listeners::Args),
     Doctor(doctor::Args),
 }
 
@@ -104,6 +106,7 @@ pub fn main() -> Exit {
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Dns(args)) => dns::run(&args),
         Some(Verb::Hold(args)) => hold::run(&args),
+        Some(Verb::Listeners(args)) => listeners::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
     };
     result.unwrap_or_else(|error: anyhow::Error| fail(&error))

@@ -17,6 +17,7 @@ pub mod resolver;
 pub mod route;
 pub mod sockets;
 pub mod sysctl;
+pub mod unix;
 #[cfg(test)]
 mod tests;
 

@@ -6,16 +6,16 @@
 use super::{Error, Host, netlink};
 use crate::{
     event::{Netns, Protocol, Tuple},
-    fact::{Listener, SocketEntry},
+    fact::{Listener, Owner, SocketEntry},
 };
 use netlink_packet_core::{NLM_F_DUMP, Parseable};
 use netlink_packet_sock_diag::{
     SOCK_DIAG_BY_FAMILY,
     constants::{AF_INET, AF_INET6, INET_DIAG_INFO, INET_DIAG_SKV6ONLY, TCP_CLOSE, TCP_LISTEN},
-    inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer, nlas::TcpInfo},
+    inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer, nlas::{TcpInfo, TcpInfoBuffer}},
 };
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use std::{io, net::IpAddr, ops::ControlFlow};
+use std::{collections::BTreeMap, io, net::IpAddr, ops::ControlFlow};
 
 /// Length of `struct inet_diag_msg`.
 const MESSAGE: usize = 72;
@@ -47,6 +47,8 @@ pub enum States {
     Connected,
     /// Every state, time-wait included.
     All,
+    /// Those whose bit `1 << TCP_state` is set.
+    Only(u32),
 }
 
 /// A socket.
@@ -138,6 +140,7 @@ fn request(query: &Query, family: u8) -> InetRequest {
         States::Waiting => waiting,
         States::Connected => !waiting,
         States::All => u32::MAX,
+        States::Only(bits) => bits,
     };
     let mut socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
     socket_id.source_port = query.local_port;
@@ -178,11 +181,18 @@ fn parse(protocol: Protocol, payload: &[u8]) -> Option<Socket> {
     for attribute in netlink::attributes(payload, MESSAGE) {
         match attribute.kind() {
             INET_DIAG_SKV6ONLY => socket.v6only = attribute.value().first().is_some_and(|b| *b != 0),
-            INET_DIAG_INFO => socket.info = TcpInfo::parse(attribute.value()).ok().map(Box::new),
+            INET_DIAG_INFO => socket.info = info(attribute.value()),
             _ => {}
         }
     }
     Some(socket)
+}
+
+/// TCP's counters; what an older kernel's shorter structure lacks is 0.
+fn info(value: &[u8]) -> Option<Box<TcpInfo>> {
+    let mut whole = value.to_vec();
+    whole.resize(value.len().max(size_of::<TcpInfoBuffer>()), 0);
+    TcpInfo::parse(&whole).ok().map(Box::new)
 }
 
 /// The sockets of the calling thread's namespace that wait on a local port (0: any).
@@ -270,6 +280,11 @@ impl Host {
         let mut listeners: Vec<Listener> = sockets.into_iter().map(listener).collect();
         listeners.sort_by_key(|l| (l.netns != own, l.netns, l.port, l.addr, l.device, l.inode));
         Ok(listeners)
+    }
+
+    /// The processes that hold each of these sockets, by inode; a socket that nobody is seen to hold is left out.
+    pub fn holders_of(&mut self, inodes: &[u32]) -> BTreeMap<u32, Vec<Owner>> {
+        self.holders.of(inodes)
     }
 
     /// Sockets with their owners.

@@ -7,7 +7,10 @@
 pub mod dns;
 pub mod getaddrinfo;
 pub mod ladder;
+pub mod listeners;
 pub mod sheet;
+pub mod table;
+pub mod who;
 
 use crate::{fact::Answer, host::Host, want::Want};
 use std::io;

@@ -1,0 +1,47 @@
+//! `netdx listeners`. Owns: its arguments. Must not know: sockets (see `inspect::listeners`).
+
+use super::{Format, Page};
+use crate::{
+    exit::Exit,
+    host::Host,
+    inspect::listeners::{self, Request},
+};
+
+/// Who waits for connections, on which address and port, in every namespace that can be seen
+///
+/// With PORT: who holds it, who can reach it, how full its accept queue is; and, when nobody does, what is near.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only this port.
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// TCP only.
+    #[arg(short, long)]
+    tcp: bool,
+    /// UDP only.
+    #[arg(short, long)]
+    udp: bool,
+    /// Unix sockets too; with neither --tcp nor --udp beside the others.
+    #[arg(short = 'x', long, conflicts_with = "port")]
+    unix: bool,
+    /// How the answer is written; JSON is the raw table, one object for each socket.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Lists them.
+///
+/// # Errors
+/// The kernel can't be asked; stdout is closed.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let both = args.tcp == args.udp;
+    let request = Request { port: args.port, tcp: args.tcp || both, udp: args.udp || both, unix: args.unix };
+    let listeners = listeners::list(request, &mut Host::new())?;
+    let mut page = Page::new(args.format);
+    match args.format {
+        Format::Text => page.text(&listeners::text::write(&listeners, args.port, page.width()))?,
+        Format::Json => listeners.rows.iter().try_for_each(|row| page.json(row))?,
+    }
+    page.flush()?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,141 @@
+//! Listeners as text. Owns: the table and its words. Must not know: how they were found. Pure.
+
+use super::{Listeners, Listening};
+use crate::{
+    inspect::{sheet::Sheet, table::Table, who},
+};
+use std::net::SocketAddr;
+
+/// The whole answer. `width`: columns of the terminal; none: a pipe.
+#[must_use]
+pub fn write(listeners: &Listeners, port: Option<u16>, width: Option<usize>) -> String {
+    let mut text = match port {
+        Some(port) => one_port(listeners, port, width),
+        None => table(listeners, width),
+    };
+    let mut sheet = Sheet::new(width);
+    for sentence in &listeners.unseen {
+        sheet.title(format!("not seen: {sentence}"));
+    }
+    text += &sheet.finish();
+    text
+}
+
+/// Sockets that differ in nothing but their inode are one row (SO_REUSEPORT).
+fn grouped(rows: &[Listening]) -> Vec<(Listening, usize)> {
+    let mut groups: Vec<(Listening, usize)> = Vec::new();
+    for row in rows {
+        let same = |l: &Listening| {
+            (l.protocol, l.addr, l.port, &l.path, l.v6only, &l.device, l.place.netns)
+                == (row.protocol, row.addr, row.port, &row.path, row.v6only, &row.device, row.place.netns)
+        };
+        // Sorted: what is the same stands together.
+        match groups.last_mut().filter(|(last, _)| same(last)) {
+            Some((last, count)) => {
+                *count += 1;
+                last.backlog = last.backlog.zip(row.backlog).map(|(a, b)| a.saturating_add(b));
+                last.max_backlog = last.max_backlog.zip(row.max_backlog).map(|(a, b)| a.saturating_add(b));
+                for owner in &row.owners {
+                    if !last.owners.contains(owner) {
+                        last.owners.push(owner.clone());
+                    }
+                }
+            }
+            None => groups.push((row.clone(), 1)),
+        }
+    }
+    groups
+}
+
+fn table(listeners: &Listeners, width: Option<usize>) -> String {
+    let several = listeners.namespaces() > 1;
+    let mut header = vec!["PROTO", "ADDRESS", "QUEUE", "OWNER", "REACHED BY"];
+    if several {
+        header.push("NAMESPACE");
+    }
+    let mut table = Table::new(&header, width);
+    for (row, count) in grouped(&listeners.rows) {
+        let mut cells = vec![row.protocol.to_owned(), address(&row), queue(&row, count), owner(&row), row.reach.clone()];
+        if several {
+            cells.push(if row.place.own { "-".into() } else { row.place.name.clone().unwrap_or(row.place.netns.to_string()) });
+        }
+        table.row(cells);
+    }
+    if listeners.rows.is_empty() { "nothing listens\n".into() } else { table.finish() }
+}
+
+fn one_port(listeners: &Listeners, port: u16, width: Option<usize>) -> String {
+    let mut sheet = Sheet::new(width);
+    if listeners.rows.is_empty() {
+        sheet.title(format!("nobody listens on port {port}, in any namespace that can be seen"));
+    }
+    for (row, count) in grouped(&listeners.rows) {
+        let times = if count > 1 { format!(", {count} sockets") } else { String::new() };
+        sheet.title(format!("{} {}  {}{times}", row.protocol, address(&row), owner(&row)));
+        sheet.row("reached by", &row.reach);
+        if let (Some(backlog), Some(max)) = (row.backlog, row.max_backlog) {
+            let full = if backlog > max { ": FULL, further connections are dropped" } else { "" };
+            sheet.row("queue", format!("{backlog} of {max} connections wait to be accepted{full}"));
+        }
+        for who in &row.owners {
+            // A unit's or container's cgroup says nothing more than its name.
+            let cgroup = who.cgroup.clone().filter(|c| c != "/" && who.unit.is_none() && who.container.is_none());
+            let parts = [("unit", &who.unit), ("container", &who.container), ("cgroup", &cgroup)];
+            let known: Vec<String> =
+                parts.iter().filter_map(|(name, value)| value.as_ref().map(|v| format!("{name} {v}"))).collect();
+            if !known.is_empty() {
+                sheet.row(format!("{}[{}]", who.comm, who.pid), known.join(", "));
+            }
+        }
+        if !row.place.own {
+            sheet.row("where", row.place.label());
+        }
+    }
+    if listeners.rows.len() > 1 {
+        let holders = grouped(&listeners.rows);
+        if holders.len() > 1 {
+            sheet.row("together", format!("{} hold port {port} side by side: different address, protocol or namespace", holders.len()));
+        }
+    }
+    if !listeners.others.is_empty() {
+        let counts: Vec<String> = listeners.others.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        sheet.row("sockets", format!("also on local port {port}: {}", counts.join(", ")));
+    }
+    for (index, sentence) in listeners.near.iter().enumerate() {
+        sheet.row(if index == 0 { "near" } else { "" }, sentence);
+    }
+    sheet.finish()
+}
+
+fn address(row: &Listening) -> String {
+    let mut text = match (row.addr, row.port) {
+        (Some(address), Some(port)) if address.is_unspecified() && address.is_ipv4() => format!("0.0.0.0:{port}"),
+        (Some(address), Some(port)) => SocketAddr::new(address, port).to_string(),
+        _ => row.path.clone().filter(|p| !p.is_empty()).unwrap_or_else(|| "(no name)".into()),
+    };
+    if let Some(device) = &row.device {
+        text += &format!("%{device}");
+    }
+    text
+}
+
+fn queue(row: &Listening, count: usize) -> String {
+    let times = if count > 1 { format!(" x{count}") } else { String::new() };
+    match (row.backlog, row.max_backlog) {
+        (Some(backlog), Some(max)) if backlog > max => format!("{backlog}/{max} FULL{times}"),
+        (Some(backlog), Some(max)) => format!("{backlog}/{max}{times}"),
+        _ => format!("-{times}"),
+    }
+}
+
+fn owner(row: &Listening) -> String {
+    let mut text = who::label(&row.owners, row.uid.unwrap_or(0), row.user.as_deref());
+    if let Some(user) = row.user.as_ref().filter(|_| !row.owners.is_empty()) {
+        text += &format!(" {user}");
+    }
+    let containers: Vec<&str> = row.owners.iter().filter_map(|w| w.container.as_deref()).collect();
+    if let Some(container) = containers.first() {
+        text += &format!(" in {}", container.get(..12).unwrap_or(container));
+    }
+    text
+}
