@@ -3,11 +3,11 @@
 
 mod check;
 mod dns;
-mod listeners;
 mod doctor;
 mod explain;
 mod filters;
 mod hold;
+mod listeners;
 mod page;
 mod record;
 mod replay;

@@ -17,9 +17,9 @@ pub mod resolver;
 pub mod route;
 pub mod sockets;
 pub mod sysctl;
-pub mod unix;
 #[cfg(test)]
 mod tests;
+pub mod unix;
 
 use crate::{event::Netns, fact::Answer, want::Want};
 use namespace::Namespaces;

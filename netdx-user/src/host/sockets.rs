@@ -12,7 +12,10 @@ use netlink_packet_core::{NLM_F_DUMP, Parseable};
 use netlink_packet_sock_diag::{
     SOCK_DIAG_BY_FAMILY,
     constants::{AF_INET, AF_INET6, INET_DIAG_INFO, INET_DIAG_SKV6ONLY, TCP_CLOSE, TCP_LISTEN},
-    inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer, nlas::{TcpInfo, TcpInfoBuffer}},
+    inet::{
+        ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer,
+        nlas::{TcpInfo, TcpInfoBuffer},
+    },
 };
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use std::{collections::BTreeMap, io, net::IpAddr, ops::ControlFlow};

@@ -78,7 +78,9 @@ fn parse(payload: &[u8]) -> Option<UnixListener> {
             }
             // struct unix_diag_rqlen: waiting, limit.
             UNIX_DIAG_RQLEN => {
-                let number = |at: usize| value.get(at..at + 4).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b));
+                let number = |at: usize| {
+                    value.get(at..at + 4).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b))
+                };
                 (socket.backlog, socket.max_backlog) = (number(0), number(4));
             }
             _ => {}

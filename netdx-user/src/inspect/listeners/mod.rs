@@ -114,8 +114,16 @@ pub fn list(request: Request, host: &mut Host) -> Result<Listeners, Error> {
     listeners.rows = describe(found, host, &mut directory);
     let own = |l: &Listening| !l.place.own;
     listeners.rows.sort_by(|a, b| {
-        (own(a), a.place.netns, a.port.is_none(), a.port, a.protocol, a.addr, &a.path, a.inode)
-            .cmp(&(own(b), b.place.netns, b.port.is_none(), b.port, b.protocol, b.addr, &b.path, b.inode))
+        (own(a), a.place.netns, a.port.is_none(), a.port, a.protocol, a.addr, &a.path, a.inode).cmp(&(
+            own(b),
+            b.place.netns,
+            b.port.is_none(),
+            b.port,
+            b.protocol,
+            b.addr,
+            &b.path,
+            b.inode,
+        ))
     });
     if let Some(port) = request.port {
         listeners.others = others(port, host)?;
@@ -208,7 +216,14 @@ fn describe(found: Vec<(Netns, Found)>, host: &mut Host, directory: &mut Directo
                     port: Some(socket.tuple.local_port),
                     path: None,
                     v6only: socket.v6only,
-                    reach: reach::words(socket.tuple.local, socket.v6 && socket.v6only, socket.v6, device.as_deref(), &place, known),
+                    reach: reach::words(
+                        socket.tuple.local,
+                        socket.v6 && socket.v6only,
+                        socket.v6,
+                        device.as_deref(),
+                        &place,
+                        known,
+                    ),
                     device,
                     place,
                     backlog: tcp.then_some(socket.receive_queue),
@@ -252,7 +267,8 @@ fn describe(found: Vec<(Netns, Found)>, host: &mut Host, directory: &mut Directo
 
 /// Other TCP sockets that have this local port, in every namespace: how many in which state.
 fn others(port: u16, host: &mut Host) -> Result<Vec<(String, usize)>, Error> {
-    let query = Query { protocol: Protocol::Tcp, states: States::Connected, local_port: port, remote_port: 0, info: false };
+    let query =
+        Query { protocol: Protocol::Tcp, states: States::Connected, local_port: port, remote_port: 0, info: false };
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     let namespaces = host.namespaces()?;
     let per_namespace = namespaces.each(|_| {

@@ -39,7 +39,6 @@ pub fn words(
     text
 }
 
-
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -62,8 +61,11 @@ mod tests {
             addresses: vec![(address.parse().unwrap(), 24)],
             kind: String::new(),
         };
-        let interfaces =
-            [interface("eth0", true, "10.0.0.5"), interface("eth1", false, "10.1.0.5"), interface("eth0", true, "fe80::1")];
+        let interfaces = [
+            interface("eth0", true, "10.0.0.5"),
+            interface("eth1", false, "10.1.0.5"),
+            interface("eth0", true, "fe80::1"),
+        ];
         let place = Where { netns: 1, name: None, own: true };
         words(address.parse().unwrap(), v6only, address.contains(':'), device, &place, &interfaces)
     }
@@ -85,6 +87,9 @@ mod tests {
     #[test]
     fn a_loopback_of_another_namespace_is_its_own() {
         let place = Where { netns: 7, name: Some("web".into()), own: false };
-        assert_eq!(words("127.0.0.1".parse().unwrap(), false, false, None, &place, &[]), "only namespace web can connect");
+        assert_eq!(
+            words("127.0.0.1".parse().unwrap(), false, false, None, &place, &[]),
+            "only namespace web can connect"
+        );
     }
 }

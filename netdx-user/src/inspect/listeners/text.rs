@@ -1,9 +1,7 @@
 //! Listeners as text. Owns: the table and its words. Must not know: how they were found. Pure.
 
 use super::{Listeners, Listening};
-use crate::{
-    inspect::{sheet::Sheet, table::Table, who},
-};
+use crate::inspect::{sheet::Sheet, table::Table, who};
 use std::net::SocketAddr;
 
 /// The whole answer. `width`: columns of the terminal; none: a pipe.
@@ -55,9 +53,14 @@ fn table(listeners: &Listeners, width: Option<usize>) -> String {
     }
     let mut table = Table::new(&header, width);
     for (row, count) in grouped(&listeners.rows) {
-        let mut cells = vec![row.protocol.to_owned(), address(&row), queue(&row, count), owner(&row), row.reach.clone()];
+        let mut cells =
+            vec![row.protocol.to_owned(), address(&row), queue(&row, count), owner(&row), row.reach.clone()];
         if several {
-            cells.push(if row.place.own { "-".into() } else { row.place.name.clone().unwrap_or(row.place.netns.to_string()) });
+            cells.push(if row.place.own {
+                "-".into()
+            } else {
+                row.place.name.clone().unwrap_or(row.place.netns.to_string())
+            });
         }
         table.row(cells);
     }
@@ -94,7 +97,10 @@ fn one_port(listeners: &Listeners, port: u16, width: Option<usize>) -> String {
     if listeners.rows.len() > 1 {
         let holders = grouped(&listeners.rows);
         if holders.len() > 1 {
-            sheet.row("together", format!("{} hold port {port} side by side: different address, protocol or namespace", holders.len()));
+            sheet.row(
+                "together",
+                format!("{} hold port {port} side by side: different address, protocol or namespace", holders.len()),
+            );
         }
     }
     if !listeners.others.is_empty() {
