@@ -5,12 +5,13 @@ use super::Format;
 use crate::{
     explain,
     filter::{Code, Filter, Host, Ports},
+    live::features,
     pipeline::reporter::Style,
     report::Direction,
 };
 use anyhow::Context as _;
 use jiff::SignedDuration;
-use std::{fs, os::unix::fs::MetadataExt as _, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 /// No process has a greater id (`PID_MAX_LIMIT` in include/linux/threads.h).
 const MAX_PID: u32 = 4 << 20;
@@ -133,6 +134,18 @@ impl Filters {
         words.extend(switches.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag.to_owned()));
         words
     }
+}
+
+/// The ids of the filter's cgroups, for the kernel to filter by: it knows them of processes that end before anybody looks,
+/// too. What the kernel does is taken out of the filter. None where the v2 hierarchy lacks one of them.
+pub(super) fn take_cgroups(filter: &mut Filter) -> Vec<u64> {
+    let v2 = features::mounts().into_iter().rev().find(|mount| mount.file_system == "cgroup2");
+    let id = |root: &Path, path: &str| fs::metadata(root.join(path.trim_start_matches('/'))).ok().map(|dir| dir.ino());
+    let ids: Option<Vec<u64>> = v2.and_then(|root| filter.cgroups.iter().map(|path| id(&root.at, path)).collect());
+    if ids.is_some() {
+        filter.cgroups.clear();
+    }
+    ids.unwrap_or_default()
 }
 
 /// Reads a code, or a family of codes, of the catalogue.
@@ -280,6 +293,13 @@ mod tests {
         assert_eq!(link.to_string_lossy(), format!("net:[{own}]"));
         assert_eq!(namespace(&link.to_string_lossy()).expect("an inode"), own);
         assert_eq!(namespace("4026531840").expect("greater than any pid"), 4_026_531_840);
+    }
+
+    #[test]
+    fn the_kernel_takes_only_cgroups_that_it_knows() {
+        let mut filter = Filter { cgroups: vec!["/no-such-cgroup-of-netdx".into()], ..Filter::default() };
+        assert_eq!(take_cgroups(&mut filter), [0; 0]);
+        assert_eq!(filter.cgroups.len(), 1, "still to be filtered by");
     }
 
     #[test]

@@ -7,10 +7,12 @@ use crate::{
     filter::Filter,
     live::{self, Live},
     pipeline::{self, Command, Recorder, Reporter, Session, recorder::Target, session::Plan},
+    privilege,
     recording::{FORMAT, Header, Settings, Start},
 };
 use anyhow::Context as _;
 use jiff::Timestamp;
+use rustix::thread::CapabilitySet;
 use std::{
     ffi::OsString,
     fs::File,
@@ -101,14 +103,16 @@ impl LiveArgs {
 
     /// Attaches the probes and watches until the end.
     pub(super) fn run(self, reporter: Reporter, target: Option<Target>) -> anyhow::Result<Exit> {
-        let filter = self.filters.resolve()?;
-        let plan = Plan { fail_on: filters::fail_on(&self.fail_on)?, count: self.count, filter: filter.clone() };
+        let mut filter = self.filters.resolve()?;
+        let kernel_filter = kernel_filter(&mut filter, !self.command.is_empty());
+        let plan = Plan { fail_on: filters::fail_on(&self.fail_on)?, count: self.count, filter };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
         runtime.block_on(async {
             // Held before anything is given up that the command may need.
             let command = if self.command.is_empty() { None } else { Some(Command::hold(&self.command)?) };
-            let live = Live::start(&self.live_settings(&filter, command.is_some()))?;
+            let live = Live::start(&self.live_settings(kernel_filter))?;
+            give_up_rights(command.is_some());
             let header = self.header(&live)?;
             let recorder = target.map(|target| Recorder::new(target, header.clone())).transpose()?;
             let mut session = Session::new(header, plan, reporter, recorder);
@@ -123,9 +127,9 @@ impl LiveArgs {
         })
     }
 
-    fn live_settings(&self, filter: &Filter, tree: bool) -> live::Settings {
+    fn live_settings(&self, filter: live::KernelFilter) -> live::Settings {
         live::Settings {
-            filter: kernel_filter(filter, tree),
+            filter,
             all: self.all,
             slow: self.slow,
             inbound: self.filters.inbound(),
@@ -158,15 +162,28 @@ impl LiveArgs {
 }
 
 /// What the kernel can leave out of it. The rest is left out of the reports.
-fn kernel_filter(filter: &Filter, tree: bool) -> live::KernelFilter {
+fn kernel_filter(filter: &mut Filter, tree: bool) -> live::KernelFilter {
+    let cgroups = filters::take_cgroups(filter);
     let ports = filter.ports.iter().flat_map(|ports| ports.0.clone());
     live::KernelFilter {
         ports: ports.collect(),
         pids: filter.pids.clone(),
         uids: filter.uids.clone(),
         netns: filter.netns.clone(),
-        cgroups: Vec::new(),
+        cgroups,
         tree,
+    }
+}
+
+/// With the probes attached, fewer rights will do. Kept beside those that reading this host's state takes: signalling a
+/// command that has become another user, making files where the user can, and what iptables-save wants.
+fn give_up_rights(command: bool) {
+    let mut also = CapabilitySet::DAC_OVERRIDE | CapabilitySet::NET_RAW;
+    if command {
+        also |= CapabilitySet::KILL;
+    }
+    if let Err(error) = privilege::reduce(also) {
+        tracing::warn!("rights that are not needed any more could not be given up: {error}");
     }
 }
 

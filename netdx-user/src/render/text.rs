@@ -275,14 +275,16 @@ fn outcome(report: &Report) -> (String, Style) {
 
 /// The evidence, each with its moment, and the errno.
 fn proof(report: &Report) -> Vec<String> {
-    let evidence = report.verdict.iter().flat_map(|verdict| &verdict.evidence);
-    let mut items: Vec<String> = evidence
+    let evidence = || report.verdict.iter().flat_map(|verdict| &verdict.evidence);
+    let mut items: Vec<String> = evidence()
         .map(|e| match e.t_ns {
             Some(t) => format!("{} {}", offset(t), escape(&e.text)),
             None => escape(&e.text).into_owned(),
         })
         .collect();
-    items.extend(report.errno.as_ref().map(|errno| format!("errno {}", escape(errno))));
+    // The moment the application got it may be among the evidence.
+    let told = evidence().any(|e| e.what == "errno");
+    items.extend(report.errno.iter().filter(|_| !told).map(|errno| format!("errno {}", escape(errno))));
     items
 }
 
