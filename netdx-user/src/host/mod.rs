@@ -5,6 +5,8 @@
 
 pub mod conntrack;
 pub mod counters;
+pub mod decision;
+pub mod fib;
 pub mod firewall;
 pub mod interface;
 pub mod iptables;
@@ -15,6 +17,7 @@ pub mod ports;
 pub mod process;
 pub mod resolver;
 pub mod route;
+pub mod rule;
 pub mod sockets;
 pub mod sysctl;
 #[cfg(test)]

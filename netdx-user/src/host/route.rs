@@ -1,27 +1,23 @@
-//! Routes, as rtnetlink has them. Owns: asking the kernel where a packet would go. Must not know: namespaces, processes.
+//! Routes that packets take. Owns: asking the kernel, and telling which rule and route its answer came from. Must not know:
+//! namespaces, processes.
 //!
 //! The kernel itself decides (`inet_rtm_getroute`, `inet6_rtm_getroute`): once for the route it would use, once for the
 //! table entry that matched (RTM_F_FIB_MATCH).
 
-use super::{interface, netlink};
-use crate::fact::Route;
-use netlink_packet_core::ParseableParametrized;
-use netlink_packet_route::{
-    AddressFamily,
-    route::{
-        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RouteMetric,
-        RouteNextHopFlags, RouteType, RouteVia,
-    },
+use super::{
+    decision::{self, Choice, Decision, Outcome},
+    fib::{self, Entry, LOCAL, MAIN, family, kind_name},
+    interface, netlink,
+    rule::{self, PolicyAction, Tables},
 };
+use crate::fact::{Interface, Route};
+use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteType};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::ControlFlow,
 };
-
-/// Length of `struct rtmsg`.
-const HEADER: usize = 12;
 
 /// What the lookup depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,42 +34,15 @@ pub struct Query {
     pub uid: u32,
 }
 
-/// A route of a table, or the kernel's answer to a lookup.
+/// How a route was chosen, and what the kernel says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Table.
-    pub table: u32,
-    /// Type (RTN_*).
-    pub kind: RouteType,
-    /// Destination; none: all.
-    pub to: Option<IpAddr>,
-    /// Length of the destination's prefix.
-    pub length: u8,
-    /// Source prefix that it is for; IPv6 only.
-    pub from: Option<(IpAddr, u8)>,
-    /// RTA_PREFSRC.
-    pub source: Option<IpAddr>,
-    /// Metric.
-    pub priority: u32,
-    /// Type of service that it is for, 0: any.
-    pub tos: u8,
-    /// MTU it sets, 0: none.
-    pub mtu: u32,
-    /// Ways on; more than one: multipath; empty: none (a route that rejects).
-    pub hops: Vec<Hop>,
-}
-
-/// A way on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hop {
-    /// Interface index, 0: none.
-    pub device: u32,
-    /// Gateway.
-    pub gateway: Option<IpAddr>,
-    /// RTNH_F_DEAD: its interface is down.
-    pub dead: bool,
-    /// RTNH_F_LINKDOWN: its interface has no carrier.
-    pub linkdown: bool,
+pub struct Explained {
+    /// The rules that were asked, in order.
+    pub decision: Decision,
+    /// The one step that the kernel's answer came from; none: no rule decided, or it can't be told which.
+    pub decided: Option<usize>,
+    /// The kernel's answer.
+    pub route: Route,
 }
 
 /// Asks for the route of a packet, in the calling thread's namespace.
@@ -81,29 +50,147 @@ pub struct Hop {
 /// # Errors
 /// The kernel could not be asked; a lookup that fails is an answer.
 pub fn lookup(query: &Query) -> io::Result<Route> {
+    explain(query).map(|explained| explained.route)
+}
+
+/// Asks for the route of a packet and retraces how it was chosen.
+///
+/// # Errors
+/// As [`lookup`].
+pub fn explain(query: &Query) -> io::Result<Explained> {
+    let used = get(query, RouteFlags::LookupTable)?;
+    let matched = get(query, RouteFlags::LookupTable | RouteFlags::FibMatch)?.ok();
+    let v6 = query.to.is_ipv6();
+    let (rules, tables, links) = (rule::list(v6)?, Tables::read(), interface::links()?);
+    let name = |index: u32| links.iter().find(|l| l.index == index).map(|l| l.name.clone()).unwrap_or_default();
+    let (mut covering, mut defaults) = (Vec::new(), Vec::new());
+    fib::each(v6, |entry| {
+        if entry.length == 0 && matches!(entry.kind, RouteType::Unicast) {
+            defaults.push(entry.table);
+        }
+        if entry.covers(query.to) {
+            covering.push(entry);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let decision = decision::decide(query, &name(query.device), &rules, &covering);
+    let mut agreeing = decision.choices.iter().filter(|c| agrees(c, &used, matched.as_ref()));
+    let choice = agreeing.next().filter(|_| agreeing.next().is_none());
+    let decided = choice.and_then(|c| c.step);
+
     let mut route = Route::default();
-    match get(query, RouteFlags::LookupTable)? {
+    match &used {
         Ok(used) => {
             let hop = used.hops.first().copied().unwrap_or_default();
             route.kind = kind_name(used.kind);
-            route.table = table_name(used.table);
-            route.device = hop.device;
-            route.device_name = interface::name(hop.device).unwrap_or_default();
-            route.gateway = hop.gateway;
-            route.source = used.source;
-            route.mtu = used.mtu;
-            if let Ok(matched) = get(query, RouteFlags::LookupTable | RouteFlags::FibMatch)? {
-                route.prefix = Some(matched.prefix());
-                // Without policy rules local and main are one trie, which calls itself main (`fib_trie_unmerge`).
-                let merged = used.kind == RouteType::Local && matched.table == 254;
-                route.table = table_name(if merged { 255 } else { matched.table });
-            }
+            (route.device, route.device_name) = (hop.device, name(hop.device));
+            (route.gateway, route.source, route.mtu) = (hop.gateway, used.source, used.mtu);
+            route.prefix = matched.as_ref().map(Entry::prefix);
+            // Without policy rules local and main are one trie, which calls itself main (`fib_trie_unmerge`).
+            let table = choice.and_then(|c| c.entry.as_ref()).or(matched.as_ref()).map_or(used.table, |e| e.table);
+            route.table = tables.name(table);
             route.text = text(query, &route);
         }
-        Err(errno) => route.errno = errno,
+        Err(errno) => {
+            route.errno = *errno;
+            refused(&mut route, &decision, choice, &tables, &name);
+        }
     }
-    route.has_default = has_default(query.to.is_ipv6(), 254)?;
-    Ok(route)
+    let rule = decided.map(|step| &decision.steps[step].rule).filter(|rule| !rule.is_default());
+    route.rule = rule.map(|rule| rule.text(&tables));
+    route.has_default = defaults.iter().any(|table| *table == MAIN || tables.name(*table) == route.table);
+    if route.errno != 0 || matched.is_none() {
+        route.unusable = unusable(query, &covering, &links, &tables)?;
+    }
+    Ok(Explained { decision, decided, route })
+}
+
+/// Whether what was retraced is what the kernel says.
+fn agrees(choice: &Choice, used: &Result<Entry, i32>, matched: Option<&Entry>) -> bool {
+    match (used, matched, &choice.entry) {
+        (Err(errno), _, _) => choice.errno == *errno,
+        (Ok(_), Some(matched), Some(entry)) => {
+            let same_table = entry.table == matched.table || (entry.table == LOCAL && matched.table == MAIN);
+            choice.errno == 0 && same_table && entry.kind == matched.kind && entry.prefix() == matched.prefix()
+        }
+        _ => false,
+    }
+}
+
+/// Says what refused: a route or a rule that rejects, or one that throws back to rules that have nothing more.
+fn refused(
+    route: &mut Route,
+    decision: &Decision,
+    choice: Option<&Choice>,
+    tables: &Tables,
+    name: &dyn Fn(u32) -> String,
+) {
+    let outcome = match choice {
+        Some(Choice { step: Some(step), .. }) => Some(&decision.steps[*step].outcome),
+        Some(Choice { step: None, .. }) => {
+            decision.steps.iter().rev().map(|s| &s.outcome).find(|o| matches!(o, Outcome::Throws(_)))
+        }
+        None => None,
+    };
+    let outcome = outcome.map(|o| if let Outcome::Unsure(inner) = o { inner } else { o });
+    match (outcome, choice) {
+        (Some(Outcome::RouteRejects(entry, _) | Outcome::Throws(entry)), _) => {
+            route.kind = kind_name(entry.kind);
+            route.table = tables.name(entry.table);
+            route.prefix = Some(entry.prefix());
+            route.text = entry.text(tables, name);
+        }
+        (Some(Outcome::RuleRejects(_)), Some(Choice { step: Some(step), .. })) => {
+            let rule = &decision.steps[*step].rule;
+            route.kind = match rule.action {
+                PolicyAction::Prohibit => "prohibit",
+                PolicyAction::Blackhole => "blackhole",
+                _ => "unreachable",
+            }
+            .to_string();
+            route.text = rule.text(tables);
+        }
+        _ => {}
+    }
+}
+
+/// Routes that would lead there and can't be used, with the reason.
+fn unusable(query: &Query, covering: &[Entry], links: &[Interface], tables: &Tables) -> io::Result<Vec<String>> {
+    let name = |index: u32| links.iter().find(|l| l.index == index).map(|l| l.name.clone()).unwrap_or_default();
+    let mut found = Vec::new();
+    let leads = |e: &&Entry| matches!(e.kind, RouteType::Unicast | RouteType::Local);
+    for entry in covering.iter().filter(leads) {
+        let text = entry.text(tables, &name);
+        if !entry.hops.is_empty() && entry.hops.iter().all(|h| h.dead || h.linkdown) {
+            found.push(text);
+        } else if query.device != 0 && entry.hops.iter().all(|h| h.device != query.device) {
+            found.push(format!("{text} (the socket is bound to {})", name(query.device)));
+        }
+    }
+    // An interface that is down has lost its routes; its own addresses tell what it would lead to.
+    for (index, address, length) in interface::addresses_of_all()? {
+        let down = links.iter().find(|l| l.index == index && !l.up);
+        if let Some(link) = down.filter(|_| rule::covers(address, length, query.to)) {
+            let network = Entry { to: Some(network(address, length)), length, ..Entry::new(RouteType::Unicast) };
+            found.push(format!("{} dev {} ({} is down)", network.prefix(), link.name, link.name));
+        }
+    }
+    found.dedup();
+    Ok(found)
+}
+
+/// The first address of a prefix.
+fn network(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(a) => {
+            let mask = u32::MAX.checked_shl(32u32.saturating_sub(length.into())).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() & mask))
+        }
+        IpAddr::V6(a) => {
+            let mask = u128::MAX.checked_shl(128u32.saturating_sub(length.into())).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(a.to_bits() & mask))
+        }
+    }
 }
 
 /// Whether an address is local to the calling thread's namespace: a packet to it would be delivered there.
@@ -136,7 +223,7 @@ fn get(query: &Query, flags: RouteFlags) -> io::Result<Result<Entry, i32>> {
     }
     let mut found = None;
     let result = netlink::request(NETLINK_ROUTE, libc::RTM_GETROUTE, 0, &message, |_, payload| {
-        found = parse(payload);
+        found = fib::parse(payload);
         ControlFlow::Break(())
     });
     match (result, found) {
@@ -161,160 +248,6 @@ fn is_lookup(errno: i32) -> bool {
         libc::EADDRNOTAVAIL,
     ]
     .contains(&errno)
-}
-
-fn family(v6: bool) -> (AddressFamily, u8) {
-    if v6 { (AddressFamily::Inet6, 128) } else { (AddressFamily::Inet, 32) }
-}
-
-fn has_default(v6: bool, table: u32) -> io::Result<bool> {
-    let mut found = false;
-    each(v6, |entry| {
-        found = entry.table == table && entry.length == 0 && !matches!(entry.kind, RouteType::Unreachable);
-        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    Ok(found)
-}
-
-/// Hands out the routes of one family, table after table, until `each` breaks.
-///
-/// # Errors
-/// The kernel's.
-pub fn each(v6: bool, mut each: impl FnMut(Entry) -> ControlFlow<()>) -> io::Result<()> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(v6).0;
-    let result = netlink::request(
-        NETLINK_ROUTE,
-        libc::RTM_GETROUTE,
-        libc::NLM_F_DUMP as u16,
-        &message,
-        |_, payload| match parse(payload) {
-            Some(entry) => each(entry),
-            None => ControlFlow::Continue(()),
-        },
-    );
-    match result {
-        // Tables change; a route that was missed was added or removed meanwhile.
-        Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
-        other => other,
-    }
-}
-
-fn parse(payload: &[u8]) -> Option<Entry> {
-    let header = RouteHeader::parse(payload).ok()?;
-    let v6 = header.address_family == AddressFamily::Inet6;
-    let mut entry = Entry {
-        table: header.table.into(),
-        kind: header.kind,
-        to: None,
-        length: header.destination_prefix_length,
-        from: None,
-        source: None,
-        priority: 0,
-        tos: header.tos,
-        mtu: 0,
-        hops: Vec::new(),
-    };
-    let mut single = Hop {
-        dead: header.flags.contains(RouteFlags::Dead),
-        linkdown: header.flags.contains(RouteFlags::Linkdown),
-        ..Hop::default()
-    };
-    for attribute in netlink::attributes(payload, HEADER) {
-        let parameters = (header.address_family, header.kind, RouteLwEnCapType::None);
-        match RouteAttribute::parse_with_param(&attribute, parameters) {
-            Ok(RouteAttribute::Destination(to)) => entry.to = address(&to),
-            Ok(RouteAttribute::Source(from)) => entry.from = address(&from).map(|a| (a, header.source_prefix_length)),
-            Ok(RouteAttribute::PrefSource(source)) => entry.source = address(&source),
-            Ok(RouteAttribute::Gateway(gateway)) => single.gateway = address(&gateway),
-            Ok(RouteAttribute::Via(via)) => single.gateway = via_address(&via),
-            Ok(RouteAttribute::Oif(device)) => single.device = device,
-            Ok(RouteAttribute::Table(table)) => entry.table = table,
-            Ok(RouteAttribute::Priority(priority)) => entry.priority = priority,
-            Ok(RouteAttribute::Metrics(metrics)) => {
-                entry.mtu =
-                    metrics.iter().find_map(|m| if let RouteMetric::Mtu(n) = m { Some(*n) } else { None }).unwrap_or(0);
-            }
-            Ok(RouteAttribute::MultiPath(hops)) => entry.hops.extend(hops.iter().map(|hop| Hop {
-                device: hop.interface_index,
-                gateway: hop.attributes.iter().find_map(|a| match a {
-                    RouteAttribute::Gateway(gateway) => address(gateway),
-                    RouteAttribute::Via(via) => via_address(via),
-                    _ => None,
-                }),
-                dead: hop.flags.contains(RouteNextHopFlags::Dead),
-                linkdown: hop.flags.contains(RouteNextHopFlags::Linkdown),
-            })),
-            _ => {}
-        }
-    }
-    if entry.hops.is_empty() && single.device != 0 {
-        entry.hops.push(single);
-    }
-    if entry.to.is_none() && entry.length == 0 && v6 {
-        entry.to = Some(Ipv6Addr::UNSPECIFIED.into());
-    }
-    Some(entry)
-}
-
-fn address(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(a) => Some(IpAddr::V4(*a)),
-        RouteAddress::Inet6(a) => Some(IpAddr::V6(*a)),
-        _ => None,
-    }
-}
-
-fn via_address(via: &RouteVia) -> Option<IpAddr> {
-    match via {
-        RouteVia::Inet(a) => Some(IpAddr::V4(*a)),
-        RouteVia::Inet6(a) => Some(IpAddr::V6(*a)),
-        _ => None,
-    }
-}
-
-impl Entry {
-    /// Its destination as `ip route` writes it: `default`, an address, or a prefix.
-    #[must_use]
-    pub fn prefix(&self) -> String {
-        let address = self.to.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-        match (address, self.length) {
-            (_, 0) => "default".into(),
-            (IpAddr::V4(a), 32) => a.to_string(),
-            (IpAddr::V6(a), 128) => a.to_string(),
-            (a, length) => format!("{a}/{length}"),
-        }
-    }
-}
-
-/// A route's type as `ip route` names it.
-#[must_use]
-pub fn kind_name(kind: RouteType) -> String {
-    let name = match kind {
-        RouteType::Unicast => "unicast",
-        RouteType::Local => "local",
-        RouteType::Broadcast => "broadcast",
-        RouteType::Anycast => "anycast",
-        RouteType::Multicast => "multicast",
-        RouteType::BlackHole => "blackhole",
-        RouteType::Unreachable => "unreachable",
-        RouteType::Prohibit => "prohibit",
-        RouteType::Throw => "throw",
-        RouteType::Nat => "nat",
-        RouteType::ExternalResolve => "xresolve",
-        other => return u8::from(other).to_string(),
-    };
-    name.into()
-}
-
-/// A table's name, or its number.
-fn table_name(table: u32) -> String {
-    match table {
-        255 => "local".into(),
-        254 => "main".into(),
-        253 => "default".into(),
-        n => n.to_string(),
-    }
 }
 
 fn text(query: &Query, route: &Route) -> String {

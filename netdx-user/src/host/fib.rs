@@ -1,0 +1,241 @@
+//! Routing tables, as rtnetlink has them. Owns: listing and reading routes. Must not know: which one is taken.
+
+use super::{
+    netlink,
+    rule::{self, Tables},
+};
+use netlink_packet_core::ParseableParametrized;
+use netlink_packet_route::{
+    AddressFamily,
+    route::{
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RouteMetric,
+        RouteNextHopFlags, RouteType, RouteVia,
+    },
+};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::ControlFlow,
+};
+
+/// Length of `struct rtmsg`.
+const HEADER: usize = 12;
+
+/// `RT_TABLE_MAIN`
+pub const MAIN: u32 = 254;
+/// `RT_TABLE_LOCAL`
+pub const LOCAL: u32 = 255;
+
+/// A route of a table, or the kernel's answer to a lookup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Table.
+    pub table: u32,
+    /// Type (RTN_*).
+    pub kind: RouteType,
+    /// Destination; none: all.
+    pub to: Option<IpAddr>,
+    /// Length of the destination's prefix.
+    pub length: u8,
+    /// Source prefix that it is for; IPv6 only.
+    pub from: Option<(IpAddr, u8)>,
+    /// RTA_PREFSRC.
+    pub source: Option<IpAddr>,
+    /// Metric.
+    pub priority: u32,
+    /// Type of service that it is for, 0: any.
+    pub tos: u8,
+    /// MTU it sets, 0: none.
+    pub mtu: u32,
+    /// Ways on; more than one: multipath; empty: none (a route that rejects).
+    pub hops: Vec<Hop>,
+}
+
+/// A way on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hop {
+    /// Interface index, 0: none.
+    pub device: u32,
+    /// Gateway.
+    pub gateway: Option<IpAddr>,
+    /// RTNH_F_DEAD: its interface is down.
+    pub dead: bool,
+    /// RTNH_F_LINKDOWN: its interface has no carrier.
+    pub linkdown: bool,
+}
+
+/// The address family and the length of its addresses in bits.
+#[must_use]
+pub fn family(v6: bool) -> (AddressFamily, u8) {
+    if v6 { (AddressFamily::Inet6, 128) } else { (AddressFamily::Inet, 32) }
+}
+
+/// Hands out the routes of one family, table after table, until `each` breaks.
+///
+/// # Errors
+/// The kernel's.
+pub fn each(v6: bool, mut each: impl FnMut(Entry) -> ControlFlow<()>) -> io::Result<()> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(v6).0;
+    let result = netlink::request(
+        NETLINK_ROUTE,
+        libc::RTM_GETROUTE,
+        libc::NLM_F_DUMP as u16,
+        &message,
+        |_, payload| match parse(payload) {
+            Some(entry) => each(entry),
+            None => ControlFlow::Continue(()),
+        },
+    );
+    match result {
+        // Tables change; a route that was missed was added or removed meanwhile.
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+        other => other,
+    }
+}
+
+/// Reads a route message.
+#[must_use]
+pub fn parse(payload: &[u8]) -> Option<Entry> {
+    let header = RouteHeader::parse(payload).ok()?;
+    let v6 = header.address_family == AddressFamily::Inet6;
+    let mut entry = Entry {
+        table: header.table.into(),
+        length: header.destination_prefix_length,
+        tos: header.tos,
+        ..Entry::new(header.kind)
+    };
+    let mut single = Hop {
+        dead: header.flags.contains(RouteFlags::Dead),
+        linkdown: header.flags.contains(RouteFlags::Linkdown),
+        ..Hop::default()
+    };
+    for attribute in netlink::attributes(payload, HEADER) {
+        let parameters = (header.address_family, header.kind, RouteLwEnCapType::None);
+        match RouteAttribute::parse_with_param(&attribute, parameters) {
+            Ok(RouteAttribute::Destination(to)) => entry.to = address(&to),
+            Ok(RouteAttribute::Source(from)) => entry.from = address(&from).map(|a| (a, header.source_prefix_length)),
+            Ok(RouteAttribute::PrefSource(source)) => entry.source = address(&source),
+            Ok(RouteAttribute::Gateway(gateway)) => single.gateway = address(&gateway),
+            Ok(RouteAttribute::Via(via)) => single.gateway = via_address(&via),
+            Ok(RouteAttribute::Oif(device)) => single.device = device,
+            Ok(RouteAttribute::Table(table)) => entry.table = table,
+            Ok(RouteAttribute::Priority(priority)) => entry.priority = priority,
+            Ok(RouteAttribute::Metrics(metrics)) => {
+                entry.mtu =
+                    metrics.iter().find_map(|m| if let RouteMetric::Mtu(n) = m { Some(*n) } else { None }).unwrap_or(0);
+            }
+            Ok(RouteAttribute::MultiPath(hops)) => entry.hops.extend(hops.iter().map(|hop| Hop {
+                device: hop.interface_index,
+                gateway: hop.attributes.iter().find_map(|a| match a {
+                    RouteAttribute::Gateway(gateway) => address(gateway),
+                    RouteAttribute::Via(via) => via_address(via),
+                    _ => None,
+                }),
+                dead: hop.flags.contains(RouteNextHopFlags::Dead),
+                linkdown: hop.flags.contains(RouteNextHopFlags::Linkdown),
+            })),
+            _ => {}
+        }
+    }
+    if entry.hops.is_empty() && single.device != 0 {
+        entry.hops.push(single);
+    }
+    if entry.to.is_none() && entry.length == 0 && v6 {
+        entry.to = Some(Ipv6Addr::UNSPECIFIED.into());
+    }
+    Some(entry)
+}
+
+fn address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(a) => Some(IpAddr::V4(*a)),
+        RouteAddress::Inet6(a) => Some(IpAddr::V6(*a)),
+        _ => None,
+    }
+}
+
+fn via_address(via: &RouteVia) -> Option<IpAddr> {
+    match via {
+        RouteVia::Inet(a) => Some(IpAddr::V4(*a)),
+        RouteVia::Inet6(a) => Some(IpAddr::V6(*a)),
+        _ => None,
+    }
+}
+
+impl Entry {
+    /// A route of a type to everywhere, without anything else.
+    #[must_use]
+    pub fn new(kind: RouteType) -> Self {
+        Self {
+            table: 0,
+            kind,
+            to: None,
+            length: 0,
+            from: None,
+            source: None,
+            priority: 0,
+            tos: 0,
+            mtu: 0,
+            hops: Vec::new(),
+        }
+    }
+
+    /// Whether its destination has this address in it.
+    #[must_use]
+    pub fn covers(&self, address: IpAddr) -> bool {
+        self.to.map_or(self.length == 0, |to| rule::covers(to, self.length, address))
+    }
+
+    /// It as `ip route` prints it.
+    #[must_use]
+    pub fn text(&self, tables: &Tables, name: &dyn Fn(u32) -> String) -> String {
+        let mut text = match self.kind {
+            RouteType::Unicast => self.prefix(),
+            kind => format!("{} {}", kind_name(kind), self.prefix()),
+        };
+        for hop in &self.hops {
+            let via = hop.gateway.map(|g| format!(" via {g}")).unwrap_or_default();
+            let state = if hop.dead { " dead" } else { "" }.to_string() + if hop.linkdown { " linkdown" } else { "" };
+            text +=
+                &format!("{}{via} dev {}{state}", if self.hops.len() > 1 { " nexthop" } else { "" }, name(hop.device));
+        }
+        if self.table != MAIN {
+            text += &format!(" table {}", tables.name(self.table));
+        }
+        text
+    }
+
+    /// Its destination as `ip route` writes it: `default`, an address, or a prefix.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        let address = self.to.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        match (address, self.length) {
+            (_, 0) => "default".into(),
+            (IpAddr::V4(a), 32) => a.to_string(),
+            (IpAddr::V6(a), 128) => a.to_string(),
+            (a, length) => format!("{a}/{length}"),
+        }
+    }
+}
+
+/// A route's type as `ip route` names it.
+#[must_use]
+pub fn kind_name(kind: RouteType) -> String {
+    let name = match kind {
+        RouteType::Unicast => "unicast",
+        RouteType::Local => "local",
+        RouteType::Broadcast => "broadcast",
+        RouteType::Anycast => "anycast",
+        RouteType::Multicast => "multicast",
+        RouteType::BlackHole => "blackhole",
+        RouteType::Unreachable => "unreachable",
+        RouteType::Prohibit => "prohibit",
+        RouteType::Throw => "throw",
+        RouteType::Nat => "nat",
+        RouteType::ExternalResolve => "xresolve",
+        other => return u8::from(other).to_string(),
+    };
+    name.into()
+}
