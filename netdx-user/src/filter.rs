@@ -3,7 +3,7 @@
 //!
 //! Parts of one kind are alternatives (`--port 80 --port 443`), different kinds must all hold.
 
-use crate::report::{Direction, Kind, Outcome, Report};
+use crate::report::{Direction, Endpoint, Kind, Outcome, Report};
 use std::{net::IpAddr, ops::RangeInclusive, str::FromStr};
 
 /// Names of processes are cut by the kernel (`TASK_COMM_LEN`, terminator not counted).
@@ -85,6 +85,70 @@ impl Filter {
             && self.lookups.is_none_or(|only| only == (report.kind == Kind::Lookup))
             && one_of(&self.directions, |direction| report.direction == *direction)
             && one_of(&self.codes, |code| code.holds(report))
+    }
+}
+
+/// A socket of this host, as far as a filter asks.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketView<'a> {
+    /// Which side opened it.
+    pub direction: Direction,
+    /// This side's port.
+    pub local_port: u16,
+    /// The other end.
+    pub remote: Endpoint,
+    /// Owner's user id, where the kernel still knows it.
+    pub uid: Option<u32>,
+    /// Inode of its network namespace.
+    pub netns: u32,
+    /// Processes that hold it.
+    pub holders: &'a [HolderView<'a>],
+}
+
+/// A process that holds a socket.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "as in `Process`")]
+pub struct HolderView<'a> {
+    pub pid: u32,
+    pub comm: &'a str,
+    pub cgroup: Option<&'a str>,
+    pub unit: Option<&'a str>,
+    pub container: Option<&'a str>,
+}
+
+impl Filter {
+    /// Whether to show a socket; names of hosts have to be addresses by now.
+    #[must_use]
+    pub fn wants_socket(&self, socket: &SocketView<'_>) -> bool {
+        let service = match socket.direction {
+            Direction::Outbound => socket.remote.port,
+            Direction::Inbound => socket.local_port,
+        };
+        let at = |host: &Host| matches!(host, Host::Net(net, bits) if is_in(socket.remote.addr, *net, *bits));
+        one_of(&self.ports, |ports| ports.0.contains(&service))
+            && one_of(&self.hosts, at)
+            && one_of(&self.uids, |uid| Some(*uid) == socket.uid)
+            && one_of(&self.netns, |netns| *netns == socket.netns)
+            && one_of(&self.directions, |direction| *direction == socket.direction)
+            && (!self.asks_for_holders() || socket.holders.iter().any(|holder| self.wants_holder(holder)))
+    }
+
+    /// Whether it takes the processes that hold a socket to know whether to show it.
+    #[must_use]
+    pub fn asks_for_holders(&self) -> bool {
+        !(self.pids.is_empty()
+            && self.comms.is_empty()
+            && self.cgroups.is_empty()
+            && self.units.is_empty()
+            && self.containers.is_empty())
+    }
+
+    fn wants_holder(&self, holder: &HolderView<'_>) -> bool {
+        one_of(&self.pids, |pid| *pid == holder.pid)
+            && one_of(&self.comms, |comm| is_named(holder.comm, None, comm))
+            && one_of(&self.cgroups, |path| holder.cgroup.is_some_and(|c| is_below(c, path)))
+            && one_of(&self.units, |unit| holder.unit.is_some_and(|u| is_unit(u, unit)))
+            && one_of(&self.containers, |id| holder.container.is_some_and(|c| is_container(c, id)))
     }
 }
 
@@ -273,6 +337,31 @@ mod tests {
         assert!(filter.wants(&connection()));
         filter.lookups = Some(true);
         assert!(!filter.wants(&connection()));
+    }
+
+    #[test]
+    fn sockets() {
+        let holders = [HolderView { pid: 812, comm: "postgres", cgroup: Some("/a/b"), unit: None, container: None }];
+        let remote = Endpoint { addr: "10.0.0.5".parse().expect("an address"), port: 40000 };
+        let socket = SocketView {
+            direction: Direction::Inbound,
+            local_port: 5432,
+            remote,
+            uid: Some(105),
+            netns: 7,
+            holders: &holders,
+        };
+        assert!(Filter::default().wants_socket(&socket));
+        assert!(ports("5432").wants_socket(&socket) && !ports("40000").wants_socket(&socket));
+        assert!(ports("40000").wants_socket(&SocketView { direction: Direction::Outbound, ..socket }));
+        assert!(host("10.0.0.0/8").wants_socket(&socket) && !host("10.1.0.0/16").wants_socket(&socket));
+        for (pid, comm, shown) in [(812, "postgres", true), (813, "postgres", false), (812, "psql", false)] {
+            let filter = Filter { pids: vec![pid], comms: vec![comm.into()], ..Filter::default() };
+            assert!(filter.asks_for_holders());
+            assert_eq!(filter.wants_socket(&socket), shown, "{pid} {comm}");
+        }
+        let below = Filter { cgroups: vec!["/a".into()], uids: vec![105], netns: vec![7], ..Filter::default() };
+        assert!(below.wants_socket(&socket) && !below.wants_socket(&SocketView { holders: &[], ..socket }));
     }
 
     #[test]

@@ -185,7 +185,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)
 }
 
-fn uid(user: &str) -> anyhow::Result<u32> {
+pub(super) fn uid(user: &str) -> anyhow::Result<u32> {
     if let Ok(uid) = user.parse() {
         return Ok(uid);
     }
@@ -207,13 +207,13 @@ fn find_uid(passwd: &str, user: &str) -> Option<u32> {
 }
 
 /// A cgroup as reports have it: its path below the root of the hierarchy.
-fn cgroup(path: &str) -> String {
+pub(super) fn cgroup(path: &str) -> String {
     let below =
         path.strip_prefix("/sys/fs/cgroup/unified").or_else(|| path.strip_prefix("/sys/fs/cgroup")).unwrap_or(path);
     format!("/{}", below.trim_matches('/'))
 }
 
-fn namespace(text: &str) -> anyhow::Result<u32> {
+pub(super) fn namespace(text: &str) -> anyhow::Result<u32> {
     // As readlink /proc/PID/ns/net prints it.
     if let Some(inode) = text.strip_prefix("net:[").and_then(|rest| rest.strip_suffix(']')) {
         return inode.parse().with_context(|| format!("'{}' is no inode", inode.escape_debug()));

@@ -2,6 +2,7 @@
 //! Must not know: what a verb does; each verb is one module with `Args` and `run`.
 
 mod check;
+mod conns;
 mod dns;
 mod doctor;
 mod explain;
@@ -55,6 +56,7 @@ enum Verb {
     Replay(Box<replay::Args>),
     Explain(explain::Args),
     Check(check::Args),
+    Conns(conns::Args),
     Dns(dns::Args),
     #[command(name = HOLD, hide = true)]
     Hold(hold::Args),
@@ -104,6 +106,7 @@ pub fn main() -> Exit {
         Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Explain(args)) => explain::run(&args),
+        Some(Verb::Conns(args)) => conns::run(&args),
         Some(Verb::Dns(args)) => dns::run(&args),
         Some(Verb::Hold(args)) => hold::run(&args),
         Some(Verb::Listeners(args)) => listeners::run(&args),

@@ -1,0 +1,196 @@
+//! `netdx conns`. Owns: its arguments, and writing rows as they come. Must not know: sockets (see `inspect::conns`).
+
+use super::{Format, Page, filters};
+use crate::{
+    exit::Exit,
+    filter::{Filter, Host as Remote, Ports},
+    host::Host,
+    inspect::{
+        conns::{self, Conn, Request, Summary, text},
+        getaddrinfo,
+    },
+    report::{Direction, SCHEMA},
+};
+use anyhow::Context as _;
+use serde::Serialize;
+use std::net::IpAddr;
+
+/// States that can be asked for, as ss(8) has them.
+const STATES: [&str; 10] = [
+    "established",
+    "syn-sent",
+    "syn-recv",
+    "fin-wait-1",
+    "fin-wait-2",
+    "time-wait",
+    "close-wait",
+    "last-ack",
+    "closing",
+    "bound",
+];
+
+/// Connections with their owner, state, age, queues, round-trip time and retransmissions
+///
+/// In every namespace that can be seen; without those in time-wait, unless --all or --summary.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Count them, by state and by remote.
+    #[arg(short, long)]
+    summary: bool,
+    /// Those in time-wait too.
+    #[arg(short, long)]
+    all: bool,
+    /// TCP only.
+    #[arg(short, long)]
+    tcp: bool,
+    /// Connected UDP only.
+    #[arg(short, long)]
+    udp: bool,
+    /// Only in this state.
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = STATES)]
+    state: Vec<String>,
+    /// Port of the service: the remote one of what this host opened, its own of what came in.
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    port: Vec<Ports>,
+    /// The other end: an address, ADDRESS/BITS, or a name, which is resolved now.
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    host: Vec<Remote>,
+    /// Process id.
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Name of the process.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    comm: Vec<String>,
+    /// User, by name or number.
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    uid: Vec<String>,
+    /// Cgroup and those below it.
+    #[arg(long, value_name = "PATH")]
+    cgroup: Vec<String>,
+    /// systemd unit.
+    #[arg(long, value_name = "UNIT", value_delimiter = ',')]
+    unit: Vec<String>,
+    /// Container, by name or by the first characters of its id.
+    #[arg(long, value_name = "CONTAINER", value_delimiter = ',')]
+    container: Vec<String>,
+    /// Network namespace: its name (ip netns), the pid of a process in it, or its inode.
+    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
+    netns: Vec<String>,
+    /// Only what came in.
+    #[arg(long)]
+    inbound: bool,
+    /// Only what this host opened.
+    #[arg(long)]
+    outbound: bool,
+    /// How the answer is written; JSON is the raw table, one object for each connection (for each count with --summary).
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// A count: one line of `--summary --format json`.
+#[derive(Debug, Default, Serialize)]
+struct Count {
+    schema: u32,
+    kind: &'static str,
+    by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<u32>,
+    count: u64,
+}
+
+/// Lists or counts them.
+///
+/// # Errors
+/// A filter names what isn't there; the kernel can't be asked; stdout is closed.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let both = args.tcp == args.udp;
+    let request = Request {
+        tcp: args.tcp || both,
+        udp: args.udp || both,
+        all: args.all || args.summary,
+        states: args.state.clone(),
+        filter: filter(args)?,
+    };
+    let mut host = Host::new();
+    let mut page = Page::new(args.format);
+    let unseen = if args.summary {
+        let summary = conns::summary(&request, &mut host)?;
+        match args.format {
+            Format::Text => page.text(&text::summary(&summary, page.width()))?,
+            Format::Json => counts(&summary).iter().try_for_each(|count| page.json(count))?,
+        }
+        summary.unseen
+    } else {
+        let width = page.width();
+        let mut batch: Vec<Conn> = Vec::new();
+        let unseen = conns::list(&request, &mut host, |conn| match args.format {
+            Format::Json => page.json(&conn),
+            Format::Text => {
+                batch.push(conn);
+                if batch.len() < text::BATCH {
+                    return Ok(());
+                }
+                let written = page.text(&text::rows(&batch, width));
+                batch.clear();
+                written
+            }
+        })?;
+        if args.format == Format::Text {
+            page.text(&if batch.is_empty() { String::new() } else { text::rows(&batch, width) })?;
+        }
+        unseen
+    };
+    if args.format == Format::Text {
+        for sentence in unseen {
+            page.text(&format!("not seen: {}\n", crate::render::escape::escape(&sentence)))?;
+        }
+    }
+    page.flush()?;
+    Ok(Exit::Done)
+}
+
+fn filter(args: &Args) -> anyhow::Result<Filter> {
+    let mut hosts = Vec::new();
+    for host in &args.host {
+        match host {
+            Remote::Net(..) => hosts.push(host.clone()),
+            Remote::Name(name) => {
+                let addresses = getaddrinfo::addresses(name)
+                    .with_context(|| format!("--host {}: it can't be resolved", name.escape_debug()))?;
+                hosts.extend(addresses.into_iter().map(|a| Remote::Net(a, if a.is_ipv4() { 32 } else { 128 })));
+            }
+        }
+    }
+    let sides = [(args.inbound, Direction::Inbound), (args.outbound, Direction::Outbound)];
+    Ok(Filter {
+        ports: args.port.clone(),
+        hosts,
+        pids: args.pid.clone(),
+        comms: args.comm.clone(),
+        uids: args.uid.iter().map(|user| filters::uid(user)).collect::<Result<_, _>>()?,
+        cgroups: args.cgroup.iter().map(|path| filters::cgroup(path)).collect(),
+        units: args.unit.clone(),
+        containers: args.container.clone(),
+        netns: args.netns.iter().map(|netns| filters::namespace(netns)).collect::<Result<_, _>>()?,
+        directions: sides.into_iter().filter_map(|(on, side)| on.then_some(side)).collect(),
+        ..Filter::default()
+    })
+}
+
+fn counts(summary: &Summary) -> Vec<Count> {
+    let count = |by, count| Count { schema: SCHEMA, kind: "count", by, count, ..Count::default() };
+    let states = summary.states.iter().map(|(&(protocol, state), &n)| Count {
+        protocol: Some(protocol),
+        state: Some(state),
+        ..count("state", n)
+    });
+    let remotes = summary.remotes.iter().map(|(&remote, &n)| Count { remote: Some(remote), ..count("remote", n) });
+    let places = summary.places.iter().map(|(&netns, &n)| Count { netns: Some(netns), ..count("netns", n) });
+    states.chain(remotes).chain(places).collect()
+}
