@@ -4,9 +4,11 @@
 //! The build is the same byte for byte wherever the checkout, cargo's home and the toolchain are: their paths are
 //! remapped, and there is no debug information. (LLVM 22 numbers BTF types in the order of its own heap's addresses, so
 //! that the same IR gives objects that differ from one path to the next; no map or program of netdx needs BTF of its own.)
+//! What is left of the path are the hashes in the names of functions: see [`elf`].
 //! One object for each architecture, because registers (`bpf_target_arch`) differ.
 
 use crate::command;
+use crate::elf;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
@@ -104,7 +106,8 @@ fn build(workspace: &Workspace, toolchain: &Toolchain, root: &Path, target: &Pat
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     command::run(&mut cargo)?;
     let linked = target.join("bpfel-unknown-none/release/netdx");
-    fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))
+    let object = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
+    elf::with_plain_names(&object)
 }
 
 fn rust_flags(toolchain: &Toolchain, root: &Path, arch: &str) -> Result<String> {

@@ -6,6 +6,7 @@
 
 mod command;
 mod ebpf;
+mod elf;
 mod lint;
 mod run;
 mod test;
