@@ -98,10 +98,9 @@ fn build(workspace: &Workspace, toolchain: &Toolchain, root: &Path, target: &Pat
     if !crate_folder.join("Cargo.toml").is_file() {
         bail!("{} has no crate", crate_folder.display());
     }
-    let target = target.join(arch);
     let mut cargo = workspace.cargo(["build", "--release", "--locked", "-Z", "build-std=core"]);
     cargo.args(["--target", "bpfel-unknown-none"]).current_dir(&crate_folder);
-    cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", &target);
+    cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", target);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(toolchain, root, arch)?).env("PATH", path_with(toolchain)?);
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     command::run(&mut cargo)?;
