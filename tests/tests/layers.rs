@@ -9,8 +9,21 @@ use syn::visit::{self, Visit};
 
 /// The modules of the pure ring.
 const PURE: [&str; 15] = [
-    "time", "event", "fact", "want", "input", "coverage", "decode", "diagnosis", "story", "explain", "report", "render",
-    "recording", "ruleset", "filter",
+    "time",
+    "event",
+    "fact",
+    "want",
+    "input",
+    "coverage",
+    "decode",
+    "diagnosis",
+    "story",
+    "explain",
+    "report",
+    "render",
+    "recording",
+    "ruleset",
+    "filter",
 ];
 
 /// Paths that reach the world, a clock, or a module that does.
