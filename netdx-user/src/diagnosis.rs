@@ -5,6 +5,7 @@
 
 use crate::{
     coverage::Coverage,
+    event::Opened,
     explain,
     input::{Input, Stamped},
     report::{Outcome, Report},
@@ -228,8 +229,8 @@ impl Diagnosis {
     }
 
     fn connection(&self, c: &Connection) -> Option<Report> {
-        if c.inbound() && !self.settings.inbound && explain::peer_is_here(c) {
-            // The other end is on this host, too, and tells the same story from the side that began it.
+        let other_tells = c.folded || c.errno.is_none() && explain::peer_is_here(c);
+        if c.opened != Opened::Here && other_tells && !self.settings.inbound {
             return None;
         }
         let report = explain::connection_report(c, &self.coverage)?;

@@ -116,6 +116,8 @@ pub struct Connection {
     pub omitted: u32,
     /// Records the kernel lost while this went on.
     pub lost: u64,
+    /// The other end, which opened it, is on this host and tells the same story.
+    pub folded: bool,
     /// An IPv6 attempt of the same application that came to nothing before this one worked: its address, and the delay
     /// it cost.
     pub fallback_from: Option<(IpAddr, Duration)>,
@@ -151,6 +153,7 @@ impl Connection {
             events: Vec::new(),
             omitted: 0,
             lost: 0,
+            folded: false,
             fallback_from: None,
             facts: Facts::default(),
         }

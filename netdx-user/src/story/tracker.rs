@@ -15,8 +15,14 @@ use std::{
     time::Duration,
 };
 
-/// How long after its end a story waits for what belongs to it: the return of the call, packets on another CPU.
-const SETTLE: Duration = Duration::from_millis(5);
+/// How long after its end a story waits for what belongs to it: packets on another CPU, and the return of the call, for
+/// which the process must run again.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How long it waits once the call has returned.
+const SETTLE_TOLD: Duration = Duration::from_millis(2);
+/// How long the story of a connection that somebody else opened waits for the one who did: where both ends are on this
+/// host, it is told from that side.
+const SETTLE_OTHER: Duration = Duration::from_millis(100);
 /// How many connections are followed at once; the oldest are given up (and counted as lost) beyond that.
 const OPEN_LIMIT: usize = 262_144;
 /// How many processes, names and failures are remembered.
@@ -115,6 +121,10 @@ pub struct Tracker {
     datagrams: Datagrams,
     lookups: Lookups,
     neighbors: VecDeque<(Time, Netns, Event)>,
+    /// Connections that were opened here, by their endpoints.
+    opened: Recent<Tuple, ()>,
+    /// Connections whose story has been told: what still comes of their sockets is the kernel's own tidying up.
+    told: Recent<SockId, ()>,
     /// IPv6 attempts that came to nothing: when begun, process, address, port.
     v6_failures: VecDeque<(Time, u32, IpAddr, u16)>,
     ended: VecDeque<Story>,
@@ -141,6 +151,8 @@ impl Tracker {
             settling: BTreeMap::new(),
             datagrams: Datagrams::default(),
             neighbors: VecDeque::new(),
+            opened: Recent::new(),
+            told: Recent::new(),
             v6_failures: VecDeque::new(),
             ended: VecDeque::new(),
             wants: Vec::new(),
@@ -342,7 +354,8 @@ impl Tracker {
     fn connection(&mut self, time: Time, sock: &Sock) -> Option<&mut Connection> {
         let id = sock.id?;
         if !self.open.contains_key(&id) {
-            if let Some(key) = self.settling.iter().find(|(_, c)| c.id == Some(id)).map(|(k, _)| *k) {
+            if self.told.get(&id).is_some() {
+                let key = self.settling.iter().find(|(_, c)| c.id == Some(id)).map(|(k, _)| *k)?;
                 return self.settling.get_mut(&key);
             }
             let mut c = Connection::new(self.memory.serial.next(), time, sock);
@@ -406,7 +419,18 @@ impl Tracker {
     }
 
     fn settle(&mut self, c: Connection, time: Time) {
-        self.settling.insert((time.after(SETTLE), c.serial), c);
+        let wait = if c.opened == Opened::Here {
+            if c.tuple.local_port != 0 {
+                self.opened.insert(c.tuple, ());
+            }
+            SETTLE
+        } else {
+            SETTLE_OTHER
+        };
+        if let Some(id) = c.id {
+            self.told.insert(id, ());
+        }
+        self.settling.insert((time.after(wait), c.serial), c);
     }
 
     /// A packet event: kept for the connection that asks for it; of a datagram it may be all there is.
@@ -427,12 +451,16 @@ impl Tracker {
     }
 
     fn call_failed(&mut self, time: Time, event: Event) {
-        let Event::CallFailed { call, started, ref task, ref sock, address, family, port, result, .. } = event else {
+        let Event::CallFailed { call, started, ref task, ref sock, address, family, port, result, socket_type, protocol: asked, .. } = event else {
             return;
         };
         let errno = -result;
         let inet = |f: u16| f == 2 || f == 10;
         if !(inet(family) || sock.is_some()) {
+            return;
+        }
+        // Raw and ICMP sockets make no connections (SOCK_STREAM 1, SOCK_DGRAM 2; protocols TCP, UDP, MPTCP or the default).
+        if call == Call::Socket && !(matches!(socket_type & 0xf, 1 | 2) && matches!(asked, 0 | 6 | 17 | 262)) {
             return;
         }
         let want = Want::Process { pid: task.pid };
@@ -540,6 +568,10 @@ impl Tracker {
                 self.v6_failures.pop_front();
             }
         }
+        c.folded = c.opened != Opened::Here && {
+            let other = c.tuple.reversed();
+            self.opened.get(&other).is_some() || self.open.values().any(|o| o.opened == Opened::Here && o.tuple == other)
+        };
         if c.tuple.remote_port == 53 && self.lookups.adopt(&c) {
             return;
         }
@@ -583,6 +615,11 @@ impl Tracker {
             c.fallback_from = Some((addr, started.since(began)));
         }
     }
+}
+
+/// The application had closed the connection before: what becomes of it then is no failure of the application's.
+fn left(state: TcpState) -> bool {
+    matches!(state, TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck | TcpState::TimeWait)
 }
 
 /// Gives a connection what happened to its packets.

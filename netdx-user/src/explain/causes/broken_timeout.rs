@@ -41,11 +41,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let keepalive = by("tcp_keepalive_timer") || c.resets_sent(false).any(|r| r.reason == Some("TCP_KEEPALIVE_TIMEOUT"));
     let n = c.retransmits().count();
     let timer = if keepalive {
-        format!("{} keepalive probes were not answered", end.tcp.probes.max(1))
+        format!("{} without an answer", phrase::count(end.tcp.probes.max(1).into(), "keepalive probe"))
     } else if end.tcp.user_timeout_ms > 0 {
         format!("TCP_USER_TIMEOUT ({}) ran out", phrase::duration(std::time::Duration::from_millis(end.tcp.user_timeout_ms.into())))
     } else {
-        format!("{} were not acknowledged", phrase::count(n.max(end.tcp.retransmitted as usize), "retransmission"))
+        format!("no acknowledgement in spite of {}", phrase::count(n.max(end.tcp.retransmitted as usize), "retransmission"))
     };
     let peer = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
     let last = c.retransmits().last().map(|(t, ..)| seen(c, t, "retransmit", format!("{n} segments sent again, the last one here")));

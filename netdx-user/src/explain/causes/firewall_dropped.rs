@@ -42,7 +42,7 @@ connection tracking drops it, not a rule.
 
 /// The drop by a filter that stopped this connection; one that was answered with a rejection is another story.
 fn dropped(c: &Connection) -> Option<Dropped<'_>> {
-    if c.reset_in_handshake().is_some() || c.icmp_errors().any(|(_, i)| !super::firewall_rejected::own(c, i.from)) {
+    if super::firewall_rejected::answered_here(c) || c.reset_in_handshake().is_some() {
         return None;
     }
     stopping_drops(c).filter(by_netfilter).last()
@@ -54,7 +54,11 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some(d) = dropped(c) else { return Judgement::No };
-    let culprit = culprit(c, &d, Action::Drop);
+    let culprit = match culprit(c, &d, Action::Drop) {
+        // A rule that answers, whose answer did not arrive.
+        Culprit::Unknown(_) => culprit(c, &d, Action::Discard),
+        known => known,
+    };
     if culprit.is_conntrack() {
         return Judgement::No;
     }

@@ -13,7 +13,7 @@ use crate::{
     time::Time,
     want::Want,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 pub(super) const CAUSE: Cause = Cause {
     code: "firewall.rejected",
@@ -44,9 +44,12 @@ refused.no-listener and refused.remote: the same reset, sent by TCP itself. rout
 the same ICMP. route.icmp-unreachable: a router that can't deliver.
 ";
 
+/// A filter answers before it drops, and where the way back is short the answer arrives before the drop is reported.
+const BEFORE: Duration = Duration::from_millis(50);
+
 /// The filter's drop of the packet that was answered.
 fn dropped<'a>(c: &'a Connection, answered: Time) -> Option<Dropped<'a>> {
-    stopping_drops(c).filter(|d| d.ours && by_netfilter(d) && d.time <= answered).last()
+    stopping_drops(c).filter(|d| d.ours && by_netfilter(d) && d.time <= answered.after(BEFORE)).last()
 }
 
 /// When a "no" came: a reset that no TCP of this host sent, or an ICMP error.
@@ -76,6 +79,11 @@ fn filters_only(i: &IcmpError, tcp: bool) -> bool {
 /// The message was made by this side's own stack: it tells of a neighbour, not of a filter.
 pub(super) fn own(c: &Connection, from: IpAddr) -> bool {
     from == c.tuple.local || from.is_loopback()
+}
+
+/// A filter of this host answered.
+pub(super) fn answered_here(c: &Connection) -> bool {
+    answer(c).is_some_and(|(time, _)| dropped(c, time).is_some())
 }
 
 fn wants(c: &Connection) -> Vec<Want> {

@@ -96,7 +96,7 @@ fn found(c: &Connection) -> Option<(Netns, Option<IpAddr>, Evidence)> {
             return Some((netns, Some(address), seen(c, t, "neighbor-failed", format!("{address} did not answer on {dev}"))));
         }
     }
-    if let Some((t, _)) = own_icmp {
+    if let Some((t, _)) = own_icmp.filter(|_| !stopping_drops(c).any(|d| super::firewall_rule::by_netfilter(&d))) {
         return Some((c.netns, hop, seen(c, t, "icmp-received", "this host told itself that the next hop is unreachable: the neighbour did not answer")));
     }
     let failed = matches!(
