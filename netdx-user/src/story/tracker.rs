@@ -451,7 +451,20 @@ impl Tracker {
     }
 
     fn call_failed(&mut self, time: Time, event: Event) {
-        let Event::CallFailed { call, started, ref task, ref sock, address, family, port, result, socket_type, protocol: asked, .. } = event else {
+        let Event::CallFailed {
+            call,
+            started,
+            ref task,
+            ref sock,
+            address,
+            family,
+            port,
+            result,
+            socket_type,
+            protocol: asked,
+            ..
+        } = event
+        else {
             return;
         };
         let errno = -result;
@@ -570,7 +583,8 @@ impl Tracker {
         }
         c.folded = c.opened != Opened::Here && {
             let other = c.tuple.reversed();
-            self.opened.get(&other).is_some() || self.open.values().any(|o| o.opened == Opened::Here && o.tuple == other)
+            self.opened.get(&other).is_some()
+                || self.open.values().any(|o| o.opened == Opened::Here && o.tuple == other)
         };
         if c.tuple.remote_port == 53 && self.lookups.adopt(&c) {
             return;
@@ -619,7 +633,10 @@ impl Tracker {
 
 /// The application had closed the connection before: what becomes of it then is no failure of the application's.
 fn left(state: TcpState) -> bool {
-    matches!(state, TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck | TcpState::TimeWait)
+    matches!(
+        state,
+        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck | TcpState::TimeWait
+    )
 }
 
 /// Gives a connection what happened to its packets.
