@@ -1,9 +1,9 @@
 //! `netdx replay`: the reports of a recording, offline. Owns: its flags, and opening the file. Must not know: its shape.
 
-use super::{Format, filters};
+use super::filters;
 use crate::{
     exit::Exit,
-    pipeline::{self, Reporter, Session, session::Plan},
+    pipeline::{self, Reporter, Session, reporter::Style, session::Plan},
     recording::Reader,
 };
 use anyhow::Context as _;
@@ -12,6 +12,17 @@ use std::{
     io::{self, Read},
     path::PathBuf,
 };
+
+/// How the reports of a recording are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people: colour by terminal, wrapped to its width.
+    Text,
+    /// For programs: JSON, one object a line.
+    Json,
+    /// For people elsewhere: one page that needs nothing else.
+    Html,
+}
 
 /// Flags of `replay`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +61,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Box::new(File::open(&args.file).with_context(open)?)
     };
     let mut recording = Reader::new(source).with_context(|| format!("replay {}", args.file.display()))?;
-    let style = filters::style(args.format, true);
+    let style = match args.format {
+        Format::Text => Style::Text(super::stdout_layout()),
+        Format::Json => Style::Json,
+        Format::Html => Style::Html(Vec::new()),
+    };
     let reporter = Reporter::new(Box::new(io::stdout()), "stdout".into(), style, super::stderr_layout());
     let mut session = Session::new(recording.header().clone(), plan, reporter, None);
     pipeline::replay(&mut recording, &mut session)?;

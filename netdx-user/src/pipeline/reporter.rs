@@ -6,7 +6,7 @@
 use super::Error;
 use crate::{
     recording::Header,
-    render::{Summary, json, text},
+    render::{Summary, html, json, text},
     report::Report,
 };
 use std::io::{self, BufWriter, Write};
@@ -27,6 +27,8 @@ pub enum Style {
     Text(text::Layout),
     /// One object a line.
     Json,
+    /// One page at the end, of these parts.
+    Html(Vec<String>),
     /// Not at all; only counted.
     Silent,
 }
@@ -44,7 +46,7 @@ impl Reporter {
                 self.write(&json::start(header))?;
                 self.flush()
             }
-            Style::Text(_) | Style::Silent => {
+            Style::Text(_) | Style::Html(_) | Style::Silent => {
                 self.notice(&text::start(header, live, &self.notices));
                 Ok(())
             }
@@ -52,9 +54,13 @@ impl Reporter {
     }
 
     pub(super) fn report(&mut self, report: &Report, header: &Header) -> Result<(), Error> {
-        let text = match &self.style {
+        let text = match &mut self.style {
             Style::Text(layout) => text::report(report, header, layout),
             Style::Json => json::report(report, &header.start),
+            Style::Html(parts) => {
+                parts.push(html::report(report, header));
+                return Ok(());
+            }
             Style::Silent => return Ok(()),
         };
         self.write(&text)
@@ -63,6 +69,10 @@ impl Reporter {
     pub(super) fn finish(&mut self, summary: &Summary, header: &Header) -> Result<(), Error> {
         match &self.style {
             Style::Json => self.write(&json::summary(summary, header))?,
+            Style::Html(parts) => {
+                let page = html::page(parts, summary, header);
+                self.write(&page)?;
+            }
             Style::Text(_) | Style::Silent => {
                 // In order, where both go to one terminal.
                 self.flush()?;

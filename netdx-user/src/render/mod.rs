@@ -2,10 +2,12 @@
 //! Must not know: where the text goes (renderers return strings), clocks, terminals.
 
 pub mod escape;
+pub mod html;
 pub mod json;
 pub mod page;
 mod quantity;
 pub mod text;
+mod words;
 mod wrap;
 
 pub use quantity::duration;

@@ -1,10 +1,11 @@
 //! Durations and counts in words. Owns: their rounding. Must not know: what they measure.
 
-/// A duration as a person says it: `0.31 ms`, `12 ms`, `3.1 s`, `2 min 5 s`.
+/// A duration as a person says it: `4.2 µs`, `0.31 ms`, `12 ms`, `3.1 s`, `2 min 5 s`.
 #[must_use]
 pub fn duration(ns: u64) -> String {
     let ms = ns as f64 / 1e6;
     match ns {
+        1..10_000 => format!("{} µs", decimals(ms * 1e3, 1)),
         0..10_000_000 => format!("{} ms", decimals(ms, 2)),
         10_000_000..1_000_000_000 => format!("{ms:.0} ms"),
         1_000_000_000..60_000_000_000 => format!("{:.1} s", ms / 1e3),
@@ -41,9 +42,9 @@ mod tests {
 
     #[test]
     fn durations_are_short() {
-        let said = [0, 80_000, 310_000, 9_994_000, 12_400_000, 999_400_000, 3_140_000_000, 125_000_000_000];
+        let said = [0, 4_210, 80_000, 310_000, 9_994_000, 12_400_000, 999_400_000, 3_140_000_000, 125_000_000_000];
         let said = said.map(duration);
-        assert_eq!(said, ["0 ms", "0.08 ms", "0.31 ms", "9.99 ms", "12 ms", "999 ms", "3.1 s", "2 min 5 s"]);
+        assert_eq!(said, ["0 ms", "4.2 µs", "0.08 ms", "0.31 ms", "9.99 ms", "12 ms", "999 ms", "3.1 s", "2 min 5 s"]);
         assert_eq!([120_000_000_000, 3_720_000_000_000].map(duration), ["2 min", "1 h 2 min"]);
         assert_eq!(offset(1_500_000), "+1.5 ms");
     }

@@ -8,12 +8,12 @@
 use super::{
     Summary,
     escape::escape,
-    quantity::{count, duration, offset},
-    wrap,
+    quantity::{count, duration},
+    words, wrap,
 };
 use crate::{
     recording::Header,
-    report::{Certainty, Direction, Endpoint, Kind, LookupAttempt, Outcome, Process, Report},
+    report::Report,
     time::Time,
 };
 use anstyle::{AnsiColor, Style};
@@ -22,8 +22,6 @@ use std::fmt::Write as _;
 
 /// Columns before what a row says: two spaces, the label, a gap.
 const INDENT: usize = 10;
-/// Queries of a lookup that are shown; the rest is in the JSON.
-const MAX_ATTEMPTS: usize = 8;
 /// Missing probes that are named at the start; `netdx doctor` has them all.
 const MAX_MISSING: usize = 3;
 
@@ -72,16 +70,12 @@ pub fn report(report: &Report, header: &Header, layout: &Layout) -> String {
     let mut out = String::with_capacity(1024);
     headline(&mut out, report, header, layout);
     if let Some(verdict) = &report.verdict {
-        let hedge = match verdict.certainty {
-            Certainty::Proven => "",
-            Certainty::Likely => "likely: ",
-            Certainty::Possible => "possibly: ",
-        };
+        let hedge = words::hedge(verdict.certainty);
         layout.sentence(&mut out, "why", &format!("{hedge}{}", escape(&verdict.because)));
-        layout.row(&mut out, "proof", &wrap::items(&proof(report), layout.room()));
+        layout.row(&mut out, "proof", &wrap::items(&words::proof(report), layout.room()));
     }
     if let Some(attempts) = &report.attempts {
-        layout.row(&mut out, "asked", &wrap::items(&asked(attempts), layout.room()));
+        layout.row(&mut out, "asked", &wrap::items(&words::asked(attempts), layout.room()));
     }
     if let Some(route) = report.route.as_ref().filter(|route| !route.text.is_empty()) {
         layout.sentence(&mut out, "route", &escape(&route.text));
@@ -166,11 +160,9 @@ pub fn summary(summary: &Summary, header: &Header, layout: &Layout) -> String {
 /// The first line; what doesn't fit goes on in the next one.
 fn headline(out: &mut String, report: &Report, header: &Header, layout: &Layout) {
     let time = clock(header, report.began, &layout.zone);
-    let subject = match report.kind {
-        Kind::Connection => connection(report),
-        Kind::Lookup => lookup(report),
-    };
-    let (words, style) = outcome(report);
+    let subject = words::subject(report);
+    let (words, bad) = words::outcome(report);
+    let style = if bad { BAD } else { GOOD };
     // Painted after wrapping, because a colour has no width.
     let plain = format!("{time}  {subject}   {words}");
     if plain.lines().count() == 1 && unicode_width::UnicodeWidthStr::width(plain.as_str()) <= layout.width {
@@ -191,121 +183,6 @@ fn clock(header: &Header, time: Time, zone: &TimeZone) -> String {
         Some(utc) => utc.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string(),
         None => "--:--:--.---".into(),
     }
-}
-
-/// `psql[4121] -> db.internal (10.0.0.5) port 5432`
-fn connection(report: &Report) -> String {
-    let who = process(report.process.as_ref());
-    let over = match report.protocol {
-        crate::event::Protocol::Udp => " (UDP)",
-        _ => "",
-    };
-    match (report.direction, report.remote) {
-        (Direction::Outbound, Some(remote)) => match &report.name {
-            Some(name) => format!("{who} -> {} ({}) port {}{over}", escape(name), remote.addr, remote.port),
-            None => format!("{who} -> {} port {}{over}", remote.addr, remote.port),
-        },
-        (Direction::Outbound, None) => match &report.name {
-            Some(name) => format!("{who} -> {}{over}", escape(name)),
-            None => format!("{who} -> unknown address{over}"),
-        },
-        (Direction::Inbound, remote) => {
-            let from = remote.map_or_else(|| "unknown address".into(), address_and_port);
-            let port = report.local.map_or_else(String::new, |local| format!(" {} port {}", local.addr, local.port));
-            format!("{from} -> {who}{port}{over}")
-        }
-    }
-}
-
-/// `curl[4121] looked up db.internal (A) at 10.0.0.53`
-fn lookup(report: &Report) -> String {
-    let mut text = process(report.process.as_ref());
-    let name = report.query.as_ref().map(|q| &q.name).or(report.name.as_ref());
-    _ = match name {
-        Some(name) => write!(text, " looked up {}", escape(name)),
-        None => write!(text, " looked up a name"),
-    };
-    if let Some(query) = &report.query {
-        _ = write!(text, " ({})", escape(&query.kind));
-        if let Some(server) = query.server {
-            _ = write!(text, " at {server}");
-        }
-    }
-    text
-}
-
-fn process(process: Option<&Process>) -> String {
-    let Some(process) = process else { return "unknown process".into() };
-    let place = process.container.as_deref().map(|c| format!(" (container {})", escape(c))).unwrap_or_default();
-    format!("{}[{}]{place}", escape(&process.comm), process.pid)
-}
-
-fn address_and_port(end: Endpoint) -> String {
-    std::net::SocketAddr::new(end.addr, end.port).to_string()
-}
-
-/// How it ended, in two or three words and a time.
-fn outcome(report: &Report) -> (String, Style) {
-    let code = report.verdict.as_ref().map_or("", |verdict| verdict.code);
-    let (family, cause) = code.split_once('.').unwrap_or((code, ""));
-    let word = match (report.outcome, family) {
-        (Outcome::Established | Outcome::Answered, "slow") => "slow: worked",
-        (Outcome::Established, _) => "connected",
-        (Outcome::Answered, _) => "answered",
-        (Outcome::Abandoned, _) => "given up",
-        (Outcome::Broken, _) => "broken",
-        (Outcome::Failed, "refused") => "refused",
-        (Outcome::Failed, "firewall") if cause == "rejected" => "rejected",
-        (Outcome::Failed, "denied") => "denied",
-        (Outcome::Failed, "route") => "unreachable",
-        (Outcome::Failed, "timeout" | "firewall") => "no answer",
-        (Outcome::Failed, "dns") => match cause {
-            "nxdomain" => "no such name",
-            "timeout" => "no answer",
-            _ => "lookup failed",
-        },
-        (Outcome::Failed, _) => "failed",
-    };
-    let style = match report.outcome {
-        Outcome::Established | Outcome::Answered => GOOD,
-        Outcome::Failed | Outcome::Abandoned | Outcome::Broken => BAD,
-    };
-    (format!("{word} after {}", duration(report.duration_ns)), style)
-}
-
-/// The evidence, each with its moment, and the errno.
-fn proof(report: &Report) -> Vec<String> {
-    let evidence = || report.verdict.iter().flat_map(|verdict| &verdict.evidence);
-    let mut items: Vec<String> = evidence()
-        .map(|e| match e.t_ns {
-            Some(t) => format!("{} {}", offset(t), escape(&e.text)),
-            None => escape(&e.text).into_owned(),
-        })
-        .collect();
-    // The moment the application got it may be among the evidence.
-    let told = evidence().any(|e| e.what == "errno");
-    items.extend(report.errno.iter().filter(|_| !told).map(|errno| format!("errno {}", escape(errno))));
-    items
-}
-
-fn asked(attempts: &[LookupAttempt]) -> Vec<String> {
-    let mut items: Vec<String> = attempts
-        .iter()
-        .take(MAX_ATTEMPTS)
-        .map(|a| {
-            let answer = match (&a.rcode, a.addresses.as_slice()) {
-                (None, _) => "no answer".to_owned(),
-                (Some(_), [first, ..]) => first.to_string(),
-                (Some(rcode), []) => escape(rcode).into_owned(),
-            };
-            let elapsed = a.elapsed_ns.map(|ns| format!(" after {}", duration(ns))).unwrap_or_default();
-            format!("{} {} at {}: {answer}{elapsed}", escape(&a.name), escape(&a.kind), a.server)
-        })
-        .collect();
-    if attempts.len() > MAX_ATTEMPTS {
-        items.push(format!("and {} more", attempts.len() - MAX_ATTEMPTS));
-    }
-    items
 }
 
 #[cfg(test)]
