@@ -173,7 +173,8 @@ mod tests {
         let mut header = samples::header();
         header.kernel = hostile.into();
         header.filters = vec![hostile.into()];
-        let html = page(&[report(&sample, &header), report(&samples::hostile(), &header)], &samples::summary(), &header);
+        let html =
+            page(&[report(&sample, &header), report(&samples::hostile(), &header)], &samples::summary(), &header);
         assert!(!html.contains("<script"), "{html}");
         assert!(!html.replace('\n', "").contains(is_unsafe), "{html:?}");
         assert!(html.contains("&#60;script&#62;"), "{html}");

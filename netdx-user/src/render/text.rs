@@ -11,11 +11,7 @@ use super::{
     quantity::{count, duration},
     words, wrap,
 };
-use crate::{
-    recording::Header,
-    report::Report,
-    time::Time,
-};
+use crate::{recording::Header, report::Report, time::Time};
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
