@@ -9,4 +9,6 @@
 #![no_std]
 
 pub mod config;
+#[cfg(test)]
+mod layout;
 pub mod record;

@@ -8,7 +8,7 @@ use netdx_common::record::*;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
-    maps::{EVENTS, LOST, WOKEN},
+    maps::{EVENTS, FLOOD, LOST, WOKEN},
     read::now,
 };
 
@@ -25,6 +25,11 @@ const SIZE: u64 = 1;
 const STORY_INTERVAL: u64 = 10_000_000;
 /// No sooner than this for a ring that fills up (ns).
 const FILL_INTERVAL: u64 = 1_000_000;
+
+/// So many records of what anybody on the network can cause are written by a CPU in each [`FLOOD_WINDOW`].
+const FLOOD_LIMIT: u64 = 1000;
+/// ns
+const FLOOD_WINDOW: u64 = 50_000_000;
 
 /// How soon a record should be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,6 +123,29 @@ fn header(kind: Kind, size: u16, time: u64) -> Header {
 pub fn cpu() -> u32 {
     // SAFETY: no arguments, no preconditions.
     unsafe { bpf_get_smp_processor_id() }
+}
+
+/// Whether a record that anybody on the network can cause may still be written. A flood must cost this host no more than
+/// it does without netdx; what isn't written counts as lost.
+#[inline(always)]
+pub fn has_room_for_flood() -> bool {
+    let Some(flood) = FLOOD.get_ptr_mut(0) else {
+        return false;
+    };
+    let time = now();
+    // SAFETY: this CPU's own slot; a softirq in between may cost one count.
+    let many = unsafe {
+        if time.wrapping_sub((*flood).began) >= FLOOD_WINDOW {
+            (*flood).began = time;
+            (*flood).count = 0;
+        }
+        (*flood).count += 1;
+        (*flood).count > FLOOD_LIMIT
+    };
+    if many {
+        lost();
+    }
+    !many
 }
 
 /// Counts a record that found no room.

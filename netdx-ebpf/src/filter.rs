@@ -4,11 +4,11 @@
 //! fails has no other port.
 
 use netdx_common::config::flag;
-use netdx_common::record::Task;
 
 use crate::{
     maps::{CGROUPS, NETNS, PIDS, TREE, UIDS},
     read::{Kernel, config, current, offset},
+    task,
 };
 
 /// Port of DNS.
@@ -29,20 +29,24 @@ pub fn any(mask: u32) -> bool {
     config!(flags) & mask != 0
 }
 
-/// Whether what this task does is wanted. Only in the task's own context.
+/// Whether what the current task does is wanted. Only in its own context; reads no more than the filters need.
 #[inline(always)]
-pub fn task(task: &Task) -> bool {
-    if task.tgid == config!(own_tgid) && task.tgid != 0 {
+pub fn current_task() -> bool {
+    let task = current();
+    let tgid: u32 = task.read(offset!(task_tgid));
+    if tgid == config!(own_tgid) && tgid != 0 {
         return false;
     }
-    if !any(flag::TASK_FILTERS) {
-        return true;
-    }
-    (!on(flag::PIDS) || PIDS.get_ptr(task.tgid).is_some())
-        && (!on(flag::TREE) || TREE.get_ptr(task.tgid).is_some())
-        && (!on(flag::UIDS) || UIDS.get_ptr(task.uid).is_some())
-        && (!on(flag::NETNS) || netns(task.netns))
+    (!on(flag::PIDS) || PIDS.get_ptr(tgid).is_some())
+        && (!on(flag::TREE) || TREE.get_ptr(tgid).is_some())
+        && (!on(flag::UIDS) || uid(task))
+        && (!on(flag::NETNS) || netns(task::netns(task)))
         && (!on(flag::CGROUPS) || cgroup())
+}
+
+#[inline(always)]
+fn uid(task: Kernel) -> bool {
+    UIDS.get_ptr(task.pointer(offset!(task_cred)).read::<u32>(offset!(cred_uid))).is_some()
 }
 
 /// Whether a socket whose process isn't known is wanted.

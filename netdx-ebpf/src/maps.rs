@@ -12,13 +12,17 @@ use netdx_common::record::{ARGV_LEN, Dns, NAME_LEN, RouteLookups, SERVICE_LEN, T
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// Records that found no room, by CPU.
+/// Records that found no room, or were too many, by CPU.
 #[map]
 pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// When the reader was last woken by this CPU.
 #[map]
 pub static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// How many records of what others cause were written lately, by CPU.
+#[map]
+pub static FLOOD: PerCpuArray<Flood> = PerCpuArray::with_max_entries(1, 0);
 
 /// Filter: process ids.
 #[map]
@@ -75,6 +79,16 @@ pub static DNS_SCRATCH: PerCpuArray<Dns> = PerCpuArray::with_max_entries(2, 0);
 /// Calls of getaddrinfo under way, by thread id.
 #[map]
 pub static LOOKUPS: LruHashMap<u32, Lookup> = LruHashMap::with_max_entries(2048, 0);
+
+/// Records of what others cause.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Flood {
+    /// When they began to be counted.
+    pub began: u64,
+    /// How many since.
+    pub count: u64,
+}
 
 /// A TCP socket that is followed.
 #[repr(C)]

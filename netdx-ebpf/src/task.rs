@@ -117,18 +117,18 @@ pub fn announce(tgid: u32) {
     });
 }
 
-/// Writes that a process ended, if it had records, and forgets it. In its last thread's context.
+/// Writes that the current process ended, if it had records, and forgets it. In its last thread's context.
 #[inline(always)]
-pub fn ended(task: &Task, status: u32) {
-    let Some(known) = find!(PROCESSES, task.tgid) else {
+pub fn ended(tgid: u32, status: u32) {
+    let Some(known) = find!(PROCESSES, tgid) else {
         return;
     };
     if known.written != 0 {
         emit::record::<ProcessExit>(Wake::Later, |record| {
-            record.task = *task;
+            record.task = read_current();
             record.status = status;
         });
     }
     // It may be gone already, evicted: then there is nothing to forget.
-    let _ = PROCESSES.remove(task.tgid);
+    let _ = PROCESSES.remove(tgid);
 }

@@ -9,7 +9,12 @@ use super::{
     connect::{address, begin, end, is_wanted},
     syscall_field,
 };
-use crate::{filter, maps::Call, read::User, task};
+use crate::{
+    filter,
+    maps::Call,
+    read::User,
+    socket::{MPTCP, TCP, UDP},
+};
 
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_bind")]
@@ -17,9 +22,8 @@ pub fn sys_enter_bind(context: TracePointContext) -> u32 {
     let mut call = Call::EMPTY;
     call.fd = syscall_field(&context, 0) as i32;
     address(User(syscall_field(&context, 1)), syscall_field(&context, 2), &mut call);
-    let task = task::read_current();
-    let wanted = is_wanted(&task, &call);
-    begin(&task, call, wanted);
+    let wanted = is_wanted(&call);
+    begin(call, wanted);
     0
 }
 
@@ -40,9 +44,10 @@ pub fn sys_enter_socket(context: TracePointContext) -> u32 {
     call.family = syscall_field(&context, 0) as u16;
     call.socket_type = (syscall_field(&context, 1) & TYPE) as u16;
     call.protocol = syscall_field(&context, 2) as u32;
-    let task = task::read_current();
-    let wanted = is_wanted(&task, &call);
-    begin(&task, call, wanted);
+    // Not those of ping and its kin, which try one kind of socket after another.
+    let carries = matches!(call.protocol as u16, 0 | TCP | UDP | MPTCP);
+    let wanted = carries && is_wanted(&call);
+    begin(call, wanted);
     0
 }
 
@@ -59,8 +64,7 @@ pub fn sys_exit_socket(context: TracePointContext) -> u32 {
 pub fn sys_enter_listen(context: TracePointContext) -> u32 {
     let mut call = Call::EMPTY;
     call.fd = syscall_field(&context, 0) as i32;
-    let task = task::read_current();
-    begin(&task, call, filter::task(&task));
+    begin(call, filter::current_task());
     0
 }
 

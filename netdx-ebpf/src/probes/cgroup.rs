@@ -152,7 +152,7 @@ fn dns(context: &SkBuffContext, headers: &Headers, flow: u16) {
     let slot = if flow == LEAVING { 0 } else { 1 };
     let task = task::read_current_by_offset();
     if flow == LEAVING {
-        if !filter::task(&task) {
+        if !filter::current_task() {
             return;
         }
         // Without room its answer won't be written.
@@ -250,7 +250,8 @@ fn syn(context: &SkBuffContext, headers: &Headers) {
     }
     let fill: u32 = listener.read(offset!(sk_ack_backlog));
     let room: u32 = listener.read(offset!(sk_max_ack_backlog));
-    if fill <= room || !filter::ports(headers.tuple.local_port, headers.tuple.remote_port) {
+    let wanted = filter::ports(headers.tuple.local_port, headers.tuple.remote_port);
+    if fill <= room || !wanted || !emit::has_room_for_flood() {
         return;
     }
     let mut packet = NOTHING;
@@ -258,6 +259,12 @@ fn syn(context: &SkBuffContext, headers: &Headers) {
     packet.tuple.family = headers.family;
     addresses(context, headers.family, &mut packet.tuple.local, &mut packet.tuple.remote);
     packet.length = context.len();
+    // SAFETY: fields of the program's own context.
+    unsafe {
+        packet.in_device = (*context.skb.skb).ingress_ifindex;
+        packet.device = (*context.skb.skb).ifindex;
+        packet.mark = (*context.skb.skb).mark;
+    }
     packet.tcp_flags = headers.tcp_flags;
     let mut sequence = [0u8; 4];
     // SAFETY: 4 bytes are written into 4; the helper checks what it reads.

@@ -47,12 +47,11 @@ const NO_HOOK: u32 = 2;
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_connect")]
 pub fn sys_enter_connect(context: TracePointContext) -> u32 {
-    let task = task::read_current();
     let mut call = Call::EMPTY;
     call.fd = syscall_field(&context, 0) as i32;
     address(User(syscall_field(&context, 1)), syscall_field(&context, 2), &mut call);
-    let wanted = is_wanted(&task, &call);
-    begin(&task, call, wanted);
+    let wanted = is_wanted(&call);
+    begin(call, wanted);
     0
 }
 
@@ -81,21 +80,21 @@ pub(super) fn address(from: User, length: u64, call: &mut Call) {
     }
 }
 
-/// Whether a call to this address by this task is wanted.
+/// Whether a call of the current task to this address is wanted.
 #[inline(always)]
-pub(super) fn is_wanted(task: &Task, call: &Call) -> bool {
-    (call.family == AF_INET || call.family == AF_INET6) && filter::port(call.port) && filter::task(task)
+pub(super) fn is_wanted(call: &Call) -> bool {
+    (call.family == AF_INET || call.family == AF_INET6) && filter::port(call.port) && filter::current_task()
 }
 
 /// Keeps a call until it returns; one that isn't wanted only as seen.
 #[inline(always)]
-pub(super) fn begin(task: &Task, mut call: Call, wanted: bool) {
+pub(super) fn begin(mut call: Call, wanted: bool) {
     call.started = now();
     if !wanted {
         call.family = Call::FOREIGN;
     }
     // A full map (8192 calls under way) loses the arguments of this one.
-    let _ = CALLS.insert(task.tid, &call, 0);
+    let _ = CALLS.insert(task::tid(), &call, 0);
 }
 
 /// Writes a call that failed, with what was kept of it.
@@ -112,7 +111,7 @@ pub(super) fn end(which: u16, result: i32, fine: bool) {
         match kept {
             Some(call) => write(which, result, &task, socket_of(call.fd), call),
             // Without its arguments it can't pass a filter by port.
-            None if filter::task(&task) && filter::port(0) => {
+            None if filter::current_task() && filter::port(0) => {
                 let mut unseen = Call::EMPTY;
                 write(which, result, &task, Kernel::NULL, &mut unseen);
             }

@@ -10,9 +10,10 @@ use netdx_common::record::Drop;
 use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
+    maps::Conn,
     packet::{self, ETH_IP, ETH_IPV6, NOTHING, tcp_flag},
     read::{self, Kernel, config, offset},
-    socket::{self, NOWHERE, TCP, UDP},
+    socket::{self, NOWHERE, TCP, UDP, state},
     task,
 };
 
@@ -67,6 +68,10 @@ fn dropped<A: Arguments>(arguments: &A) {
     }
 
     let mut conn = if sk.is_null() || kind != TCP { None } else { socket::followed(sk) };
+    let in_trouble = conn.as_ref().is_some_and(|conn| conn.flags & Conn::TROUBLE != 0);
+    if role == RECEIVER && kind == TCP && !opens && !in_trouble && is_closing(sk) {
+        return;
+    }
     if let Some(conn) = &mut conn {
         if !opens {
             if conn.drops >= LIMIT {
@@ -75,6 +80,9 @@ fn dropped<A: Arguments>(arguments: &A) {
             conn.drops += 1;
         }
         socket::trouble(sk, conn);
+    }
+    if conn.is_none() && !emit::has_room_for_flood() {
+        return;
     }
     packet::describe(skb, &mut dropped);
     let route = skb.read::<u64>(offset!(skb_refdst)) & !SKB_DST_NOREF_MASK;
@@ -95,6 +103,14 @@ fn dropped<A: Arguments>(arguments: &A) {
         record.current = task::read_current();
         read::stack(arguments.as_ptr(), &mut record.stack);
     });
+}
+
+/// Whether a socket is past sending: what it is still sent, the last acknowledgement above all, it frees with reasons
+/// that say nothing (tcp_rcv_state_process, 6.18).
+#[inline(always)]
+fn is_closing(sk: Kernel) -> bool {
+    let now = sk.read::<u8>(offset!(skc_state)) as u32;
+    !matches!(now, state::ESTABLISHED | state::SYN_SENT | state::SYN_RECV | state::LISTEN | state::NEW_SYN_RECV)
 }
 
 /// Low bits of `_skb_refdst` that aren't the route's address (`SKB_DST_NOREF` and what alignment leaves free).

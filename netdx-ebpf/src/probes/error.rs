@@ -10,7 +10,7 @@ use crate::{
     emit::{self, Wake},
     filter,
     read::offset,
-    socket::{self, MPTCP, TCP, UDP, direction},
+    socket::{self, MPTCP, TCP, UDP, direction, state},
     task,
 };
 
@@ -19,11 +19,16 @@ tracepoint!("inet_sk_error_report", inet_sk_error_report, inet_sk_error_report_r
 #[inline(always)]
 fn reported<A: Arguments>(arguments: &A) {
     let sk = arguments.pointer(0);
-    if sk.read::<u32>(offset!(sk_err)) == 0 && sk.read::<u32>(offset!(sk_error_queue_qlen)) == 0 {
+    let error: u32 = sk.read(offset!(sk_err));
+    if error == 0 && sk.read::<u32>(offset!(sk_error_queue_qlen)) == 0 {
         return;
     }
     let protocol: u16 = sk.read(offset!(sk_protocol));
     let conn = if protocol == TCP || protocol == MPTCP {
+        if error == 0 && sk.read::<u8>(offset!(skc_state)) as u32 == state::CLOSE {
+            // tcp_disconnect, with an old ICMP error still queued.
+            return;
+        }
         let Some(conn) = socket::follow(sk, direction::UNSEEN) else {
             return;
         };

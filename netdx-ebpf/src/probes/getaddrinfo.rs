@@ -24,11 +24,11 @@ const FAMILY: u64 = 4;
 /// A call begins.
 #[uprobe]
 pub fn getaddrinfo_enter(context: ProbeContext) -> u32 {
-    let task = task::read_current();
-    if !filter::task(&task) || LOOKUPS.insert(task.tid, &EMPTY, 0).is_err() {
+    let tid = task::tid();
+    if !filter::current_task() || LOOKUPS.insert(tid, &EMPTY, 0).is_err() {
         return 0;
     }
-    let Some(lookup) = find!(LOOKUPS, task.tid) else {
+    let Some(lookup) = find!(LOOKUPS, tid) else {
         return 0;
     };
     lookup.started = now();
@@ -47,8 +47,13 @@ pub fn getaddrinfo_return(context: RetProbeContext) -> u32 {
     let Some(lookup) = find!(LOOKUPS, task::tid()) else {
         return 0;
     };
-    let task = task::read_current();
     let result = context.ret::<u64>() as i32;
+    if result == 0 && is_numeric(&lookup.name) {
+        // Found above: it is there.
+        let _ = LOOKUPS.remove(task::tid());
+        return 0;
+    }
+    let task = task::read_current();
     task::remember(&task);
     task::announce(task.tgid);
     emit::record::<GetAddrInfo>(if result == 0 { Wake::Later } else { Wake::Now }, |record| {
@@ -62,4 +67,19 @@ pub fn getaddrinfo_return(context: RetProbeContext) -> u32 {
     // Found above: it is there.
     let _ = LOOKUPS.remove(task.tid);
     0
+}
+
+/// Whether a name is an address, or none was given: no lookup that works. Bounded as a textual address is.
+#[inline(always)]
+fn is_numeric(name: &[u8; NAME_LEN]) -> bool {
+    /// INET6_ADDRSTRLEN
+    const LONGEST: usize = 46;
+    for byte in name.iter().take(LONGEST) {
+        match byte {
+            0 | b':' => return true,
+            b'0'..=b'9' | b'.' => {}
+            _ => return false,
+        }
+    }
+    false
 }

@@ -37,7 +37,12 @@ fn received<A: Arguments>(arguments: &A) {
     if !packet::is_icmp_error(packet.tuple.protocol, packet.icmp_type) || !packet::wanted(&packet.tuple, &quoted) {
         return;
     }
+    if !emit::has_room_for_flood() {
+        return;
+    }
     packet::describe(skb, &mut packet);
+    // `skb_iif` isn't set yet either.
+    packet.in_device = packet.device;
     emit::record::<IcmpReceived>(Wake::Later, |record| {
         record.packet = packet;
         record.quoted = quoted;
@@ -50,7 +55,7 @@ fn sent<A: Arguments>(arguments: &A) {
     let skb = arguments.pointer(0);
     let (mut packet, mut quoted, mut info) = (NOTHING, NOWHERE, 0);
     packet::headers(packet::network_header(skb), &mut packet, &mut quoted, &mut info);
-    if !packet::wanted(&packet.tuple, &quoted) {
+    if !packet::wanted(&packet.tuple, &quoted) || !emit::has_room_for_flood() {
         return;
     }
     packet::describe(skb, &mut packet);

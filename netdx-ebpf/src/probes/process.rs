@@ -26,10 +26,10 @@ fn exited<A: Arguments>(arguments: &A) {
     if offset!(signal_live) != ABSENT && thread.pointer(offset!(task_signal)).read::<u32>(offset!(signal_live)) != 0 {
         return;
     }
-    let task = task::read_current();
-    task::ended(&task, thread.read(offset!(task_exit_code)));
+    let tgid: u32 = thread.read(offset!(task_tgid));
+    task::ended(tgid, thread.read(offset!(task_exit_code)));
     if filter::on(flag::TREE) {
         // Most processes aren't in the tree.
-        let _ = TREE.remove(task.tgid);
+        let _ = TREE.remove(tgid);
     }
 }

@@ -41,7 +41,7 @@ fn submitted<A: Arguments>(arguments: &A) {
         arguments.read::<u32>(offset!(io_connect_len)) as u64,
         &mut request.call,
     );
-    if !is_wanted(&request.task, &request.call) {
+    if !is_wanted(&request.call) {
         return;
     }
     request.call.started = now();

@@ -39,7 +39,7 @@ fn sent<A: Arguments>(arguments: &A) {
     if !skb.is_null() {
         let (mut quoted, mut info) = (NOWHERE, 0);
         packet::headers(packet::network_header(skb), &mut answered, &mut quoted, &mut info);
-        if !filter::ports(answered.tuple.local_port, answered.tuple.remote_port) {
+        if !filter::ports(answered.tuple.local_port, answered.tuple.remote_port) || !emit::has_room_for_flood() {
             return;
         }
         packet::describe(skb, &mut answered);

@@ -50,7 +50,7 @@ fn synack<A: Arguments>(arguments: &A) {
     let (sk, request) = (arguments.pointer(0), arguments.pointer(1));
     let local_port: u16 = request.read(offset!(req_num));
     let remote_port = u16::from_be(request.read(offset!(req_dport)));
-    if !filter::ports(local_port, remote_port) {
+    if !filter::ports(local_port, remote_port) || !emit::has_room_for_flood() {
         return;
     }
     emit::record::<SynAckRetransmit>(Wake::Later, |record| {

@@ -43,8 +43,7 @@ fn returned<A: Arguments>(arguments: &A, which: u16) {
     if !socket::is_internet(sk) || !matches!(protocol, TCP | UDP | MPTCP) {
         return;
     }
-    let task = task::read_current();
-    if !filter::task(&task) {
+    if !filter::current_task() {
         return;
     }
     let mut conn = socket::followed(sk);
@@ -56,6 +55,7 @@ fn returned<A: Arguments>(arguments: &A, which: u16) {
     if let Some(conn) = &mut conn {
         socket::introduce(sk, conn);
     }
+    let task = task::read_current();
     task::remember(&task);
     task::announce(task.tgid);
     emit::record::<CallFailed>(Wake::Later, |record| {

@@ -48,8 +48,7 @@ fn changed<A: Arguments>(arguments: &A) {
 /// In the context of whoever connects.
 #[inline(always)]
 fn begins(sk: Kernel) {
-    let task = task::read_current();
-    if !filter::task(&task) {
+    if !filter::current_task() {
         return;
     }
     let mut tuple = socket::NOWHERE;
@@ -58,6 +57,7 @@ fn begins(sk: Kernel) {
     if tuple.protocol != MPTCP && !filter::ports(tuple.remote_port, tuple.remote_port) {
         return;
     }
+    let task = task::read_current();
     task::remember(&task);
     let via = connect::via(sk, task.tid);
     let Some(conn) = socket::begin(sk, &task, &tuple, direction::OUTBOUND, via) else {

@@ -1,0 +1,48 @@
+//! The layout of every record, as numbers: what a change of the wire must change too.
+
+use super::record::*;
+use core::mem::{offset_of, size_of};
+
+macro_rules! layout {
+    ($($record:ident $size:literal: $($field:ident $offset:literal),+;)*) => {$(
+        assert_eq!(size_of::<$record>(), $size, stringify!($record));
+        $(assert_eq!(offset_of!($record, $field), $offset, concat!(stringify!($record), ".", stringify!($field)));)+
+    )*};
+}
+
+#[test]
+fn records_are_laid_out_so() {
+    layout! {
+        Header 16: kind 0, size 2, cpu 4, time 8;
+        Task 40: tgid 0, tid 4, uid 8, netns 12, cgroup 16, comm 24;
+        Tuple 40: family 0, protocol 2, local_port 4, remote_port 6, local 8, remote 24;
+        Sock 88: id 0, cookie 8, tuple 16, netns 56, error 60, soft_error 64, mark 68, bound_device 72, backlog 76, max_backlog 80, state 84, retransmits 85, direction 86, _pad 87;
+        IcmpError 24: from 0, info 16, origin 20, kind 21, code 22, _pad 23;
+        TcpCounters 48: bytes_acked 0, bytes_received 8, rtt_us 16, retransmitted 20, send_window 24, unacknowledged 28, idle_ms 32, user_timeout_ms 36, probes 40, _pad 41;
+        Packet 88: tuple 0, sequence 40, acknowledgement 44, length 48, netns 52, in_device 56, device 60, device_name 64, tcp_flags 80, icmp_type 81, icmp_code 82, ttl 83, mark 84;
+        Stack 96: frames 0;
+        RouteLookups 24: count 0, tables 4, table 8, error 12, kind 16, device 20;
+        Attempt 160: header 0, started 16, task 24, sock 64, via 152, _pad 156;
+        State 320: header 0, sock 16, old 104, new 108, current 112, icmp 152, tcp 176, stack 224;
+        SocketError 168: header 0, sock 16, icmp 104, current 128;
+        ResetReceived 152: header 0, sock 16, tcp 104;
+        ResetSent 336: header 0, packet 16, sock 104, current 192, reason 232, _pad 236, stack 240;
+        Retransmit 168: header 0, sock 16, tcp 104, result 152, length 156, sequence 160, _pad 164;
+        SynAckRetransmit 152: header 0, listener 16, tuple 104, retransmits 144, _pad 148;
+        Drop 352: header 0, packet 16, sock 104, reason 192, socket_role 196, location 200, route_input 208, current 216, stack 256;
+        IcmpReceived 152: header 0, packet 16, quoted 104, info 144, _pad 148;
+        IcmpSent 200: header 0, packet 16, stack 104;
+        NeighborFailed 64: header 0, address 16, family 32, _pad 34, netns 36, device 40, _pad2 44, device_name 48;
+        CallFailed 216: header 0, started 16, task 24, sock 64, address 152, family 168, port 170, call 172, socket_type 174, result 176, cgroup_hook 180, scope 184, protocol 188, route 192;
+        Dns 1136: header 0, current 16, cookie 56, tuple 64, netns 104, flow 108, length 110, data 112;
+        ListenOverflow 192: header 0, listener 16, packet 104;
+        Process 328: header 0, task 16, started 56, parent 64, argv_len 68, argv 72;
+        ProcessExit 64: header 0, task 16, status 56, _pad 60;
+        GetAddrInfo 360: header 0, task 16, started 56, result 64, family 68, name 72, service 328;
+    }
+}
+
+#[test]
+fn a_dns_record_may_be_cut_anywhere_in_its_data() {
+    assert_eq!(DNS_HEAD + DNS_LEN, size_of::<Dns>());
+}
