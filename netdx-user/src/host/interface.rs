@@ -11,7 +11,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use std::{collections::BTreeMap, io, net::IpAddr};
 
 /// Length of `struct ifinfomsg`.
-const LINK: usize = 16;
+pub const LINK: usize = 16;
 /// Length of `struct ifaddrmsg`.
 const ADDRESS: usize = 8;
 
@@ -40,7 +40,9 @@ pub fn links() -> io::Result<Vec<Interface>> {
     netlink::list(NETLINK_ROUTE, libc::RTM_GETLINK, &LinkMessage::default(), link)
 }
 
-fn link(payload: &[u8]) -> Option<Interface> {
+/// Reads a link message.
+#[must_use]
+pub fn link(payload: &[u8]) -> Option<Interface> {
     let header = LinkHeader::parse(payload).ok()?;
     let mut interface = Interface {
         index: header.index,

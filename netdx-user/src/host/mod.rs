@@ -3,6 +3,8 @@
 //! Everything here is synchronous and is asked from one thread. Nothing is kept that can go stale without being seen to:
 //! what is cached is checked before it is believed.
 
+pub mod bpf;
+pub mod cgroup;
 pub mod conntrack;
 pub mod counters;
 pub mod decision;
@@ -68,6 +70,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// bpf(2) failed.
+    #[error("bpf(2) did not tell {what}: {source}{hint}", hint = hint(source, "CAP_NET_ADMIN and CAP_SYS_ADMIN"))]
+    Bpf {
+        /// What was asked.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// What came is not what was expected.
     #[error("cannot make sense of {what}: {why}")]
     Malformed {
@@ -119,6 +129,7 @@ fn unseen(hidden: usize) -> String {
 pub struct Host {
     namespaces: Option<Namespaces>,
     holders: process::Holders,
+    cgroups: Option<cgroup::Cgroups>,
 }
 
 impl Host {
@@ -175,7 +186,7 @@ impl Host {
             Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),
             Want::Ruleset { netns } => Answer::Ruleset(self.namespaces()?.within(*netns, firewall::read)??),
-            Want::BpfPrograms { .. } => Answer::Unavailable("not answered yet".into()),
+            Want::BpfPrograms { netns, cgroup } => Answer::BpfPrograms(self.bpf_programs(*netns, *cgroup)?),
         })
     }
 

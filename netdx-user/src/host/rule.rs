@@ -39,13 +39,14 @@ pub struct PolicyRule {
 }
 
 /// What a policy rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PolicyAction {
     /// Looks into a table.
     Table(u32),
     /// Goes on at the rule of that priority.
     Goto(u32),
     /// Nothing.
+    #[default]
     Nop,
     /// ENETUNREACH.
     Unreachable,
@@ -53,12 +54,6 @@ pub enum PolicyAction {
     Prohibit,
     /// EINVAL: the packet is dropped in silence.
     Blackhole,
-}
-
-impl Default for PolicyAction {
-    fn default() -> Self {
-        Self::Nop
-    }
 }
 
 /// The rules of one family in the calling thread's namespace, in the order they are asked.

@@ -17,7 +17,7 @@ use std::{
 };
 
 /// Namespaces joined by a veth pair: 10.99.0.1/24 and fd99::1/64 on `va` in the first, .2 on `vb` in the second.
-struct Lab {
+pub(super) struct Lab {
     names: [String; 2],
 }
 
@@ -31,7 +31,7 @@ fn run(command: &str) -> String {
 
 impl Lab {
     /// None: not root.
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!(
                 "skipped: making network namespaces needs root, this is uid {}",
@@ -54,7 +54,7 @@ impl Lab {
         Some(lab)
     }
 
-    fn netns(&self, side: usize) -> Netns {
+    pub(super) fn netns(&self, side: usize) -> Netns {
         Netns(std::fs::metadata(format!("/run/netns/{}", self.names[side])).unwrap().ino() as u32)
     }
 
@@ -63,7 +63,7 @@ impl Lab {
     }
 
     /// Does something inside a namespace, as a test does that opens sockets there.
-    fn within<T: Send>(&self, side: usize, work: impl FnOnce() -> T + Send) -> T {
+    pub(super) fn within<T: Send>(&self, side: usize, work: impl FnOnce() -> T + Send) -> T {
         let file = std::fs::File::open(format!("/run/netns/{}", self.names[side])).unwrap();
         std::thread::scope(|s| {
             s.spawn(|| {
@@ -467,7 +467,7 @@ fn routes_that_cannot_be_used_are_told() {
     let lost = (0..100).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(30));
         let found = route(&mut host, lab.netns(0), "10.99.0.2");
-        found.errno == libc::ENETUNREACH && found.unusable == ["10.99.0.0/24 dev va linkdown"]
+        found.errno == libc::ENETUNREACH && found.unusable == ["10.99.0.0/24 dev va dead linkdown"]
     });
     assert!(lost, "{:?}", route(&mut host, lab.netns(0), "10.99.0.2"));
 }
