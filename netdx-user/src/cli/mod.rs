@@ -1,6 +1,7 @@
 //! The command line. Owns: the verbs' list, what all verbs share (format, colour, width), how an error is shown.
 //! Must not know: what a verb does; each verb is one module with `Args` and `run`.
 
+mod addrs;
 mod check;
 mod conns;
 mod dns;
@@ -10,6 +11,7 @@ mod filters;
 mod hold;
 mod listeners;
 mod page;
+mod routes;
 mod record;
 mod replay;
 mod trace;
@@ -55,12 +57,14 @@ enum Verb {
     Record(Box<record::Args>),
     Replay(Box<replay::Args>),
     Explain(explain::Args),
+    Addrs(addrs::Args),
     Check(check::Args),
     Conns(conns::Args),
     Dns(dns::Args),
     #[command(name = HOLD, hide = true)]
     Hold(hold::Args),
     Listeners(listeners::Args),
+    Routes(routes::Args),
     Doctor(doctor::Args),
 }
 
@@ -103,6 +107,7 @@ pub fn main() -> Exit {
         None => anstream::stdout().write_all(SHORT_HELP.as_bytes()).map(|()| Exit::Done).map_err(Into::into),
         Some(Verb::Trace(args)) => trace::run(*args),
         Some(Verb::Record(args)) => record::run(*args),
+        Some(Verb::Addrs(args)) => addrs::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Explain(args)) => explain::run(&args),
@@ -110,6 +115,7 @@ pub fn main() -> Exit {
         Some(Verb::Dns(args)) => dns::run(&args),
         Some(Verb::Hold(args)) => hold::run(&args),
         Some(Verb::Listeners(args)) => listeners::run(&args),
+        Some(Verb::Routes(args)) => routes::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
     };
     result.unwrap_or_else(|error: anyhow::Error| fail(&error))

@@ -4,11 +4,13 @@
 //! Must not know: the command line (`cli/` is thin above it), or how the host is read (`host/` answers `Want`s).
 //! `dns` and `check` send packets, which is what they are for; nothing else here does.
 
+pub mod addrs;
 pub mod conns;
 pub mod dns;
 pub mod getaddrinfo;
 pub mod ladder;
 pub mod listeners;
+pub mod routes;
 pub mod sheet;
 pub mod table;
 pub mod who;

@@ -3,7 +3,7 @@
 //! On a terminal long cells are broken inside their column; in a pipe a row is one line, whole.
 
 use crate::render::escape::escape;
-use comfy_table::{ContentArrangement, presets::NOTHING};
+use comfy_table::{ColumnConstraint, ContentArrangement, presets::NOTHING};
 
 /// A table being filled.
 #[derive(Debug)]
@@ -26,6 +26,17 @@ impl Table {
             column.set_padding((0, 2));
         }
         Table(table)
+    }
+
+    /// These columns are never broken: half an address is none.
+    #[must_use]
+    pub fn whole(mut self, columns: &[usize]) -> Table {
+        for &index in columns {
+            if let Some(column) = self.0.column_mut(index) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        self
     }
 
     /// Adds a row, made safe for a terminal.

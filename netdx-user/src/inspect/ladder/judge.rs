@@ -22,7 +22,7 @@ use std::{
 };
 
 /// What is wrong with a route; none: packets can leave.
-pub(super) fn route(to: IpAddr, route: &Route) -> Option<Verdict> {
+pub(in crate::inspect) fn route(to: IpAddr, route: &Route) -> Option<Verdict> {
     let family = if to.is_ipv4() { "IPv4" } else { "IPv6" };
     let errno = io::Error::from_raw_os_error(route.errno);
     let proof = [("route", format!("lookup of {to}: {}", errno_text(&errno)))];

@@ -6,7 +6,7 @@
 
 mod conclusion;
 mod http;
-mod judge;
+pub(super) mod judge;
 mod local;
 mod names;
 mod path;

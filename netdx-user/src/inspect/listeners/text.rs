@@ -51,7 +51,7 @@ fn table(listeners: &Listeners, width: Option<usize>) -> String {
     if several {
         header.push("NAMESPACE");
     }
-    let mut table = Table::new(&header, width);
+    let mut table = Table::new(&header, width).whole(&[0, 1, 2]);
     for (row, count) in grouped(&listeners.rows) {
         let mut cells =
             vec![row.protocol.to_owned(), address(&row), queue(&row, count), owner(&row), row.reach.clone()];

@@ -1,0 +1,110 @@
+//! `netdx routes`. Owns: its arguments. Must not know: routes (see `inspect::routes`).
+
+use super::{Format, Page, filters};
+use crate::{
+    event::Netns,
+    exit::Exit,
+    host::{Host, interface, route::Query},
+    inspect::{getaddrinfo, routes},
+};
+use anyhow::{Context as _, bail};
+use std::net::IpAddr;
+
+/// Rules, routes and neighbours; for an address: which of them a packet would take, and which step would fail
+///
+/// Sends nothing, except that a name has to be resolved as the system does it. Exit status 3: a step would fail.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// An address, or a name.
+    address: Option<String>,
+    /// From this source address.
+    #[arg(long, value_name = "ADDRESS", requires = "address")]
+    from: Option<IpAddr>,
+    /// As a socket that is bound to this interface.
+    #[arg(long, value_name = "INTERFACE", requires = "address")]
+    dev: Option<String>,
+    /// With this mark (SO_MARK), decimal or 0x...
+    #[arg(long, value_parser = mark, default_value = "0", requires = "address")]
+    mark: u32,
+    /// As this user, by name or number.
+    #[arg(long, value_name = "USER", requires = "address")]
+    uid: Option<String>,
+    /// In another network namespace: its name (ip netns), the pid of a process in it, or its inode.
+    #[arg(long, value_name = "NETNS")]
+    netns: Option<String>,
+    /// The local table too, and neighbours that need no asking.
+    #[arg(short, long)]
+    all: bool,
+    /// How the answer is written; JSON is the raw table, one object for each rule, route and neighbour.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Lists them, or retraces a packet's way.
+///
+/// # Errors
+/// There is no such namespace, interface or name; stdout is closed.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let mut host = Host::new();
+    let netns = match &args.netns {
+        Some(text) => Netns(filters::namespace(text)?),
+        None => host.namespaces()?.own(),
+    };
+    let mut page = Page::new(args.format);
+    let Some(text) = &args.address else {
+        let tables = routes::tables(netns, &mut host)?;
+        match args.format {
+            Format::Text => page.text(&routes::text::tables(&tables, args.all, page.width()))?,
+            Format::Json => tables.rows.iter().try_for_each(|row| page.json(row))?,
+        }
+        page.flush()?;
+        return Ok(Exit::Done);
+    };
+    let (addresses, name) = match text.parse::<IpAddr>() {
+        Ok(address) => (vec![address.to_canonical()], None),
+        Err(_) => {
+            let found = getaddrinfo::addresses(text);
+            (found.with_context(|| format!("{}: it can't be resolved", text.escape_debug()))?, Some(text.as_str()))
+        }
+    };
+    let device = match &args.dev {
+        Some(name) => device(name, netns, &mut host)?,
+        None => 0,
+    };
+    let uid = match &args.uid {
+        Some(user) => filters::uid(user)?,
+        None => rustix::process::geteuid().as_raw(),
+    };
+    let mut failed = false;
+    for to in addresses {
+        if args.from.is_some_and(|from| from.is_ipv4() != to.is_ipv4()) {
+            if name.is_some() {
+                continue;
+            }
+            bail!("--from and the address have to be of one family");
+        }
+        let query = Query { to, from: args.from, device, mark: args.mark, uid };
+        let path = routes::path(netns, query, &mut host)?;
+        failed |= path.fails.is_some();
+        match args.format {
+            Format::Text => page.text(&routes::text::path(&path, name, page.width()))?,
+            Format::Json => page.json(&path)?,
+        }
+    }
+    page.flush()?;
+    Ok(if failed { Exit::Verdict } else { Exit::Done })
+}
+
+fn device(name: &str, netns: Netns, host: &mut Host) -> anyhow::Result<u32> {
+    let links = host.namespaces()?.within(netns, interface::links)?.context("list the interfaces")?;
+    let link = links.iter().find(|link| link.name == name);
+    Ok(link.with_context(|| format!("there is no interface {}: netdx addrs lists them", name.escape_debug()))?.index)
+}
+
+fn mark(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    number.map_err(|error| error.to_string())
+}

@@ -1,0 +1,169 @@
+//! `netdx addrs`: interfaces, their state and addresses, and what each prefix covers.
+//!
+//! Owns: [`Row`], the words for prefixes. Must not know: how interfaces are listed (`host/interface`).
+
+use super::table::Table;
+use crate::{
+    event::Netns,
+    fact::Interface,
+    host::{Error, Host, interface},
+    report::SCHEMA,
+};
+use serde::Serialize;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An interface: one line of `--format json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Version of the shape.
+    pub schema: u32,
+    /// `interface`
+    pub kind: &'static str,
+    /// Index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Switched on.
+    pub up: bool,
+    /// Plugged in.
+    pub carrier: bool,
+    /// veth, bridge, ...; empty: physical, or loopback.
+    #[serde(rename = "type")]
+    pub link: String,
+    /// Largest packet, bytes.
+    pub mtu: u32,
+    /// Addresses.
+    pub addresses: Vec<Address>,
+}
+
+/// An address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Address {
+    /// Itself.
+    pub addr: IpAddr,
+    /// Prefix length.
+    pub prefix: u8,
+    /// First address of its prefix.
+    pub first: IpAddr,
+    /// Last address of its prefix.
+    pub last: IpAddr,
+    /// What that means, in words.
+    pub covers: String,
+}
+
+/// The interfaces of a namespace.
+///
+/// # Errors
+/// It may not be entered, or the kernel could not be asked.
+pub fn list(netns: Netns, host: &mut Host) -> Result<Vec<Row>, Error> {
+    let listed = host.namespaces()?.within(netns, interface::list)?;
+    let interfaces = listed.map_err(|source| Error::Kernel { what: "its interfaces", netns, source })?;
+    Ok(interfaces.into_iter().map(Row::from).collect())
+}
+
+impl From<Interface> for Row {
+    fn from(interface: Interface) -> Row {
+        Row {
+            schema: SCHEMA,
+            kind: "interface",
+            index: interface.index,
+            up: interface.up,
+            carrier: interface.carrier,
+            link: interface.kind,
+            mtu: interface.mtu,
+            addresses: interface.addresses.iter().map(|&(addr, prefix)| address(addr, prefix, &interface.name)).collect(),
+            name: interface.name,
+        }
+    }
+}
+
+fn address(addr: IpAddr, prefix: u8, device: &str) -> Address {
+    let (first, last) = ends(addr, prefix);
+    let whole = if addr.is_ipv4() { 32 } else { 128 };
+    let link_local = match addr {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let covers = if addr.is_loopback() {
+        "this host itself".into()
+    } else if link_local {
+        format!("the link of {device} only, no router passes it on")
+    } else if prefix >= whole {
+        "itself only: everything else takes a route".into()
+    } else {
+        format!("{first} to {last} are on the link of {device}")
+    };
+    Address { addr, prefix, first, last, covers }
+}
+
+/// The first and last address of a prefix.
+fn ends(addr: IpAddr, prefix: u8) -> (IpAddr, IpAddr) {
+    match addr {
+        IpAddr::V4(v4) => {
+            let host = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            let bits = v4.to_bits();
+            (Ipv4Addr::from_bits(bits & !host).into(), Ipv4Addr::from_bits(bits | host).into())
+        }
+        IpAddr::V6(v6) => {
+            let host = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            let bits = v6.to_bits();
+            (Ipv6Addr::from_bits(bits & !host).into(), Ipv6Addr::from_bits(bits | host).into())
+        }
+    }
+}
+
+/// The table. `width`: columns of the terminal; none: a pipe.
+#[must_use]
+pub fn text(rows: &[Row], width: Option<usize>) -> String {
+    let mut table = Table::new(&["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "COVERS"], width).whole(&[0, 1, 2, 3, 4]);
+    for row in rows {
+        let state = match (row.up, row.carrier) {
+            (false, _) => "down",
+            (true, false) => "no carrier",
+            (true, true) => "up",
+        };
+        let link = if row.link.is_empty() { "-" } else { &row.link };
+        let mut head = [row.name.clone(), state.into(), link.to_owned(), row.mtu.to_string()];
+        if row.addresses.is_empty() {
+            table.row(head.iter().cloned().chain(["-".into(), "no address".into()]).collect());
+        }
+        for address in &row.addresses {
+            let cells = [format!("{}/{}", address.addr, address.prefix), address.covers.clone()];
+            table.row(head.iter().cloned().chain(cells).collect());
+            // A line in a pipe says whose it is; on a terminal the name stands once.
+            if width.is_some() {
+                head = Default::default();
+            }
+        }
+    }
+    table.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(text: &str) -> (String, String, String) {
+        let (addr, prefix) = text.split_once('/').unwrap();
+        let address = address(addr.parse().unwrap(), prefix.parse().unwrap(), "eth0");
+        (address.first.to_string(), address.last.to_string(), address.covers)
+    }
+
+    #[test]
+    fn what_a_prefix_covers() {
+        let three = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+        assert_eq!(
+            say("10.0.0.5/24"),
+            three("10.0.0.0", "10.0.0.255", "10.0.0.0 to 10.0.0.255 are on the link of eth0")
+        );
+        assert_eq!(say("10.0.0.5/32"), three("10.0.0.5", "10.0.0.5", "itself only: everything else takes a route"));
+        assert_eq!(say("0.0.0.5/0").1, "255.255.255.255");
+        assert_eq!(
+            say("2001:db8::5/64"),
+            three("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff", "2001:db8:: to 2001:db8::ffff:ffff:ffff:ffff are on the link of eth0")
+        );
+        assert_eq!(say("fe80::1/64").2, "the link of eth0 only, no router passes it on");
+        assert_eq!(say("127.0.0.1/8").2, "this host itself");
+        assert_eq!(say("::1/128").2, "this host itself");
+    }
+}
