@@ -11,9 +11,9 @@ mod filters;
 mod hold;
 mod listeners;
 mod page;
-mod routes;
 mod record;
 mod replay;
+mod routes;
 mod trace;
 
 use crate::{exit::Exit, pipeline::command::HOLD, render::text::Layout};

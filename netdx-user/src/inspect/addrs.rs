@@ -71,7 +71,11 @@ impl From<Interface> for Row {
             carrier: interface.carrier,
             link: interface.kind,
             mtu: interface.mtu,
-            addresses: interface.addresses.iter().map(|&(addr, prefix)| address(addr, prefix, &interface.name)).collect(),
+            addresses: interface
+                .addresses
+                .iter()
+                .map(|&(addr, prefix)| address(addr, prefix, &interface.name))
+                .collect(),
             name: interface.name,
         }
     }
@@ -115,7 +119,8 @@ fn ends(addr: IpAddr, prefix: u8) -> (IpAddr, IpAddr) {
 /// The table. `width`: columns of the terminal; none: a pipe.
 #[must_use]
 pub fn text(rows: &[Row], width: Option<usize>) -> String {
-    let mut table = Table::new(&["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "COVERS"], width).whole(&[0, 1, 2, 3, 4]);
+    let mut table =
+        Table::new(&["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "COVERS"], width).whole(&[0, 1, 2, 3, 4]);
     for row in rows {
         let state = match (row.up, row.carrier) {
             (false, _) => "down",
@@ -160,7 +165,11 @@ mod tests {
         assert_eq!(say("0.0.0.5/0").1, "255.255.255.255");
         assert_eq!(
             say("2001:db8::5/64"),
-            three("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff", "2001:db8:: to 2001:db8::ffff:ffff:ffff:ffff are on the link of eth0")
+            three(
+                "2001:db8::",
+                "2001:db8::ffff:ffff:ffff:ffff",
+                "2001:db8:: to 2001:db8::ffff:ffff:ffff:ffff are on the link of eth0"
+            )
         );
         assert_eq!(say("fe80::1/64").2, "the link of eth0 only, no router passes it on");
         assert_eq!(say("127.0.0.1/8").2, "this host itself");

@@ -195,8 +195,7 @@ pub fn path(netns: Netns, query: Query, host: &mut Host) -> Result<Path, Error> 
     let look = || -> io::Result<(route::Explained, Vec<Interface>, Option<Neighbor>, rule::Tables)> {
         let explained = route::explain(&query)?;
         let hop = explained.route.gateway.unwrap_or(query.to);
-        let neighbor =
-            if leaves(&explained.route) { neigh::find(hop, explained.route.device)? } else { None };
+        let neighbor = if leaves(&explained.route) { neigh::find(hop, explained.route.device)? } else { None };
         Ok((explained, interface::list()?, neighbor, rule::Tables::read()))
     };
     let looked = host.namespaces()?.within(netns, look)?;
@@ -230,15 +229,22 @@ fn outcome(step: &Step, names: &rule::Tables, name: &dyn Fn(u32) -> String) -> S
         match outcome {
             Outcome::NotForIt => "not for this packet".into(),
             Outcome::Unsure(inner) => {
-                format!("it can't be told from here whether it is for this packet; if so: {}", words(inner, rule, names, name))
+                format!(
+                    "it can't be told from here whether it is for this packet; if so: {}",
+                    words(inner, rule, names, name)
+                )
             }
             Outcome::Nothing => "does nothing".into(),
             Outcome::Goes(priority) => format!("goes on at rule {priority}"),
             Outcome::NoRoute => "its table has no route there that can be used".into(),
             Outcome::Throws(entry) => format!("its table throws the packet back: {}", entry.text(names, name)),
-            Outcome::Suppressed(entry) => format!("has a route that is too general for the rule: {}", entry.text(names, name)),
+            Outcome::Suppressed(entry) => {
+                format!("has a route that is too general for the rule: {}", entry.text(names, name))
+            }
             Outcome::Takes(entry) => entry.text(names, name),
-            Outcome::RouteRejects(entry, number) => format!("rejects: {} ({})", entry.text(names, name), errno::name(*number)),
+            Outcome::RouteRejects(entry, number) => {
+                format!("rejects: {} ({})", entry.text(names, name), errno::name(*number))
+            }
             Outcome::RuleRejects(number) => format!("the rule itself rejects ({})", errno::name(*number)),
         }
     }

@@ -19,7 +19,8 @@ pub fn path(path: &Path, name: Option<&str>, width: Option<usize>) -> String {
     }
     let route = &path.route;
     if route.errno == 0 {
-        sheet.row("route", format!("{} {} (table {})", route.kind, route.prefix.as_deref().unwrap_or("?"), route.table));
+        sheet
+            .row("route", format!("{} {} (table {})", route.kind, route.prefix.as_deref().unwrap_or("?"), route.table));
         sheet.row("kernel", &route.text);
         if let Some(source) = route.source {
             sheet.row("source", source.to_string());
