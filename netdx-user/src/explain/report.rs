@@ -1,7 +1,7 @@
 //! The report of a story. Owns: which finding becomes the verdict, the summary sentence, the timeline. Must not know:
 //! single causes.
 
-use super::{Finding, Opinions, causes, errno, fact, phrase};
+use super::{Cause, Finding, Opinions, causes, errno, fact, phrase};
 use crate::{
     coverage::Coverage,
     event::{Call, Event, Opened, Protocol, TcpState},
@@ -55,7 +55,7 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
         // It had trouble, and got over it.
         return None;
     }
-    let mut also = also(&opinions);
+    let mut also = also(&opinions.holds, 1);
     let listeners = opinions.holds.first().map(|(_, f)| f.listeners.clone()).unwrap_or_default();
     let verdict = match opinions.holds.into_iter().next() {
         Some((cause, finding)) => Some(verdict(cause.code, finding, c.lost, |because| sentence(c, because))),
@@ -95,8 +95,11 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
 #[must_use]
 pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
     let failed = !l.succeeded();
-    let opinions = Opinions::of_lookup(l, coverage);
-    let mut also = also(&opinions);
+    let mut opinions = Opinions::of_lookup(l, coverage);
+    // What only stands beside a failure is no failure by itself.
+    let beside = if failed || opinions.holds.first().is_some_and(|(c, _)| !c.beside) { Vec::new() } else { std::mem::take(&mut opinions.holds) };
+    let mut also = also(&beside, 0);
+    also.extend(self::also(&opinions.holds, 1));
     let last = l.last_answer();
     let verdict = match opinions.holds.into_iter().next() {
         Some((cause, finding)) => Some(verdict(cause.code, finding, l.lost, |because| lookup_sentence(l, because))),
@@ -221,11 +224,11 @@ fn unexplained(
     }
 }
 
-fn also(opinions: &Opinions) -> Vec<Also> {
-    opinions
-        .holds
+/// What else holds, after the first `skip`.
+fn also(holds: &[(&'static Cause, Finding)], skip: usize) -> Vec<Also> {
+    holds
         .iter()
-        .skip(1)
+        .skip(skip)
         .map(|(cause, f)| Also { code: cause.code, certainty: f.certainty, summary: f.because.clone() })
         .collect()
 }
