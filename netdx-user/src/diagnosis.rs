@@ -72,6 +72,7 @@ impl Diagnosis {
         let tracker = Tracker::new(crate::story::Settings {
             all: settings.all,
             slow: settings.slow,
+            inbound: settings.inbound,
             getaddrinfo: coverage.has("getaddrinfo"),
         });
         Diagnosis {
@@ -231,6 +232,10 @@ impl Diagnosis {
     fn connection(&self, c: &Connection) -> Option<Report> {
         let other_tells = c.folded || c.errno.is_none() && explain::peer_is_here(c);
         if c.opened != Opened::Here && other_tells && !self.settings.inbound {
+            return None;
+        }
+        if c.mirrored && !explain::peer_is_here(c) {
+            // It was for somebody else: passing through.
             return None;
         }
         let report = explain::connection_report(c, &self.coverage)?;

@@ -17,11 +17,13 @@ use crate::{
 /// What every report of a connection needs.
 pub(super) fn connection_wants(c: &Connection) -> Vec<Want> {
     let mut wants: Vec<Want> = c.task.iter().map(|t| Want::Process { pid: t.pid }).collect();
-    if !c.tuple.remote.is_unspecified() {
+    if !c.tuple.remote.is_unspecified() && !c.mirrored {
         wants.push(c.route_want());
+    }
+    if !c.tuple.remote.is_unspecified() {
         wants.push(super::owners_want(c, c.tuple.remote));
     }
-    if c.task.is_none() && c.tuple.local_port != 0 {
+    if c.task.is_none() && c.tuple.local_port != 0 && !c.mirrored {
         wants.push(Want::Owner { netns: c.netns, tuple: c.tuple });
     }
     for d in c.drops() {
@@ -50,6 +52,7 @@ pub(super) fn lookup_wants(l: &Lookup) -> Vec<Want> {
 #[must_use]
 pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> {
     let opinions = Opinions::of_connection(c, coverage);
+    let own = if c.mirrored { c.tuple.reversed() } else { c.tuple };
     let verdict_needed = c.outcome != Outcome::Established;
     if opinions.holds.is_empty() && c.outcome == Outcome::Broken && c.errno.is_none() {
         // It had trouble, and got over it.
@@ -76,8 +79,8 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
         process: process(c.task.as_ref(), c.program.as_ref().map(|p| p.argv.as_slice()), &c.facts, Some(c.netns.0)),
         protocol: if c.tuple.protocol == Protocol::Mptcp { Protocol::Tcp } else { c.tuple.protocol },
         direction: if c.opened == Opened::ByPeer { Direction::Inbound } else { Direction::Outbound },
-        local: phrase::end(c.tuple.local, c.tuple.local_port),
-        remote: phrase::end(c.tuple.remote, c.tuple.remote_port),
+        local: phrase::end(own.local, own.local_port),
+        remote: phrase::end(own.remote, own.remote_port),
         name: c.name.clone().or_else(|| causes::hosts_entry(c).and(c.looked_up.clone())),
         outcome: c.outcome,
         errno: c.errno.map(errno::name),
@@ -241,9 +244,7 @@ fn sentence(c: &Connection, because: &str) -> String {
     let udp = c.tuple.protocol == Protocol::Udp;
     let tuple = c.tuple;
     let what = match c.outcome {
-        _ if c.inbound() => {
-            format!("a connection from {target} to {} was not served", phrase::endpoint(tuple.local, tuple.local_port))
-        }
+        _ if c.mirrored => format!("{} was not let in to {target}", phrase::endpoint(tuple.local, tuple.local_port)),
         Outcome::Established | Outcome::Answered => format!("{who} connected to {target} after {elapsed}"),
         Outcome::Abandoned => format!("{who} gave up on {target} after {elapsed}"),
         Outcome::Broken => format!("the connection of {who} to {target} broke after {elapsed}"),

@@ -116,6 +116,8 @@ pub struct Connection {
     pub omitted: u32,
     /// Records the kernel lost while this went on.
     pub lost: u64,
+    /// Told from the packets of a peer that was not let in: the endpoints are as the peer sees them.
+    pub mirrored: bool,
     /// The other end, which opened it, is on this host and tells the same story.
     pub folded: bool,
     /// An IPv6 attempt of the same application that came to nothing before this one worked: its address, and the delay
@@ -153,6 +155,7 @@ impl Connection {
             events: Vec::new(),
             omitted: 0,
             lost: 0,
+            mirrored: false,
             folded: false,
             fallback_from: None,
             facts: Facts::default(),

@@ -5,6 +5,7 @@
 
 mod connection;
 mod datagrams;
+mod inbound;
 mod lookup;
 mod lookups;
 mod order;

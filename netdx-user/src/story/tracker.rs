@@ -1,7 +1,9 @@
 //! From events to stories. Owns: which event belongs to which connection, and when a connection's story has ended.
 //! Must not know: causes, clocks (time comes in with the inputs), where events come from.
 
-use super::{Connection, Order, Story, connection::Program, datagrams::Datagrams, lookups::Lookups, packets::Packets};
+use super::{
+    Connection, Order, Story, connection::Program, datagrams::Datagrams, inbound::Inbound, lookups::Lookups, packets::Packets,
+};
 use crate::{
     event::{Call, Event, Netns, Opened, Packet, Protocol, Sock, SockId, Task, TcpState, Tuple, Via},
     fact::Fact,
@@ -37,6 +39,8 @@ pub struct Settings {
     pub all: bool,
     /// What takes longer than this is slow.
     pub slow: Option<Duration>,
+    /// What this host did not let in is told.
+    pub inbound: bool,
     /// getaddrinfo is observed: a lookup ends when it returns.
     pub getaddrinfo: bool,
 }
@@ -119,6 +123,7 @@ pub struct Tracker {
     /// Stories that have ended, by when they are settled.
     settling: BTreeMap<(Time, u64), Connection>,
     datagrams: Datagrams,
+    inbound: Inbound,
     lookups: Lookups,
     neighbors: VecDeque<(Time, Netns, Event)>,
     /// Connections that were opened here, by their endpoints.
@@ -150,6 +155,7 @@ impl Tracker {
             open: BTreeMap::new(),
             settling: BTreeMap::new(),
             datagrams: Datagrams::default(),
+            inbound: Inbound::default(),
             neighbors: VecDeque::new(),
             opened: Recent::new(),
             told: Recent::new(),
@@ -205,6 +211,9 @@ impl Tracker {
         for c in self.datagrams.end(&mut self.memory) {
             self.finish(c);
         }
+        for c in self.inbound.end(&self.memory) {
+            self.ended.push_back(Story::Connection(Box::new(c)));
+        }
         for lookup in self.lookups.end(now, &mut self.memory) {
             self.ended.push_back(Story::Lookup(Box::new(lookup)));
         }
@@ -224,7 +233,7 @@ impl Tracker {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let settled = self.settling.first_key_value().map(|((t, _), _)| *t);
-        [self.order.deadline(), settled, self.datagrams.deadline(), self.lookups.deadline()].into_iter().flatten().min()
+        [self.order.deadline(), settled, self.datagrams.deadline(), self.inbound.deadline(), self.lookups.deadline()].into_iter().flatten().min()
     }
 
     fn advance(&mut self) {
@@ -240,6 +249,9 @@ impl Tracker {
         }
         for c in self.datagrams.due(now, &mut self.memory) {
             self.finish(c);
+        }
+        for c in self.inbound.due(now, &self.memory) {
+            self.ended.push_back(Story::Connection(Box::new(c)));
         }
         for lookup in self.lookups.due(now, &mut self.memory) {
             self.ended.push_back(Story::Lookup(Box::new(lookup)));
@@ -267,6 +279,9 @@ impl Tracker {
             }
             Event::ResetSent { ref packet, ref sock, .. } => {
                 let tuple = packet.as_ref().and_then(|p| p.tuple).or(sock.as_ref().map(|s| s.tuple));
+                if let Some(packet) = packet {
+                    self.not_let_in(time, packet, packet.netns);
+                }
                 if let Some(tuple) = tuple {
                     self.memory.packets.push(tuple, time, event);
                 }
@@ -275,6 +290,7 @@ impl Tracker {
             Event::Drop { ref packet, ref sock, .. } => {
                 let Some(tuple) = packet.tuple.or(sock.as_ref().map(|s| s.tuple)) else { return };
                 let netns = packet.netns.or(sock.as_ref().map(|s| s.netns));
+                self.not_let_in(time, packet, netns);
                 self.packet(time, tuple, netns, packet.clone(), event);
             }
             Event::IcmpReceived { quoted: Some(tuple), ref packet, .. } => {
@@ -288,7 +304,8 @@ impl Tracker {
                     self.memory.packets.push(tuple, time, event);
                 }
             }
-            Event::ListenOverflow { ref packet, .. } => {
+            Event::ListenOverflow { ref packet, ref listener } => {
+                self.not_let_in(time, packet, Some(listener.netns));
                 if let Some(tuple) = packet.tuple {
                     self.memory.packets.push(tuple, time, event);
                 }
@@ -390,6 +407,9 @@ impl Tracker {
             TcpState::Close => {
                 let id = c.id;
                 let Some(mut c) = id.and_then(|id| self.open.remove(&id)) else { return };
+                if left(old) {
+                    return;
+                }
                 if c.established.is_none()
                     && !matches!(old, TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv)
                 {
@@ -431,6 +451,12 @@ impl Tracker {
             self.told.insert(id, ());
         }
         self.settling.insert((time.after(wait), c.serial), c);
+    }
+
+    fn not_let_in(&mut self, time: Time, packet: &Packet, netns: Option<Netns>) {
+        if self.settings.inbound {
+            self.inbound.take(time, packet, netns, &mut self.memory);
+        }
     }
 
     /// A packet event: kept for the connection that asks for it; of a datagram it may be all there is.
@@ -497,8 +523,14 @@ impl Tracker {
                     && c.began >= began
                     && (to.0.is_none() || to == (Some(c.tuple.remote), c.tuple.remote_port)))
         };
-        let found =
-            self.settling.values_mut().rev().find(|c| belongs(c)).or_else(|| id.and_then(|id| self.open.get_mut(&id)));
+        let settling = self.settling.iter().rev().find(|(_, c)| belongs(c)).map(|(k, _)| *k);
+        if settling.is_none() && id.is_some_and(|id| self.told.get(&id).is_some()) {
+            return;
+        }
+        let found = match settling.and_then(|k| self.settling.remove(&k)) {
+            Some(c) => Some(self.settling.entry((time.after(SETTLE_TOLD), c.serial)).or_insert(c)),
+            None => id.and_then(|id| self.open.get_mut(&id)),
+        };
         if let Some(c) = found {
             if matches!(call, Call::Connect | Call::IoUringConnect | Call::Send | Call::Receive) && !interrupted(errno)
             {

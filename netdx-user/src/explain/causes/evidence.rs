@@ -7,6 +7,7 @@ use crate::{
     fact::{Answer, Listener, Route},
     report::{Certainty, Evidence},
     story::{Connection, Dropped, Lookup, SentReset, rcode},
+    time::Time,
     want::Want,
 };
 use std::net::IpAddr;
@@ -17,7 +18,8 @@ pub(super) fn nobody_listens(c: &Connection) -> Option<(Netns, Evidence)> {
     if c.tuple.protocol == Protocol::Udp {
         return udp_port_unreachable(c);
     }
-    let came_back = c.reset_in_handshake()?;
+    // A peer that was not let in has its end of the story elsewhere.
+    let came_back = if c.mirrored { Time(u64::MAX) } else { c.reset_in_handshake()? };
     let no_socket =
         |r: &SentReset<'_>| r.sock.is_none() && r.reason.is_none_or(|r| r == "NO_SOCKET") && r.time <= came_back;
     if let Some(reset) = c.resets_sent(true).find(no_socket) {

@@ -86,7 +86,15 @@ pub(super) fn answered_here(c: &Connection) -> bool {
     answer(c).is_some_and(|(time, _)| dropped(c, time).is_some())
 }
 
+/// A peer's packet that a rule of this host answers: the answer is not seen from here, the rule is.
+fn turned_away(c: &Connection) -> Option<Dropped<'_>> {
+    stopping_drops(c).find(|d| c.mirrored && by_netfilter(d))
+}
+
 fn wants(c: &Connection) -> Vec<Want> {
+    if let Some(d) = turned_away(c) {
+        return rule_wants(c, &d);
+    }
     let Some((time, icmp)) = answer(c) else { return Vec::new() };
     let mut wants = dropped(c, time).map(|d| rule_wants(c, &d)).unwrap_or_default();
     wants.push(target_want(c));
@@ -95,6 +103,18 @@ fn wants(c: &Connection) -> Vec<Want> {
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    if let Some(d) = turned_away(c) {
+        let Culprit::Exact(rule) = culprit(c, &d, Action::Discard) else { return Judgement::No };
+        if !rule.contains("reject") && !rule.contains("REJECT") {
+            return Judgement::No;
+        }
+        let at = place(c, &d);
+        let what = phrase::packet(d.packet);
+        return Judgement::Yes(
+            Finding::new(Certainty::Proven, format!("{rule} rejected its {what} {at}"), seen(c, d.time, "drop", format!("{what} dropped {at} by netfilter")))
+                .advise("allow this connection before that rule, or remove it"),
+        );
+    }
     let Some((time, icmp)) = answer(c) else { return Judgement::No };
     match (dropped(c, time), icmp) {
         (Some(d), _) => here(c, &d, time, icmp),

@@ -39,7 +39,7 @@ dropped it.
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let waited = matches!(c.errno, Some(errno::ETIMEDOUT | errno::EHOSTUNREACH)) || c.outcome == Outcome::Abandoned;
     let udp = c.tuple.protocol == crate::event::Protocol::Udp;
-    if !waited && !udp {
+    if !waited && !udp && !c.mirrored {
         return Judgement::No;
     }
     // The latest one is nearest to the end; drops of the first packet repeat with each retransmission.

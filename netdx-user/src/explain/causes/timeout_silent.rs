@@ -3,6 +3,7 @@
 use super::evidence::{absence, anything_came_back, route_fact, stopping_drops, syns, told};
 use crate::{
     coverage::Coverage,
+    event::Opened,
     explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing, phrase, seen},
     report::Outcome,
     story::Connection,
@@ -56,6 +57,9 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let timed_out = c.errno == Some(errno::ETIMEDOUT);
     if !timed_out && !(c.outcome == Outcome::Abandoned && n > 1) {
         return Judgement::No;
+    }
+    if c.opened != Opened::Here {
+        return Judgement::CannotTell("it began before netdx watched, and what happened to its first packets was not seen".into());
     }
     let via = super::evidence::route(c)
         .filter(|r| !r.device_name.is_empty())

@@ -1,0 +1,106 @@
+//! The listener's side: connections that this host did not let in. Owns: which packets make such a story. Must not know:
+//! causes.
+//!
+//! There is no socket for them, only packets. Their story is kept from the peer's point of view, like any other
+//! connection's (`Connection::mirrored`), so that every cause reads the same; the report turns it round.
+
+use super::{Connection, tracker::Memory};
+use crate::{
+    event::{Event, Netns, Opened, Packet, Protocol, Sock, TcpState},
+    report::Outcome,
+    time::Time,
+};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
+
+/// How long a story waits for the other events of the same packet.
+const SETTLE: Duration = Duration::from_millis(50);
+/// A peer that tries again within this time is still told once: the kernel's own repetitions of a SYN (RFC 6298).
+const QUIET: Duration = Duration::from_secs(130);
+/// How many are remembered.
+const LIMIT: usize = 16_384;
+
+/// Peers that were not let in.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    pending: BTreeMap<(Time, u64), Connection>,
+    told: HashMap<crate::event::Tuple, Time>,
+    ages: VecDeque<crate::event::Tuple>,
+}
+
+impl Inbound {
+    /// Something happened to a packet. Only a SYN that came in begins a story.
+    pub(super) fn take(&mut self, time: Time, packet: &Packet, netns: Option<Netns>, memory: &mut Memory) {
+        const SYN: u8 = 2;
+        const ACK: u8 = 16;
+        let (Some(tuple), Some(netns)) = (packet.tuple, netns) else { return };
+        if tuple.protocol != Protocol::Tcp || packet.tcp_flags & (SYN | ACK) != SYN || packet.in_device == 0 {
+            return;
+        }
+        if self.told.get(&tuple).is_some_and(|t| time.since(*t) < QUIET) {
+            return;
+        }
+        self.told.insert(tuple, time);
+        self.ages.push_back(tuple);
+        if self.ages.len() > LIMIT
+            && let Some(oldest) = self.ages.pop_front()
+        {
+            self.told.remove(&oldest);
+        }
+        let sock = Sock {
+            id: None,
+            cookie: None,
+            tuple,
+            v6: tuple.remote.is_ipv6(),
+            netns,
+            state: TcpState::SynRecv,
+            error: 0,
+            soft_error: 0,
+            mark: 0,
+            bound_device: 0,
+            backlog: 0,
+            max_backlog: 0,
+            retransmits: 0,
+            opened: Opened::ByPeer,
+        };
+        let mut c = Connection::new(memory.serial.next(), time, &sock);
+        c.mirrored = true;
+        c.ended = Some(time);
+        c.outcome = Outcome::Failed;
+        self.pending.insert((time.after(SETTLE), c.serial), c);
+    }
+
+    /// Those that have been told whole by now.
+    pub(super) fn due(&mut self, now: Time, memory: &Memory) -> Vec<Connection> {
+        let mut due = Vec::new();
+        while let Some(entry) = self.pending.first_entry()
+            && entry.key().0 <= now
+        {
+            due.push(whole(entry.remove(), memory));
+        }
+        due
+    }
+
+    /// All that are left.
+    pub(super) fn end(&mut self, memory: &Memory) -> Vec<Connection> {
+        std::mem::take(&mut self.pending).into_values().map(|c| whole(c, memory)).collect()
+    }
+
+    /// When the next one is due.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.pending.first_key_value().map(|((t, _), _)| *t)
+    }
+}
+
+fn whole(mut c: Connection, memory: &Memory) -> Connection {
+    for (time, event) in memory.packets.between(c.tuple, c.began, c.began.after(SETTLE)) {
+        // The peer's own sockets are not this side's to tell.
+        if !matches!(event, Event::IcmpReceived { .. }) {
+            c.push(time, event);
+        }
+    }
+    c.ended = c.events.last().map(|(t, _)| *t).or(c.ended);
+    c
+}
