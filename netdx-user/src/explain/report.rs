@@ -100,7 +100,11 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
     let failed = !l.succeeded();
     let mut opinions = Opinions::of_lookup(l, coverage);
     // What only stands beside a failure is no failure by itself.
-    let beside = if failed || opinions.holds.first().is_some_and(|(c, _)| !c.beside) { Vec::new() } else { std::mem::take(&mut opinions.holds) };
+    let beside = if failed || opinions.holds.first().is_some_and(|(c, _)| !c.beside) {
+        Vec::new()
+    } else {
+        std::mem::take(&mut opinions.holds)
+    };
     let mut also = also(&beside, 0);
     also.extend(self::also(&opinions.holds, 1));
     let last = l.last_answer();

@@ -2,7 +2,8 @@
 //! Must not know: causes, clocks (time comes in with the inputs), where events come from.
 
 use super::{
-    Connection, Order, Story, connection::Program, datagrams::Datagrams, inbound::Inbound, lookups::Lookups, packets::Packets,
+    Connection, Order, Story, connection::Program, datagrams::Datagrams, inbound::Inbound, lookups::Lookups,
+    packets::Packets,
 };
 use crate::{
     event::{Call, Event, Netns, Opened, Packet, Protocol, Sock, SockId, Task, TcpState, Tuple, Via},
@@ -233,7 +234,10 @@ impl Tracker {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let settled = self.settling.first_key_value().map(|((t, _), _)| *t);
-        [self.order.deadline(), settled, self.datagrams.deadline(), self.inbound.deadline(), self.lookups.deadline()].into_iter().flatten().min()
+        [self.order.deadline(), settled, self.datagrams.deadline(), self.inbound.deadline(), self.lookups.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn advance(&mut self) {
