@@ -178,8 +178,6 @@ impl Call {
 pub struct Request {
     /// As for a call; `fd` is not used.
     pub call: Call,
-    /// The kernel's `struct file` of the socket.
-    pub file: u64,
     /// Who submitted it.
     pub task: Task,
 }

@@ -34,7 +34,7 @@ fn submitted<A: Arguments>(arguments: &A) {
     if opcode != CONNECT {
         return;
     }
-    let mut request = Request { call: Call::EMPTY, file: kernel.read(offset!(io_file)), task: task::read_current() };
+    let mut request = Request { call: Call::EMPTY, task: task::read_current() };
     let arguments = kernel.field(offset!(io_cmd));
     address(
         User(arguments.read(offset!(io_connect_addr))),
@@ -74,7 +74,7 @@ fn completed<A: Arguments>(arguments: &A) {
         return;
     };
     if result < 0 && result != EINPROGRESS && result != EISCONN {
-        let socket = connect::socket_of_file(Kernel(request.file));
+        let socket = connect::socket_of_file(Kernel(key).pointer(offset!(io_file)));
         connect::write(call::IO_URING_CONNECT, result, &request.task, socket, &mut request.call);
     }
     // The submitting thread may have submitted another since.

@@ -334,6 +334,7 @@ fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
         (settings.inbound, flag::INBOUND),
         (places.cgroup.is_ok(), flag::CONNECT_HOOK),
         (settings.syscalls && places.tracefs.is_ok(), flag::CONNECT_CALLS),
+        (kernel.tracepoints.contains_key("io_uring_submit_req"), flag::IO_URING),
     ];
     config.flags = flags.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
     if filter.ports.len() <= MAX_PORTS {
