@@ -9,7 +9,7 @@ use std::{
     io,
     os::{
         fd::AsFd as _,
-        unix::{ffi::OsStrExt as _, process::CommandExt as _},
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _, process::CommandExt as _},
     },
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -18,6 +18,9 @@ use std::{
 };
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// What the names of all islands begin with; then come a word, the process and a number.
+const PREFIX: &str = "netdx-";
 
 /// A namespace, with loopback up. Removed when dropped.
 #[derive(Debug)]
@@ -31,7 +34,8 @@ impl Island {
     #[must_use]
     pub fn new(what: &str) -> Island {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("verbs-{what}-{}-{number}", std::process::id());
+        sweep();
+        let name = format!("{PREFIX}{what}-{}-{number}", std::process::id());
         run(Command::new("ip").args(["netns", "add", &name]));
         let island = Island { name, files: Vec::new() };
         island.ip("link set lo up");
@@ -66,6 +70,22 @@ impl Island {
     /// `ip` inside, arguments separated by spaces; it has to succeed.
     pub fn ip(&self, arguments: &str) {
         run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()));
+    }
+
+    /// The inode of the namespace, as reports give it.
+    #[must_use]
+    pub fn inode(&self) -> u64 {
+        self.open().metadata().expect("look at the island's namespace").ino()
+    }
+
+    /// Sets sysctls, `key=value` separated by spaces.
+    pub fn sysctl(&self, settings: &str) {
+        run(self.command("sysctl").arg("-qw").args(settings.split_whitespace()));
+    }
+
+    /// Loads nftables rules.
+    pub fn nft(&self, rules: &str) {
+        run(self.command("nft").arg(rules));
     }
 
     /// A veth pair between two islands; both ends up, with these addresses.
@@ -139,13 +159,30 @@ impl Drop for Island {
     }
 }
 
+/// Removes the islands of test processes that were killed before they could.
+fn sweep() {
+    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.rsplit('-').nth(1)).map(str::to_owned);
+        if owner.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists()) {
+            // Another test process may have swept it a moment ago.
+            _ = Command::new("ip").args(["netns", "del", &name]).stderr(std::process::Stdio::null()).status();
+        }
+    }
+}
+
 /// The program under test: built beside the tests by `cargo xtask test`.
 #[must_use]
 pub fn netdx() -> PathBuf {
+    beside_the_tests("netdx")
+}
+
+/// A program of this workspace, built into the folder of the tests.
+pub(crate) fn beside_the_tests(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.ancestors().nth(2).expect("the test is in target/PROFILE/deps");
-    let path = folder.join("netdx");
-    assert!(path.exists(), "{} is not there: build it first (cargo build -p netdx)", path.display());
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is not there: build it first (cargo build --workspace)", path.display());
     path
 }
 

@@ -1,4 +1,7 @@
 //! Shared ground of the tests.
 
 pub mod island;
+pub mod lab;
+pub mod remote;
 pub mod servers;
+pub mod tracer;

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "tasks talk to the person who started them")]
 
 mod command;
+mod demo;
 mod ebpf;
 mod elf;
 mod lint;
@@ -42,6 +43,11 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// See netdx explain three failures, staged in a network namespace of their own (root, or sudo)
+    Demo,
+    /// One of the demo's processes
+    #[command(hide = true, subcommand)]
+    Part(demo::Part),
     /// Every test that this user can run; what is skipped is said, and why
     Test,
     /// Formatting and clippy, over the workspace and over netdx-ebpf
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
         Task::Run { release, arguments } => return run::run(&workspace, release, &arguments),
         Task::Ebpf { check: true } => ebpf::check(&workspace),
         Task::Ebpf { check: false } => ebpf::rebuild(&workspace),
+        Task::Demo => demo::demo(&workspace),
+        Task::Part(part) => demo::play(part),
         Task::Test => test::test(&workspace),
         Task::Lint => lint::lint(&workspace),
         Task::Live { filter } => test::live(&workspace, filter.as_deref()),

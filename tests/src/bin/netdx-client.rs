@@ -1,0 +1,262 @@
+//! A program that fails to connect, in the ways programs do. Owns: the interfaces to the kernel that applications use.
+//! Must not know: what is tested.
+//!
+//!     netdx-client HOW ADDRESS:PORT [--bind ADDRESS:PORT] [--give-up MS] [--send BYTES] [--receive] [--hold MS] [--times N]
+//!
+//! It writes one line for each attempt: `{"pid":..,"tid":..,"local":"ADDRESS:PORT"|null,"errno":N}`; errno 0: it worked;
+//! -1: it gave up by itself.
+#![expect(clippy::print_stdout, reason = "its result goes to its standard output")]
+
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::io::{Errno, read};
+use rustix::net::{
+    self, AddressFamily, SendFlags, SocketFlags, SocketType, bind, getsockname, sendto, socket_with, sockopt,
+};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+struct Plan {
+    how: How,
+    to: SocketAddr,
+    bind: Option<SocketAddr>,
+    give_up: Duration,
+    send: usize,
+    receive: bool,
+    hold: Duration,
+    times: u32,
+}
+
+/// Ways to connect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    /// connect(2) that waits.
+    Blocking,
+    /// Non-blocking connect, poll, SO_ERROR: what most event loops do.
+    Poll,
+    /// Non-blocking connect and epoll; closes the socket in SYN_SENT when its time is over, as Go and asyncio do.
+    Epoll,
+    /// A thread of its own connects.
+    Thread,
+    /// The process ends the moment it knows.
+    Exit,
+    /// IORING_OP_CONNECT.
+    IoUring,
+    /// An IPv6 socket to an IPv4-mapped address.
+    Mapped,
+    /// Data in the SYN.
+    FastOpen,
+    /// IPPROTO_MPTCP.
+    Mptcp,
+    /// A connected UDP socket: send, then wait for an answer.
+    Udp,
+    /// An unconnected UDP socket.
+    UdpUnconnected,
+}
+
+/// Why there is no connection.
+enum Failure {
+    /// The kernel said so.
+    System(Errno),
+    /// This program had waited long enough.
+    GaveUp,
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Failure::System(errno)
+    }
+}
+
+fn main() {
+    let plan = match parse(std::env::args().skip(1)) {
+        Ok(plan) => plan,
+        Err(problem) => {
+            println!("netdx-client: {problem}");
+            std::process::exit(2);
+        }
+    };
+    let mut kept = Vec::new();
+    for _ in 0..plan.times {
+        let plan = plan.clone();
+        kept.push(match plan.how {
+            How::Thread => std::thread::spawn(move || attempt(&plan)).join().expect("the thread ends by itself"),
+            _ => attempt(&plan),
+        });
+    }
+    std::thread::sleep(plan.hold);
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
+    let how = match words.next().as_deref() {
+        Some("blocking") => How::Blocking,
+        Some("poll") => How::Poll,
+        Some("epoll") => How::Epoll,
+        Some("thread") => How::Thread,
+        Some("exit") => How::Exit,
+        Some("io-uring") => How::IoUring,
+        Some("mapped") => How::Mapped,
+        Some("fast-open") => How::FastOpen,
+        Some("mptcp") => How::Mptcp,
+        Some("udp") => How::Udp,
+        Some("udp-unconnected") => How::UdpUnconnected,
+        other => return Err(format!("no such way to connect: {other:?}")),
+    };
+    let to = words.next().and_then(|word| word.parse().ok()).ok_or("ADDRESS:PORT is missing")?;
+    let give_up = Duration::from_secs(20);
+    let mut plan =
+        Plan { how, to, bind: None, give_up, send: 0, receive: false, hold: Duration::ZERO, times: 1 };
+    while let Some(flag) = words.next() {
+        if flag == "--receive" {
+            plan.receive = true;
+            continue;
+        }
+        let value = words.next().ok_or(format!("{flag} needs a value"))?;
+        let number = || value.parse::<u32>().map_err(|error| format!("{flag} {value}: {error}"));
+        match flag.as_str() {
+            "--bind" => plan.bind = Some(value.parse().map_err(|error| format!("{flag} {value}: {error}"))?),
+            "--give-up" => plan.give_up = Duration::from_millis(number()?.into()),
+            "--send" => plan.send = usize::try_from(number()?).map_err(|error| error.to_string())?,
+            "--hold" => plan.hold = Duration::from_millis(number()?.into()),
+            "--times" => plan.times = number()?,
+            _ => return Err(format!("no such flag: {flag}")),
+        }
+    }
+    Ok(plan)
+}
+
+/// One attempt; the socket, where it worked.
+fn attempt(plan: &Plan) -> Option<OwnedFd> {
+    let mut socket = None;
+    let errno = match connect_and_talk(plan, &mut socket) {
+        Ok(()) => 0,
+        Err(Failure::System(errno)) => errno.raw_os_error(),
+        Err(Failure::GaveUp) => -1,
+    };
+    let local = socket.as_ref().and_then(local_of).map_or("null".to_owned(), |local| format!("\"{local}\""));
+    let tid = rustix::thread::gettid().as_raw_nonzero();
+    println!("{{\"pid\":{},\"tid\":{tid},\"local\":{local},\"errno\":{errno}}}", std::process::id());
+    if plan.how == How::Exit {
+        std::process::exit(0);
+    }
+    socket.filter(|_| errno == 0)
+}
+
+fn connect_and_talk(plan: &Plan, kept: &mut Option<OwnedFd>) -> Result<(), Failure> {
+    let (family, to) = match (plan.how, plan.to.ip()) {
+        (How::Mapped, IpAddr::V4(v4)) => {
+            (AddressFamily::INET6, SocketAddr::new(v4.to_ipv6_mapped().into(), plan.to.port()))
+        }
+        (_, IpAddr::V4(_)) => (AddressFamily::INET, plan.to),
+        (_, IpAddr::V6(_)) => (AddressFamily::INET6, plan.to),
+    };
+    let (kind, protocol) = match plan.how {
+        How::Udp | How::UdpUnconnected => (SocketType::DGRAM, None),
+        How::Mptcp => (SocketType::STREAM, Some(net::ipproto::MPTCP)),
+        _ => (SocketType::STREAM, None),
+    };
+    let waits = !matches!(plan.how, How::Poll | How::Epoll);
+    let flags = if waits { SocketFlags::CLOEXEC } else { SocketFlags::CLOEXEC | SocketFlags::NONBLOCK };
+    let socket = kept.insert(socket_with(family, kind, flags, protocol)?);
+    if let Some(source) = plan.bind {
+        bind(&*socket, &source)?;
+    }
+    match plan.how {
+        How::Poll => wait_by_poll(plan, socket, &to)?,
+        How::Epoll => wait_by_epoll(plan, socket, &to)?,
+        How::IoUring => connect_by_io_uring(socket, &to)?,
+        How::FastOpen => {
+            // rustix has no name for this flag.
+            let fast_open = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.cast_unsigned());
+            sendto(&*socket, b"hello", fast_open, &to)?;
+        }
+        How::UdpUnconnected => {
+            sendto(&*socket, b"hello", SendFlags::empty(), &to)?;
+        }
+        How::Blocking | How::Thread | How::Exit | How::Mapped | How::Mptcp | How::Udp => {
+            net::connect(&*socket, &to)?;
+        }
+    }
+    talk(plan, socket)
+}
+
+fn start(socket: &OwnedFd, to: &SocketAddr) -> Result<(), Failure> {
+    match net::connect(socket, to) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn wait_by_poll(plan: &Plan, socket: &OwnedFd, to: &SocketAddr) -> Result<(), Failure> {
+    start(socket, to)?;
+    if poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&timespec(plan.give_up)))? == 0 {
+        return Err(Failure::GaveUp);
+    }
+    Ok(sockopt::socket_error(socket)??)
+}
+
+fn wait_by_epoll(plan: &Plan, socket: &OwnedFd, to: &SocketAddr) -> Result<(), Failure> {
+    let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    start(socket, to)?;
+    let edge = epoll::EventFlags::OUT | epoll::EventFlags::IN | epoll::EventFlags::ET;
+    epoll::add(&queue, socket, epoll::EventData::new_u64(1), edge)?;
+    let mut events = [epoll::Event { flags: edge, data: epoll::EventData::new_u64(0) }; 1];
+    if epoll::wait(&queue, &mut events[..], Some(&timespec(plan.give_up)))? == 0 {
+        return Err(Failure::GaveUp);
+    }
+    Ok(sockopt::socket_error(socket)??)
+}
+
+fn connect_by_io_uring(socket: &OwnedFd, to: &SocketAddr) -> Result<(), Failure> {
+    use rustix::net::addr::SocketAddrArg;
+    let failed = |error: std::io::Error| Failure::System(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    let mut ring = io_uring::IoUring::new(2).map_err(failed)?;
+    // SAFETY: the address lives until the closure ends, and the closure waits for the completion of the only entry, which
+    // points to it.
+    unsafe {
+        to.with_sockaddr(|address, length| {
+            let fd = io_uring::types::Fd(socket.as_raw_fd());
+            let entry = io_uring::opcode::Connect::new(fd, address.cast(), length).build();
+            ring.submission().push(&entry).map_err(|_| Failure::System(Errno::NOSPC))?;
+            ring.submit_and_wait(1).map_err(failed)?;
+            match ring.completion().next().map(|completion| completion.result()) {
+                Some(0) => Ok(()),
+                Some(result) => Err(Failure::System(Errno::from_raw_os_error(-result))),
+                None => Err(Failure::System(Errno::IO)),
+            }
+        })
+    }
+}
+
+/// Sends and receives what was asked for.
+fn talk(plan: &Plan, socket: &OwnedFd) -> Result<(), Failure> {
+    let is_datagram = matches!(plan.how, How::Udp | How::UdpUnconnected);
+    if plan.send > 0 && plan.how != How::UdpUnconnected {
+        let data = vec![b'z'; plan.send];
+        let mut sent = 0;
+        while sent < data.len() {
+            sent += net::send(socket, &data[sent..], SendFlags::NOSIGNAL)?;
+            if is_datagram {
+                break;
+            }
+        }
+    }
+    if plan.receive {
+        if poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timespec(plan.give_up)))? == 0 {
+            return Err(Failure::GaveUp);
+        }
+        read(socket, &mut [0_u8; 4096])?;
+    }
+    Ok(())
+}
+
+fn local_of(socket: &OwnedFd) -> Option<SocketAddr> {
+    let name: SocketAddr = getsockname(socket).ok()?.try_into().ok()?;
+    Some(SocketAddr::new(name.ip().to_canonical(), name.port()))
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: time.subsec_nanos().into() }
+}
