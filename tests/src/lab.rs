@@ -44,12 +44,22 @@ impl Lab {
             // SYN, 1 s, 2 s: a connection that nobody answers ends after three seconds. Kernels from 6.5 repeat the
             // first second some times otherwise.
             island.sysctl("net.ipv4.tcp_syn_retries=1");
-            if island.command("test").args(["-e", "/proc/sys/net/ipv4/tcp_syn_linear_timeouts"]).status().is_ok_and(|s| s.success()) {
+            if island
+                .command("test")
+                .args(["-e", "/proc/sys/net/ipv4/tcp_syn_linear_timeouts"])
+                .status()
+                .is_ok_and(|s| s.success())
+            {
                 island.sysctl("net.ipv4.tcp_syn_linear_timeouts=0");
             }
         }
         lab.client.link("eth0", &lab.router, "rcl", ["10.1.1.2/24 fd01:1::2/64", "10.1.1.1/24 fd01:1::1/64"]);
-        lab.router.link("rsv", &lab.server, "eth0", ["10.1.2.1/24 fd01:2::1/64", "10.1.2.2/24 10.1.2.3/24 fd01:2::2/64"]);
+        lab.router.link(
+            "rsv",
+            &lab.server,
+            "eth0",
+            ["10.1.2.1/24 fd01:2::1/64", "10.1.2.2/24 10.1.2.3/24 fd01:2::2/64"],
+        );
         lab.router.sysctl("net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
         for (island, gateways) in [(&lab.client, ["10.1.1.1", "fd01:1::1"]), (&lab.server, ["10.1.2.1", "fd01:2::1"])] {
             for gateway in gateways {
@@ -131,7 +141,8 @@ impl Client {
     pub fn attempt(&mut self) -> Attempt {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("the client's output can be read");
-        let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("the client said {line:?}: {error}"));
+        let value: Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("the client said {line:?}: {error}"));
         let number = |key: &str| value[key].as_i64().unwrap_or_else(|| panic!("no {key} in {line:?}"));
         Attempt {
             pid: u32::try_from(number("pid")).expect("a process id"),

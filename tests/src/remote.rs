@@ -76,7 +76,9 @@ fn reply(packet: &[u8], answer: Answer) -> Option<Vec<u8>> {
     match answer {
         Answer::Silence => None,
         Answer::Reset => Some(ipv4(TCP, target, source, &reset(tcp, target, source))),
-        Answer::Unreachable(code, by) => Some(ipv4(ICMP, by.octets(), source, &unreachable(code, packet, header_length))),
+        Answer::Unreachable(code, by) => {
+            Some(ipv4(ICMP, by.octets(), source, &unreachable(code, packet, header_length)))
+        }
     }
 }
 

@@ -122,7 +122,9 @@ impl Tracer {
             }
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(report) => self.seen.borrow_mut().push(report),
-                Err(RecvTimeoutError::Timeout) => panic!("no such report within {patience:?}, but: {}", self.summaries()),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no such report within {patience:?}, but: {}", self.summaries())
+                }
                 Err(RecvTimeoutError::Disconnected) => panic!("netdx ended, having said: {}", self.summaries()),
             }
         }

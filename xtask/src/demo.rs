@@ -26,10 +26,7 @@ const STAGES: [(&str, SocketAddr); 3] = [
         "The database runs, and the app uses the host's own address. It says:",
         SocketAddr::new(std::net::IpAddr::V4(HOST), 5432),
     ),
-    (
-        "Somebody mistyped the port. The app says:",
-        SocketAddr::new(std::net::IpAddr::V4(HOST), 5433),
-    ),
+    ("Somebody mistyped the port. The app says:", SocketAddr::new(std::net::IpAddr::V4(HOST), 5433)),
     (
         "The database has moved to another network. The app says:",
         SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 99, 0, 5)), 5432),

@@ -106,8 +106,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
     };
     let to = words.next().and_then(|word| word.parse().ok()).ok_or("ADDRESS:PORT is missing")?;
     let give_up = Duration::from_secs(20);
-    let mut plan =
-        Plan { how, to, bind: None, give_up, send: 0, receive: false, hold: Duration::ZERO, times: 1 };
+    let mut plan = Plan { how, to, bind: None, give_up, send: 0, receive: false, hold: Duration::ZERO, times: 1 };
     while let Some(flag) = words.next() {
         if flag == "--receive" {
             plan.receive = true;
