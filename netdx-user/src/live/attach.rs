@@ -18,6 +18,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
+    time::Instant,
 };
 
 /// Why a hook could not be used.
@@ -131,12 +132,14 @@ impl<'a> Attacher<'a> {
         if let Some(known) = self.tried.get(&program) {
             return known.clone();
         }
+        let began = Instant::now();
         let result = self.try_hook(hook, &program).map_err(|refused| {
             if let Refused::Load(Refusal::Verifier { log, .. }) = &refused {
                 tracing::debug!(%program, %hook, "{log}");
             }
             refused.to_string()
         });
+        tracing::trace!(%hook, ms = began.elapsed().as_secs_f64() * 1e3, "tried");
         self.tried.insert(program, result.clone());
         result
     }
