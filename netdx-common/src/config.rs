@@ -20,8 +20,9 @@
 //! `sock_send_length`, `sock_recv_length`, `io_uring_submit_req`, `io_uring_complete`, `sched_process_fork` (only for
 //! the process-tree filter), `sched_process_exit`.
 //!
-//! Classic tracepoints (category `syscalls`), by the same name: `sys_enter_connect`, `sys_exit_connect`,
-//! `sys_enter_bind`, `sys_exit_bind`, `sys_enter_socket`, `sys_exit_socket`, `sys_enter_listen`, `sys_exit_listen`.
+//! Classic tracepoints (category `syscalls`), by the same name: `sys_enter_connect`, `sys_enter_bind`,
+//! `sys_enter_socket`, `sys_enter_listen`; and `sys_exit` on `sys_exit_connect`, `sys_exit_bind`, `sys_exit_socket` and
+//! `sys_exit_listen`.
 //!
 //! On the root of the v2 cgroup hierarchy: `connect4`, `connect6` (cgroup_sock_addr), `cgroup_egress`,
 //! `cgroup_ingress` (cgroup_skb). They always let pass: attach them so that others' programs still run (`multi`).

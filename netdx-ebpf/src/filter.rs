@@ -81,6 +81,12 @@ fn cgroup() -> bool {
     false
 }
 
+/// Whether only some ports are asked for.
+#[inline(always)]
+pub fn has_ports() -> bool {
+    config!(port_count) != 0
+}
+
 /// Whether `port` (host order) is asked for.
 #[inline(always)]
 pub fn port(port: u16) -> bool {

@@ -118,24 +118,30 @@ fn transport(header: Kernel, to: &mut Packet) {
     }
 }
 
-/// Reads the packet whose IP header is at `header`, and the packet it quotes when it is an ICMP error, with bytes 4..8
-/// of the ICMP header. False: not IP.
+/// Reads the packet whose IP header is at `header`. Its transport header: null in a later fragment. None: not IP.
 #[inline(always)]
-pub fn headers(header: Kernel, to: &mut Packet, quoted: &mut Tuple, info: &mut u32) -> bool {
-    let Some(inner) = network(header, &mut to.tuple) else {
-        return false;
-    };
+pub fn headers(header: Kernel, to: &mut Packet) -> Option<Kernel> {
+    let inner = network(header, &mut to.tuple)?;
     to.ttl = inner.ttl;
-    if inner.transport.is_null() {
-        return true;
+    if !inner.transport.is_null() {
+        transport(inner.transport, to);
     }
-    transport(inner.transport, to);
-    if is_icmp_error(to.tuple.protocol, to.icmp_type) {
-        *info = u32::from_be(inner.transport.read(4));
-        // What is cut or no IP packet stays as far as it was read: family 0 means nothing is known.
-        let _ = network(inner.transport.field(8), quoted);
+    Some(inner.transport)
+}
+
+/// Reads the packet that an ICMP error quotes (its ICMP header is at `icmp`). What is cut or no IP packet stays as far as
+/// it was read: family 0 means nothing is known.
+#[inline(always)]
+pub fn quoted(icmp: Kernel, to: &mut Tuple) {
+    if !icmp.is_null() {
+        let _ = network(icmp.field(8), to);
     }
-    true
+}
+
+/// Bytes 4..8 of the ICMP header.
+#[inline(always)]
+pub fn icmp_info(icmp: Kernel) -> u32 {
+    if icmp.is_null() { 0 } else { u32::from_be(icmp.read(4)) }
 }
 
 /// Reads a TCP packet that this host builds and that has no IP header yet.
@@ -165,10 +171,19 @@ pub fn describe(skb: Kernel, to: &mut Packet) {
     }
 }
 
-/// Whether a packet (or the one it quotes) has a port that is asked for.
+/// Whether a packet (of an ICMP error, at `transport`: the one it quotes) has a port that is asked for.
 #[inline(always)]
-pub fn wanted(packet: &Tuple, quoted: &Tuple) -> bool {
-    let tuple = if quoted.family != 0 { quoted } else { packet };
+pub fn wanted(packet: &Packet, transport: Kernel) -> bool {
+    if !filter::has_ports() {
+        return true;
+    }
+    let mut tuple = NOWHERE;
+    if is_icmp_error(packet.tuple.protocol, packet.icmp_type) {
+        quoted(transport, &mut tuple);
+    }
+    if tuple.family == 0 {
+        tuple = packet.tuple;
+    }
     filter::ports(tuple.local_port, tuple.remote_port)
 }
 

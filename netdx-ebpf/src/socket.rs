@@ -86,7 +86,7 @@ fn protocol(sk: Kernel, state: u8) -> u16 {
 }
 
 /// Its endpoints, as the socket has them now.
-#[inline(always)]
+#[inline(never)]
 pub fn tuple(sk: Kernel, to: &mut Tuple) {
     let state: u8 = sk.read(offset!(skc_state));
     to.family = sk.read(offset!(skc_family));
@@ -121,7 +121,7 @@ fn complete(tuple: &mut Tuple, conn: &mut Conn) {
 }
 
 /// The socket as it is now.
-#[inline(always)]
+#[inline(never)]
 pub fn describe(sk: Kernel, conn: Option<&mut Conn>, to: &mut Sock) {
     tuple(sk, &mut to.tuple);
     to.cookie = sk.read(offset!(skc_cookie));
@@ -148,7 +148,7 @@ pub fn describe(sk: Kernel, conn: Option<&mut Conn>, to: &mut Sock) {
 /// The ICMP error at the tail of its error queue (`struct sock_exterr_skb` in the packet's `cb`, `struct
 /// sock_extended_err` of linux/errqueue.h in it). TCP over IPv4 queues one in SYN_SENT without being asked
 /// (tcp_v4_err), other sockets with IP_RECVERR.
-#[inline(always)]
+#[inline(never)]
 pub fn icmp_error(sk: Kernel, to: &mut IcmpError) {
     if sk.read::<u32>(offset!(sk_error_queue_qlen)) == 0 || offset!(exterr_ee) == netdx_common::config::ABSENT {
         return;
@@ -173,7 +173,7 @@ pub fn icmp_error(sk: Kernel, to: &mut IcmpError) {
 }
 
 /// What TCP counted. A multipath socket has none of its own.
-#[inline(always)]
+#[inline(never)]
 pub fn counters(sk: Kernel, to: &mut TcpCounters) {
     to.idle_ms = u32::MAX;
     if sk.read::<u16>(offset!(sk_protocol)) != TCP {
@@ -221,7 +221,7 @@ pub fn begin(sk: Kernel, task: &Task, tuple: &Tuple, direction: u8, via: u32) ->
 }
 
 /// The socket's entry; made now, without a process, for one that wasn't seen before and passes the filters.
-#[inline(always)]
+#[inline(never)]
 pub fn follow(sk: Kernel, direction: u8) -> Option<&'static mut Conn> {
     if let Some(conn) = followed(sk) {
         return Some(conn);
@@ -252,7 +252,7 @@ pub fn trouble(sk: Kernel, conn: &mut Conn) {
 }
 
 /// Writes the [`Attempt`] that other records of this socket refer to, once, and before it the process.
-#[inline(always)]
+#[inline(never)]
 pub fn introduce(sk: Kernel, conn: &mut Conn) {
     if conn.flags & Conn::WRITTEN != 0 {
         return;

@@ -67,7 +67,7 @@ pub fn tid() -> u32 {
 
 /// Keeps what the current process is, for a record that may come when it no longer is current. Only in its own context;
 /// costs a busy process one lookup.
-#[inline(always)]
+#[inline(never)]
 pub fn remember(task: &Task) {
     let thread = current();
     let exec_id: u32 = thread.read(offset!(task_exec_id));
@@ -99,7 +99,7 @@ pub fn remember(task: &Task) {
 }
 
 /// Writes what a process is, before the first other record of it.
-#[inline(always)]
+#[inline(never)]
 pub fn announce(tgid: u32) {
     let Some(known) = find!(PROCESSES, tgid) else {
         return;

@@ -3,10 +3,9 @@
 //! `sys_{enter,exit}_listen(int fd, int backlog)`.
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
-use netdx_common::record::call;
 
 use super::{
-    connect::{address, begin, end, is_wanted},
+    connect::{address, begin, is_wanted},
     syscall_field,
 };
 use crate::{
@@ -27,14 +26,6 @@ pub fn sys_enter_bind(context: TracePointContext) -> u32 {
     0
 }
 
-/// A call returns.
-#[tracepoint(category = "syscalls", name = "sys_exit_bind")]
-pub fn sys_exit_bind(context: TracePointContext) -> u32 {
-    let result = syscall_field(&context, 0) as i32;
-    end(call::BIND, result, result >= 0);
-    0
-}
-
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_socket")]
 pub fn sys_enter_socket(context: TracePointContext) -> u32 {
@@ -51,27 +42,11 @@ pub fn sys_enter_socket(context: TracePointContext) -> u32 {
     0
 }
 
-/// A call returns.
-#[tracepoint(category = "syscalls", name = "sys_exit_socket")]
-pub fn sys_exit_socket(context: TracePointContext) -> u32 {
-    let result = syscall_field(&context, 0) as i32;
-    end(call::SOCKET, result, result >= 0);
-    0
-}
-
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_listen")]
 pub fn sys_enter_listen(context: TracePointContext) -> u32 {
     let mut call = Call::EMPTY;
     call.fd = syscall_field(&context, 0) as i32;
     begin(call, filter::current_task());
-    0
-}
-
-/// A call returns.
-#[tracepoint(category = "syscalls", name = "sys_exit_listen")]
-pub fn sys_exit_listen(context: TracePointContext) -> u32 {
-    let result = syscall_field(&context, 0) as i32;
-    end(call::LISTEN, result, result >= 0);
     0
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use netdx_common::config::flag;
 use netdx_common::record::{CallFailed, Task, call};
 
-use super::syscall_field;
+use super::{syscall_field, syscall_number};
 use crate::{
     emit::{self, Wake},
     filter,
@@ -55,12 +55,44 @@ pub fn sys_enter_connect(context: TracePointContext) -> u32 {
     0
 }
 
-/// A call returns.
+/// A call returns: `sys_exit_connect`, and those of `super::bind`. One program for all of them, for the verifier's
+/// time is most of netdx's start.
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
-pub fn sys_exit_connect(context: TracePointContext) -> u32 {
-    let result = syscall_field(&context, 0) as i32;
-    end(call::CONNECT, result, matches!(-result, 0 | EISCONN | EALREADY | EINPROGRESS));
+pub fn sys_exit(context: TracePointContext) -> u32 {
+    if let Some(which) = which(syscall_number(&context)) {
+        end(which, syscall_field(&context, 0) as i32);
+    }
     0
+}
+
+/// The call that a system call's number stands for. Calls of 32-bit programs have no such tracepoints.
+#[inline(always)]
+fn which(number: i32) -> Option<u16> {
+    Some(match number {
+        number::CONNECT => call::CONNECT,
+        number::BIND => call::BIND,
+        number::SOCKET => call::SOCKET,
+        number::LISTEN => call::LISTEN,
+        _ => return None,
+    })
+}
+
+/// arch/x86/entry/syscalls/syscall_64.tbl
+#[cfg(bpf_target_arch = "x86_64")]
+mod number {
+    pub(super) const CONNECT: i32 = 42;
+    pub(super) const BIND: i32 = 49;
+    pub(super) const SOCKET: i32 = 41;
+    pub(super) const LISTEN: i32 = 50;
+}
+
+/// include/uapi/asm-generic/unistd.h
+#[cfg(not(bpf_target_arch = "x86_64"))]
+mod number {
+    pub(super) const CONNECT: i32 = 203;
+    pub(super) const BIND: i32 = 200;
+    pub(super) const SOCKET: i32 = 198;
+    pub(super) const LISTEN: i32 = 201;
 }
 
 /// Reads an internet address as an application gives it.
@@ -99,7 +131,8 @@ pub(super) fn begin(mut call: Call, wanted: bool) {
 
 /// Writes a call that failed, with what was kept of it.
 #[inline(always)]
-pub(super) fn end(which: u16, result: i32, fine: bool) {
+fn end(which: u16, result: i32) {
+    let fine = result >= 0 || which == call::CONNECT && matches!(-result, EISCONN | EALREADY | EINPROGRESS);
     let tid = task::tid();
     let kept = find!(CALLS, tid);
     let own = match &kept {

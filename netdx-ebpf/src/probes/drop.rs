@@ -5,15 +5,15 @@
 //! gives no reason, freeing is no proof of a drop: there only packets that open or refuse a connection are written, and
 //! user space judges by the place.
 
-use netdx_common::record::Drop;
+use netdx_common::record::{Drop, Packet};
 
 use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
     maps::Conn,
-    packet::{self, ETH_IP, ETH_IPV6, NOTHING, tcp_flag},
+    packet::{self, ETH_IP, ETH_IPV6, tcp_flag},
     read::{self, Kernel, config, offset},
-    socket::{self, NOWHERE, TCP, UDP, state},
+    socket::{self, TCP, UDP, state},
     task,
 };
 
@@ -41,68 +41,74 @@ fn dropped<A: Arguments>(arguments: &A) {
         return;
     }
     let (sk, role) = owner(arguments, skb);
-
-    let (mut dropped, mut quoted, mut info) = (NOTHING, NOWHERE, 0);
-    let whole = protocol != 0 && packet::headers(packet::network_header(skb), &mut dropped, &mut quoted, &mut info);
-    if whole && dropped.ttl == 0 {
-        // No packet: what the kernel makes up to ask its own routing (inet_rtm_getroute).
-        return;
-    }
-    if !whole {
-        // Built here and dropped before its IP header was pushed: the socket knows the addresses.
-        if role != OWNER || sk.read::<u16>(offset!(sk_protocol)) != TCP {
+    emit::scratch::<Packet>(|dropped| {
+        if !read_headers(skb, protocol, sk, role, dropped) || packet::is_multicast(&dropped.tuple) {
             return;
         }
-        socket::tuple(sk, &mut dropped.tuple);
-        packet::bare_tcp(skb, &mut dropped);
-    }
-    let kind = dropped.tuple.protocol;
-    let opens = dropped.tcp_flags & (tcp_flag::SYN | tcp_flag::RST) != 0;
-    let of_interest = match kind {
-        TCP => has_reason || opens,
-        UDP => true,
-        _ => packet::is_icmp_error(kind, dropped.icmp_type),
-    };
-    if !of_interest || packet::is_multicast(&dropped.tuple) || !packet::wanted(&dropped.tuple, &quoted) {
-        return;
-    }
-
-    let mut conn = if sk.is_null() || kind != TCP { None } else { socket::followed(sk) };
-    let in_trouble = conn.as_ref().is_some_and(|conn| conn.flags & Conn::TROUBLE != 0);
-    if role == RECEIVER && kind == TCP && !opens && !in_trouble && is_closing(sk) {
-        return;
-    }
-    if let Some(conn) = &mut conn {
-        if !opens {
-            if conn.drops >= LIMIT {
-                return;
+        let kind = dropped.tuple.protocol;
+        let opens = dropped.tcp_flags & (tcp_flag::SYN | tcp_flag::RST) != 0;
+        let of_interest = match kind {
+            TCP => has_reason || opens,
+            UDP => true,
+            _ => packet::is_icmp_error(kind, dropped.icmp_type),
+        };
+        if !of_interest {
+            return;
+        }
+        let mut conn = if sk.is_null() || kind != TCP { None } else { socket::followed(sk) };
+        let in_trouble = conn.as_ref().is_some_and(|conn| conn.flags & Conn::TROUBLE != 0);
+        if role == RECEIVER && kind == TCP && !opens && !in_trouble && is_closing(sk) {
+            return;
+        }
+        if let Some(conn) = &mut conn {
+            if !opens {
+                if conn.drops >= LIMIT {
+                    return;
+                }
+                conn.drops += 1;
             }
-            conn.drops += 1;
+            socket::trouble(sk, conn);
         }
-        socket::trouble(sk, conn);
-    }
-    if conn.is_none() && !emit::has_room_for_flood() {
-        return;
-    }
-    packet::describe(skb, &mut dropped);
-    let route = skb.read::<u64>(offset!(skb_refdst)) & !SKB_DST_NOREF_MASK;
-    emit::record::<Drop>(Wake::Later, |record| {
-        record.packet = dropped;
-        if !sk.is_null() {
-            socket::describe(sk, conn, &mut record.sock);
-            record.socket_role = role;
-            if record.packet.netns == 0 {
-                record.packet.netns = record.sock.netns;
+        if conn.is_none() && !emit::has_room_for_flood() {
+            return;
+        }
+        packet::describe(skb, dropped);
+        emit::record::<Drop>(Wake::Later, |record| {
+            record.packet = *dropped;
+            if !sk.is_null() {
+                socket::describe(sk, conn, &mut record.sock);
+                record.socket_role = role;
+                if record.packet.netns == 0 {
+                    record.packet.netns = record.sock.netns;
+                }
             }
-        }
-        record.reason = reason;
-        record.location = arguments.number(1);
-        if route != 0 {
-            record.route_input = Kernel(route).read(offset!(dst_input));
-        }
-        record.current = task::read_current();
-        read::stack(arguments.as_ptr(), &mut record.stack);
+            record.reason = reason;
+            record.location = arguments.number(1);
+            let route = skb.read::<u64>(offset!(skb_refdst)) & !SKB_DST_NOREF_MASK;
+            if route != 0 {
+                record.route_input = Kernel(route).read(offset!(dst_input));
+            }
+            record.current = task::read_current();
+            read::stack(arguments.as_ptr(), &mut record.stack);
+        });
     });
+}
+
+/// Reads what was dropped. False: no packet, or not one that is asked for.
+#[inline(always)]
+fn read_headers(skb: Kernel, protocol: u16, sk: Kernel, role: u32, to: &mut Packet) -> bool {
+    let headers = if protocol != 0 { packet::headers(packet::network_header(skb), to) } else { None };
+    if let Some(transport) = headers {
+        // Without a TTL it is no packet: what the kernel makes up to ask its own routing (inet_rtm_getroute).
+        return to.ttl != 0 && packet::wanted(to, transport);
+    }
+    // Built here and dropped before its IP header was pushed: the socket knows the addresses.
+    if role != OWNER || sk.read::<u16>(offset!(sk_protocol)) != TCP {
+        return false;
+    }
+    socket::tuple(sk, &mut to.tuple);
+    packet::bare_tcp(skb, to);
+    packet::wanted(to, Kernel::NULL)
 }
 
 /// Whether a socket is past sending: what it is still sent, the last acknowledgement above all, it frees with reasons

@@ -7,9 +7,8 @@ use netdx_common::record::{IcmpReceived, IcmpSent};
 use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
-    packet::{self, ETH_IP, ETH_IPV6, ICMP, ICMPV6, NOTHING},
+    packet::{self, ETH_IP, ETH_IPV6, ICMP, ICMPV6},
     read::{self, Kernel, offset},
-    socket::NOWHERE,
 };
 
 tracepoint!("netif_receive_skb", netif_receive_skb, netif_receive_skb_raw, received);
@@ -32,37 +31,38 @@ fn received<A: Arguments>(arguments: &A) {
     if !icmp {
         return;
     }
-    let (mut packet, mut quoted, mut info) = (NOTHING, NOWHERE, 0);
-    packet::headers(data, &mut packet, &mut quoted, &mut info);
-    if !packet::is_icmp_error(packet.tuple.protocol, packet.icmp_type) || !packet::wanted(&packet.tuple, &quoted) {
-        return;
-    }
-    if !emit::has_room_for_flood() {
-        return;
-    }
-    packet::describe(skb, &mut packet);
-    // `skb_iif` isn't set yet either.
-    packet.in_device = packet.device;
-    emit::record::<IcmpReceived>(Wake::Later, |record| {
-        record.packet = packet;
-        record.quoted = quoted;
-        record.info = info;
+    emit::record_if::<IcmpReceived>(Wake::Later, |record| {
+        let Some(icmp) = packet::headers(data, &mut record.packet) else {
+            return false;
+        };
+        if !packet::is_icmp_error(record.packet.tuple.protocol, record.packet.icmp_type)
+            || !packet::wanted(&record.packet, icmp)
+            || !emit::has_room_for_flood()
+        {
+            return false;
+        }
+        packet::describe(skb, &mut record.packet);
+        // `skb_iif` isn't set yet either.
+        record.packet.in_device = record.packet.device;
+        packet::quoted(icmp, &mut record.quoted);
+        record.info = packet::icmp_info(icmp);
+        true
     });
 }
 
 #[inline(always)]
 fn sent<A: Arguments>(arguments: &A) {
     let skb = arguments.pointer(0);
-    let (mut packet, mut quoted, mut info) = (NOTHING, NOWHERE, 0);
-    packet::headers(packet::network_header(skb), &mut packet, &mut quoted, &mut info);
-    if !packet::wanted(&packet.tuple, &quoted) || !emit::has_room_for_flood() {
-        return;
-    }
-    packet::describe(skb, &mut packet);
-    packet.icmp_type = arguments.number(1) as u8;
-    packet.icmp_code = arguments.number(2) as u8;
-    emit::record::<IcmpSent>(Wake::Later, |record| {
-        record.packet = packet;
+    emit::record_if::<IcmpSent>(Wake::Later, |record| {
+        // What isn't IP is told as far as the packet itself is known.
+        let transport = packet::headers(packet::network_header(skb), &mut record.packet).unwrap_or(Kernel::NULL);
+        if !packet::wanted(&record.packet, transport) || !emit::has_room_for_flood() {
+            return false;
+        }
+        packet::describe(skb, &mut record.packet);
+        record.packet.icmp_type = arguments.number(1) as u8;
+        record.packet.icmp_code = arguments.number(2) as u8;
         read::stack(arguments.as_ptr(), &mut record.stack);
+        true
     });
 }

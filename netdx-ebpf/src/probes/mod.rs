@@ -86,3 +86,10 @@ fn syscall_field(context: &TracePointContext, position: usize) -> u64 {
     // SAFETY: the verifier checks that the record is that long.
     unsafe { context.as_ptr().cast::<u64>().add(2 + position).read_volatile() }
 }
+
+/// The system call's number, in a classic tracepoint's record: 4 bytes at 8.
+#[inline(always)]
+fn syscall_number(context: &TracePointContext) -> i32 {
+    // SAFETY: the verifier checks that the record is that long.
+    unsafe { context.as_ptr().cast::<i32>().add(2).read_volatile() }
+}

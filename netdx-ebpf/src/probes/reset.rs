@@ -8,10 +8,9 @@ use netdx_common::record::{ResetReceived, ResetSent};
 use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
-    filter,
-    packet::{self, NOTHING},
-    read::{self, config, offset},
-    socket::{self, NOWHERE, direction, state},
+    packet,
+    read::{self, Kernel, config, offset},
+    socket::{self, direction, state},
     task,
 };
 
@@ -35,28 +34,26 @@ fn received<A: Arguments>(arguments: &A) {
 fn sent<A: Arguments>(arguments: &A) {
     let (sk, skb) = (arguments.pointer(0), arguments.pointer(1));
     let reason = if config!(arguments.tcp_send_reset_reason) != 0 { arguments.number(2) as i32 } else { -1 };
-    let mut answered = NOTHING;
-    if !skb.is_null() {
-        let (mut quoted, mut info) = (NOWHERE, 0);
-        packet::headers(packet::network_header(skb), &mut answered, &mut quoted, &mut info);
-        if !filter::ports(answered.tuple.local_port, answered.tuple.remote_port) || !emit::has_room_for_flood() {
-            return;
-        }
-        packet::describe(skb, &mut answered);
-    }
     let mut conn = None;
     if !sk.is_null() {
         let listener = sk.read::<u8>(offset!(skc_state)) as u32 == state::LISTEN;
         // An abort by this side is trouble of this socket; an answer is written whoever gets it.
         conn = if skb.is_null() && !listener { socket::follow(sk, direction::UNSEEN) } else { socket::followed(sk) };
-        if let Some(conn) = &mut conn {
-            socket::trouble(sk, conn);
-        } else if skb.is_null() {
+        if conn.is_none() && skb.is_null() {
             return;
         }
+        if let Some(conn) = &mut conn {
+            socket::trouble(sk, conn);
+        }
     }
-    emit::record::<ResetSent>(Wake::Later, |record| {
-        record.packet = answered;
+    emit::record_if::<ResetSent>(Wake::Later, |record| {
+        if !skb.is_null() {
+            let transport = packet::headers(packet::network_header(skb), &mut record.packet).unwrap_or(Kernel::NULL);
+            if !packet::wanted(&record.packet, transport) || !emit::has_room_for_flood() {
+                return false;
+            }
+            packet::describe(skb, &mut record.packet);
+        }
         if !sk.is_null() {
             socket::describe(sk, conn, &mut record.sock);
             if record.packet.netns == 0 {
@@ -66,5 +63,6 @@ fn sent<A: Arguments>(arguments: &A) {
         record.reason = reason;
         record.current = task::read_current();
         read::stack(arguments.as_ptr(), &mut record.stack);
+        true
     });
 }

@@ -15,9 +15,14 @@ use crate::coverage::Probe;
 use std::{
     collections::HashMap,
     io,
+    num::NonZero,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::Instant,
 };
 
@@ -25,7 +30,7 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("{0}")]
-    Load(#[from] Refusal),
+    Load(String),
     #[error("the kernel has no BTF of its own")]
     NoBtf,
     #[error("this kernel has no tracepoint {0}")]
@@ -64,14 +69,27 @@ pub(super) struct Places {
     pub libraries: Vec<Library>,
 }
 
+/// How a program for a hook is loaded.
+#[derive(Clone, Copy)]
+struct Load {
+    program_type: ProgramType,
+    attach_type: Option<AttachType>,
+    btf_id: u32,
+}
+
+/// A program that is in the kernel, or why it isn't.
+type Loaded = Result<Arc<OwnedFd>, String>;
+
 /// Attaches programs and keeps them attached.
 pub(super) struct Attacher<'a> {
     loader: &'a Loader,
     places: &'a Places,
-    /// Programs by name that are attached, and why those that aren't are not.
-    tried: HashMap<String, Result<(), String>>,
+    /// Programs by name.
+    programs: HashMap<String, Loaded>,
+    /// Hooks that are attached, and why those that aren't are not.
+    tried: HashMap<Hook, Result<(), String>>,
     links: Vec<OwnedFd>,
-    /// Programs that may be attached to more places later, by the function's name.
+    /// Programs that may be attached to more places later.
     library_programs: Vec<LibraryProgram>,
 }
 
@@ -85,10 +103,36 @@ pub(super) struct LibraryProgram {
 }
 
 impl<'a> Attacher<'a> {
-    /// Nothing attached yet.
-    #[must_use]
-    pub(super) fn new(loader: &'a Loader, places: &'a Places) -> Attacher<'a> {
-        Attacher { loader, places, tried: HashMap::new(), links: Vec::new(), library_programs: Vec::new() }
+    /// Nothing attached yet, but the programs of the best hooks loaded: on all CPUs at once, for the verifier's time is
+    /// nearly all of netdx's start.
+    pub(super) fn new(loader: &'a Loader, places: &'a Places, facts: &[&Fact]) -> Attacher<'a> {
+        let mut wanted: Vec<(String, Load)> = Vec::new();
+        for hook in facts.iter().flat_map(|f| f.parts).filter_map(|part| part.first()) {
+            let program = hook.program();
+            if let Ok(load) = places.load(*hook)
+                && wanted.iter().all(|(name, _)| *name != program)
+            {
+                wanted.push((program, load));
+            }
+        }
+        let next = AtomicUsize::new(0);
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(wanted.len());
+        let take = || {
+            let mut done = Vec::new();
+            while let Some((name, load)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                done.push((name.clone(), load_program(loader, name, *load)));
+            }
+            done
+        };
+        let programs = thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(take)).collect();
+            let mut programs: HashMap<String, Loaded> = take().into_iter().collect();
+            for other in others {
+                programs.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            programs
+        });
+        Attacher { loader, places, programs, tried: HashMap::new(), links: Vec::new(), library_programs: Vec::new() }
     }
 
     /// Attaches what a fact needs, each part by the first of its hooks that works.
@@ -128,63 +172,37 @@ impl<'a> Attacher<'a> {
 
     /// Attaches a hook, if another fact hasn't yet.
     fn attach_once(&mut self, hook: Hook) -> Result<(), String> {
-        let program = hook.program();
-        if let Some(known) = self.tried.get(&program) {
+        if let Some(known) = self.tried.get(&hook) {
             return known.clone();
         }
-        let began = Instant::now();
-        let result = self.try_hook(hook, &program).map_err(|refused| {
-            if let Refused::Load(Refusal::Verifier { log, .. }) = &refused {
-                tracing::debug!(%program, %hook, "{log}");
-            }
-            refused.to_string()
-        });
-        tracing::trace!(%hook, ms = began.elapsed().as_secs_f64() * 1e3, "tried");
-        self.tried.insert(program, result.clone());
+        let result = self.try_hook(hook).map_err(|refused| refused.to_string());
+        self.tried.insert(hook, result.clone());
         result
     }
 
-    fn try_hook(&mut self, hook: Hook, program: &str) -> Result<(), Refused> {
+    fn try_hook(&mut self, hook: Hook) -> Result<(), Refused> {
+        let load = self.places.load(hook)?;
+        let name = hook.program();
+        let loader = self.loader;
+        let program = self.programs.entry(name).or_insert_with_key(|name| load_program(loader, name, load));
+        let program = Arc::clone(program.as_ref().map_err(|why| Refused::Load(why.clone()))?);
         let link = match hook {
-            Hook::BtfTracepoint(name) => {
-                let ids = self.places.tracepoints.as_ref().ok_or(Refused::NoBtf)?;
-                let id = ids.get(name).ok_or(Refused::NoTracepoint(name))?;
-                let fd = self.loader.load(program, ProgramType::Tracing, Some(AttachType::TraceRawTp), id.0)?;
-                sys::attach_raw(fd.as_fd(), None).map_err(refused("attaching"))?
-            }
-            Hook::RawTracepoint(name) => {
-                let fd = self.loader.load(program, ProgramType::RawTracepoint, None, 0)?;
-                match sys::attach_raw(fd.as_fd(), Some(&c_name(name))) {
-                    Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Err(Refused::NoTracepoint(name)),
-                    other => other.map_err(refused("attaching"))?,
-                }
-            }
-            Hook::SyscallTracepoint(name) => {
-                let tracefs = self.places.tracefs.as_ref().map_err(|e| Refused::NoTracefs(e.to_string()))?;
-                let path = format!("events/syscalls/{name}/id");
-                let id = match tracefs.read(&path) {
-                    Ok(text) => text.trim().parse().map_err(io::Error::other),
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refused::NoTracepoint(name)),
-                    Err(error) => Err(error),
-                }
-                .map_err(|error| Refused::Read { path: path.into(), error })?;
-                let fd = self.loader.load(program, ProgramType::Tracepoint, None, 0)?;
-                sys::attach_perf(fd.as_fd(), &PerfEvent::Tracepoint(id)).map_err(refused("perf_event_open"))?
+            Hook::BtfTracepoint(_) => sys::attach_raw(program.as_fd(), None).map_err(refused("attaching"))?,
+            Hook::RawTracepoint(name) => match sys::attach_raw(program.as_fd(), Some(&c_name(name))) {
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Err(Refused::NoTracepoint(name)),
+                other => other.map_err(refused("attaching"))?,
+            },
+            Hook::SyscallEntry(name) | Hook::SyscallExit(name) => {
+                let event = PerfEvent::Tracepoint(self.places.tracepoint_id(name)?);
+                sys::attach_perf(program.as_fd(), &event).map_err(refused("perf_event_open"))?
             }
             Hook::Cgroup(_, attach_type) => {
                 let cgroup = self.places.cgroup.as_ref().map_err(|e| Refused::NoCgroup(e.to_string()))?;
-                let program_type = match attach_type {
-                    AttachType::Connect4 | AttachType::Connect6 => ProgramType::CgroupSockAddr,
-                    _ => ProgramType::CgroupSkb,
-                };
-                let fd = self.loader.load(program, program_type, Some(attach_type), 0)?;
-                sys::attach_cgroup(fd.as_fd(), cgroup.as_fd(), attach_type)
+                sys::attach_cgroup(program.as_fd(), cgroup.as_fd(), attach_type)
                     .map_err(refused("attaching to the cgroup"))?
             }
             Hook::LibcEntry(_, function) | Hook::LibcReturn(_, function) => {
-                let fd = self.loader.load(program, ProgramType::KProbe, None, 0)?;
-                let later =
-                    LibraryProgram { function, at_return: matches!(hook, Hook::LibcReturn(..)), program: Arc::new(fd) };
+                let later = LibraryProgram { function, at_return: matches!(hook, Hook::LibcReturn(..)), program };
                 let (links, error) = attach_libraries(&later, &self.places.libraries);
                 self.library_programs.push(later);
                 return match (links.is_empty(), error) {
@@ -200,6 +218,52 @@ impl<'a> Attacher<'a> {
         self.links.push(link);
         Ok(())
     }
+}
+
+impl Places {
+    /// How a hook's program is loaded.
+    fn load(&self, hook: Hook) -> Result<Load, Refused> {
+        let (program_type, attach_type, btf_id) = match hook {
+            Hook::BtfTracepoint(name) => {
+                let ids = self.tracepoints.as_ref().ok_or(Refused::NoBtf)?;
+                let id = ids.get(name).ok_or(Refused::NoTracepoint(name))?;
+                (ProgramType::Tracing, Some(AttachType::TraceRawTp), id.0)
+            }
+            Hook::RawTracepoint(_) => (ProgramType::RawTracepoint, None, 0),
+            Hook::SyscallEntry(_) | Hook::SyscallExit(_) => (ProgramType::Tracepoint, None, 0),
+            Hook::Cgroup(_, attach_type) => {
+                let of_addresses = matches!(attach_type, AttachType::Connect4 | AttachType::Connect6);
+                let program_type = if of_addresses { ProgramType::CgroupSockAddr } else { ProgramType::CgroupSkb };
+                (program_type, Some(attach_type), 0)
+            }
+            Hook::LibcEntry(..) | Hook::LibcReturn(..) => (ProgramType::KProbe, None, 0),
+        };
+        Ok(Load { program_type, attach_type, btf_id })
+    }
+
+    /// The id of a tracepoint of a system call.
+    fn tracepoint_id(&self, name: &'static str) -> Result<u64, Refused> {
+        let tracefs = self.tracefs.as_ref().map_err(|e| Refused::NoTracefs(e.to_string()))?;
+        let path = format!("events/syscalls/{name}/id");
+        match tracefs.read(&path) {
+            Ok(text) => text.trim().parse().map_err(io::Error::other),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refused::NoTracepoint(name)),
+            Err(error) => Err(error),
+        }
+        .map_err(|error| Refused::Read { path: path.into(), error })
+    }
+}
+
+fn load_program(loader: &Loader, name: &str, load: Load) -> Loaded {
+    let began = Instant::now();
+    let result = loader.load(name, load.program_type, load.attach_type, load.btf_id);
+    tracing::trace!(name, ms = began.elapsed().as_secs_f64() * 1e3, "loaded");
+    result.map(Arc::new).map_err(|refusal| {
+        if let Refusal::Verifier { log, .. } = &refusal {
+            tracing::debug!(name, "{log}");
+        }
+        refusal.to_string()
+    })
 }
 
 /// Attaches a program to every library that has its function; the links, and the last thing that went wrong.

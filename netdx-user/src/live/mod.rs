@@ -30,7 +30,7 @@ use loader::Loader;
 use names::{Names, Reading};
 use netdx_common::config::{Config, MAX_PORTS, flag};
 use offsets::Kernel;
-use probes::{FACTS, When};
+use probes::{FACTS, Fact, When};
 use ring::Ring;
 use std::{
     io,
@@ -266,17 +266,17 @@ struct Attached {
 
 /// Attaches the whole table, as far as `settings` want it.
 fn attach_all(loader: &Loader, places: &Places, settings: &Settings) -> Attached {
-    let mut attacher = Attacher::new(loader, places);
+    let left_out = |fact: &Fact| match fact.when {
+        When::Always | When::Tree => None,
+        When::Syscalls => (!settings.syscalls).then_some("left out by --no-syscalls"),
+        When::Dns => (!settings.dns).then_some("left out by --no-dns"),
+    };
+    let facts = || FACTS.iter().filter(|fact| fact.when != When::Tree || settings.filter.tree);
+    let wanted: Vec<&Fact> = facts().filter(|fact| left_out(fact).is_none()).collect();
+    let mut attacher = Attacher::new(loader, places, &wanted);
     let mut coverage = Coverage::default();
-    for fact in FACTS {
-        let left_out = match fact.when {
-            When::Always => None,
-            When::Syscalls => (!settings.syscalls).then_some("left out by --no-syscalls"),
-            When::Dns => (!settings.dns).then_some("left out by --no-dns"),
-            When::Tree if !settings.filter.tree => continue,
-            When::Tree => None,
-        };
-        let probe = match left_out {
+    for fact in facts() {
+        let probe = match left_out(fact) {
             None => attacher.attach(fact),
             Some(why) => Probe {
                 name: fact.name.to_owned(),
@@ -294,7 +294,7 @@ fn attach_all(loader: &Loader, places: &Places, settings: &Settings) -> Attached
 
 /// The flags that tell programs of hooks which are not attached.
 fn claims(coverage: &Coverage, flags: u32) -> u32 {
-    [("cgroup-connect", flag::CONNECT_HOOK), ("connect-call", flag::CONNECT_CALLS)]
+    [("cgroup-connect", flag::CONNECT_HOOK), ("connect-call", flag::CONNECT_CALLS), ("io-uring", flag::IO_URING)]
         .iter()
         .filter(|(name, flag)| flags & flag != 0 && !coverage.has(name))
         .fold(0, |all, (_, flag)| all | flag)

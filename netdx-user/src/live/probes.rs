@@ -35,14 +35,16 @@ pub enum When {
 }
 
 /// Where a program goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
     /// A tracepoint with typed arguments; the program has its name. Needs the kernel's BTF.
     BtfTracepoint(&'static str),
     /// The same without types; the program is `NAME_raw`.
     RawTracepoint(&'static str),
-    /// `syscalls/NAME`, by its id in tracefs; the program has its name.
-    SyscallTracepoint(&'static str),
+    /// Entry of a system call, `syscalls/NAME`, by its id in tracefs; the program has its name.
+    SyscallEntry(&'static str),
+    /// Its return; the program is `sys_exit`.
+    SyscallExit(&'static str),
     /// The root of the v2 cgroup hierarchy.
     Cgroup(&'static str, AttachType),
     /// Entry of a function of every C library.
@@ -57,8 +59,9 @@ impl Hook {
     pub fn program(self) -> String {
         match self {
             Hook::RawTracepoint(name) => format!("{name}_raw"),
+            Hook::SyscallExit(_) => "sys_exit".to_owned(),
             Hook::BtfTracepoint(name)
-            | Hook::SyscallTracepoint(name)
+            | Hook::SyscallEntry(name)
             | Hook::Cgroup(name, _)
             | Hook::LibcEntry(name, _)
             | Hook::LibcReturn(name, _) => name.to_owned(),
@@ -71,7 +74,7 @@ impl std::fmt::Display for Hook {
         match self {
             Hook::BtfTracepoint(name) => write!(f, "tp_btf/{name}"),
             Hook::RawTracepoint(name) => write!(f, "raw_tp/{name}"),
-            Hook::SyscallTracepoint(name) => write!(f, "tracepoint/syscalls/{name}"),
+            Hook::SyscallEntry(name) | Hook::SyscallExit(name) => write!(f, "tracepoint/syscalls/{name}"),
             Hook::Cgroup(_, AttachType::Connect4) => write!(f, "cgroup/connect4"),
             Hook::Cgroup(_, AttachType::Connect6) => write!(f, "cgroup/connect6"),
             Hook::Cgroup(_, AttachType::CgroupEgress) => write!(f, "cgroup_skb/egress"),
@@ -87,7 +90,9 @@ macro_rules! tracepoint {
 }
 
 macro_rules! syscall {
-    ($($name:literal),+) => { &[$(&[Hook::SyscallTracepoint($name)]),+] };
+    ($call:literal) => {
+        &[&[Hook::SyscallEntry(concat!("sys_enter_", $call))], &[Hook::SyscallExit(concat!("sys_exit_", $call))]]
+    };
 }
 
 /// The table.
@@ -186,28 +191,28 @@ pub const FACTS: &[Fact] = &[
         name: "connect-call",
         gives: "what connect(2) answered: failures before any packet",
         when: When::Syscalls,
-        parts: syscall!["sys_enter_connect", "sys_exit_connect"],
+        parts: syscall!("connect"),
         verdicts: &["route.none", "route.rejects", "denied.*", "local.*"],
     },
     Fact {
         name: "bind-call",
         gives: "what bind(2) answered",
         when: When::Syscalls,
-        parts: syscall!["sys_enter_bind", "sys_exit_bind"],
+        parts: syscall!("bind"),
         verdicts: &["local.bad-source", "local.address-in-use", "local.ports-exhausted"],
     },
     Fact {
         name: "socket-call",
         gives: "what socket(2) answered",
         when: When::Syscalls,
-        parts: syscall!["sys_enter_socket", "sys_exit_socket"],
+        parts: syscall!("socket"),
         verdicts: &["local.no-family", "local.resources", "denied.*"],
     },
     Fact {
         name: "listen-call",
         gives: "what listen(2) answered",
         when: When::Syscalls,
-        parts: syscall!["sys_enter_listen", "sys_exit_listen"],
+        parts: syscall!("listen"),
         verdicts: &["local.address-in-use"],
     },
     Fact {

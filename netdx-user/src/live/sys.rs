@@ -45,7 +45,7 @@ pub(super) enum ProgramType {
 }
 
 /// Attach types (`enum bpf_attach_type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum AttachType {
     /// BPF_CGROUP_INET_INGRESS
