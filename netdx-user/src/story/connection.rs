@@ -224,7 +224,8 @@ impl Connection {
                     errno: -*result,
                     route: *route,
                     cgroup_hook: *cgroup_hook,
-                    entered: started.is_some(),
+                    // Sending and receiving are seen on their return only.
+                    entered: started.is_some() || matches!(call, Call::Send | Call::Receive),
                     socket_type: *socket_type,
                     protocol: *protocol,
                     family: *family,

@@ -194,8 +194,10 @@ impl Datagrams {
 
 /// The two are one conversation as far as both are known: a socket that isn't bound yet has no port.
 fn same(a: Tuple, b: Tuple) -> bool {
+    // A datagram sent from a socket that isn't connected names its target only in the packet.
+    let nowhere = |t: Tuple| t.remote.is_unspecified() && t.remote_port == 0 && t.local_port != 0;
     let ends = |x: Tuple, y: Tuple| {
-        (x.remote, x.remote_port) == (y.remote, y.remote_port)
+        ((x.remote, x.remote_port) == (y.remote, y.remote_port) || nowhere(x) || nowhere(y))
             && (x.local_port == y.local_port || x.local_port == 0 || y.local_port == 0)
             && (x.local == y.local || x.local.is_unspecified() || y.local.is_unspecified())
     };
@@ -203,6 +205,9 @@ fn same(a: Tuple, b: Tuple) -> bool {
 }
 
 fn learn(c: &mut Connection, tuple: Tuple) {
+    if c.tuple.remote.is_unspecified() && c.tuple.remote_port == 0 && c.tuple.local_port == tuple.local_port {
+        (c.tuple.remote, c.tuple.remote_port) = (tuple.remote, tuple.remote_port);
+    }
     if c.tuple.remote != tuple.remote {
         return;
     }

@@ -57,7 +57,9 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             );
         }
     }
-    if call.route.count > 0 || call.cgroup_hook == Some(true) {
+    // Sending refuses a broadcast address with EACCES, too: local.bad-target.
+    let broadcast = call.call == Call::Send && call.errno == errno::EACCES;
+    if call.route.count > 0 || call.cgroup_hook == Some(true) || broadcast {
         return Judgement::No;
     }
     let process = c.task.as_ref().and_then(|t| match c.facts.get(&Want::Process { pid: t.pid }) {

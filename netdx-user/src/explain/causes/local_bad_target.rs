@@ -39,16 +39,23 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let link_local = matches!(remote, IpAddr::V6(a) if a.segments()[0] & 0xffc0 == 0xfe80);
     let broadcast = matches!(remote, IpAddr::V4(a) if a.is_broadcast()) || route(c).is_some_and(|r| r.kind == "broadcast");
     let multicast = remote.is_multicast();
+    let unknown = remote.is_unspecified() && c.tuple.remote_port == 0;
     let kind = match call.errno {
         errno::EINVAL if link_local && c.bound_device == 0 => "a link-local address without its interface (scope id)",
         errno::EINVAL | errno::EADDRNOTAVAIL if c.tuple.remote_port == 0 => "port 0, which is no port",
         errno::ENETUNREACH if broadcast && c.tuple.protocol != Protocol::Udp => "a broadcast address",
         errno::ENETUNREACH if multicast && c.tuple.protocol != Protocol::Udp => "a multicast address",
         errno::EACCES if broadcast => "a broadcast address, and the socket has not set SO_BROADCAST",
+        // udp_sendmsg (6.18) gives EACCES for nothing else once its routing lookup has succeeded.
+        errno::EACCES if unknown && call.call == Call::Send && call.route.error == 0 => {
+            "a broadcast address, and the socket has not set SO_BROADCAST"
+        }
         _ => return Judgement::No,
     };
+    let (certainty, target) =
+        if unknown { (Certainty::Likely, "the address it sent to".to_owned()) } else { (Certainty::Proven, remote.to_string()) };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, format!("{remote} is {kind}"), call_proof(c, &call))
+        Finding::new(certainty, format!("{target} is {kind}"), call_proof(c, &call))
             .and_all(told(c))
             .advise("use the address of one host (and a port above 0)"),
     )
