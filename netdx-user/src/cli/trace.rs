@@ -140,6 +140,12 @@ impl LiveArgs {
         }
     }
 
+    /// The traced command, as it could be typed again after the filters.
+    fn command_words(&self) -> Option<String> {
+        let words: Vec<_> = self.command.iter().map(|word| word.to_string_lossy()).collect();
+        (!words.is_empty()).then(|| format!("-- {}", words.join(" ")))
+    }
+
     fn header(&self, live: &Live) -> anyhow::Result<Header> {
         let now = live::now();
         let utc = Timestamp::from_nanosecond(live::utc_offset() + i128::from(now.0)).context("read the clock")?;
@@ -149,7 +155,7 @@ impl LiveArgs {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             start: Start { boot_ns: now.0, utc },
             coverage: live.coverage().clone(),
-            filters: self.filters.words(),
+            filters: self.filters.words().into_iter().chain(self.command_words()).collect(),
             redacted: false,
             settings: Settings {
                 all: self.all,

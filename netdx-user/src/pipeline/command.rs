@@ -12,6 +12,8 @@ use tokio::{process::Child, signal::unix::SignalKind};
 
 /// Name of the verb that holds a command.
 pub const HOLD: &str = "hold";
+/// The running program, even if its file was replaced meanwhile (proc(5)).
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Why the command did not run.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +63,7 @@ impl Command {
     pub fn hold(command: &[OsString]) -> Result<Command, Error> {
         let name = || command.first().map(|c| c.to_string_lossy().into_owned()).unwrap_or_default();
         let start = |source| Error::Start { command: name(), source };
-        let netdx = std::env::current_exe().map_err(start)?;
-        let child = tokio::process::Command::new(netdx).arg(HOLD).arg("--").args(command).spawn().map_err(start)?;
+        let child = tokio::process::Command::new(OWN_PROGRAM).arg(HOLD).arg("--").args(command).spawn().map_err(start)?;
         let gone = || Error::Gone { command: name() };
         let pid = child.id().ok_or_else(gone)?;
         let control = |source: rustix::io::Errno| Error::Control { operation: "wait for", source: source.into() };

@@ -59,7 +59,7 @@ impl Redactor {
     /// Filters as they may be told: which, not whom they name.
     #[must_use]
     pub fn filters(&self, filters: &[String]) -> Vec<String> {
-        let names = ["--host", "--comm", "--uid", "--cgroup", "--unit", "--container", "--netns"];
+        let names = ["--", "--host", "--comm", "--uid", "--cgroup", "--unit", "--container", "--netns"];
         let tell = |filter: &String| match filter.split_once(' ') {
             Some((flag, _)) if names.contains(&flag) => format!("{flag} (redacted)"),
             _ => filter.clone(),

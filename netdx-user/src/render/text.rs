@@ -95,10 +95,11 @@ pub fn start(header: &Header, live: bool, layout: &Layout) -> String {
     let probes = &header.coverage.probes;
     let missing: Vec<_> = probes.iter().filter(|probe| probe.hook.is_none()).collect();
     let attached = format!("{} of {} attached", probes.len() - missing.len(), count(probes.len() as u64, "probe"));
-    let filters =
-        if header.filters.is_empty() { String::new() } else { format!(", only {}", escape(&header.filters.join(" "))) };
+    let joined = header.filters.join(" ");
+    let filters = if joined.is_empty() { String::new() } else { format!(", only {}", escape(&joined)) };
     let first = if live {
-        format!("netdx {} watches Linux {}{filters}; {attached}", header.netdx, escape(&header.kernel))
+        let what = if joined.is_empty() { "every process of this host".into() } else { escape(&joined) };
+        format!("netdx {} watches {what} on Linux {}; {attached}", header.netdx, escape(&header.kernel))
     } else {
         format!(
             "recorded {} by netdx {} on Linux {}{}{filters}; {attached}",

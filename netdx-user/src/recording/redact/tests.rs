@@ -112,6 +112,6 @@ fn common_users_stay() {
 
 #[test]
 fn filters_tell_no_names() {
-    let filters = ["--port 80", "--host db", "--no-dns"].map(String::from);
-    assert_eq!(redactor().filters(&filters), ["--port 80", "--host (redacted)", "--no-dns"]);
+    let filters = ["--port 80", "--host db", "--no-dns", "-- curl db"].map(String::from);
+    assert_eq!(redactor().filters(&filters), ["--port 80", "--host (redacted)", "--no-dns", "-- (redacted)"]);
 }
