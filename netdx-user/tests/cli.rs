@@ -68,7 +68,13 @@ fn what_fails_is_1_and_says_what_to_do() {
 fn a_recording_is_replayed_as_text_json_and_html() {
     let text = netdx(&["replay", RECORDING]);
     assert!(text.status.success());
-    insta::assert_snapshot!("replay_text", out(&text) + "--- stderr\n" + &err(&text));
+    let reports = out(&text);
+    assert!(reports.starts_with("08:31:29.484  "), "{reports}");
+    for row in ["  why     ", "  proof   ", "  route   ", "  fix     ", "  more    netdx explain refused.no-listener\n"] {
+        assert!(reports.contains(row), "no row '{row}' in {reports}");
+    }
+    assert!(err(&text).starts_with("recorded 2026-11-23 08:31:29 UTC by netdx 0.1.0"), "{}", err(&text));
+    assert!(err(&text).contains("4 failures in 412 ms; no event lost\n"), "{}", err(&text));
     let json = netdx(&["replay", RECORDING, "--format", "json"]);
     assert!(json.status.success() && json.stderr.is_empty());
     let lines = out(&json);
@@ -81,7 +87,8 @@ fn a_recording_is_replayed_as_text_json_and_html() {
 
 #[test]
 fn reports_are_filtered_and_counted() {
-    let codes_of = |arguments: &[&str]| codes(&out(&netdx(&[&["replay", RECORDING, "--format", "json"], arguments].concat())));
+    let codes_of =
+        |arguments: &[&str]| codes(&out(&netdx(&[&["replay", RECORDING, "--format", "json"], arguments].concat())));
     assert_eq!(codes_of(&["--code", "refused"]).len(), 2);
     assert_eq!(codes_of(&["--port", "9", "--no-dns"]).len(), 2);
     assert_eq!(codes_of(&["--port", "9"]).len(), 3, "a failed lookup has no port");
@@ -94,7 +101,10 @@ fn reports_are_filtered_and_counted() {
 #[test]
 fn a_verdict_of_fail_on_is_3() {
     let code = |on: &str| netdx(&["replay", RECORDING, "--fail-on", on]).status.code();
-    assert_eq!([code("any"), code("refused"), code("route.none"), code("firewall")], [Some(3), Some(3), Some(3), Some(0)]);
+    assert_eq!(
+        [code("any"), code("refused"), code("route.none"), code("firewall")],
+        [Some(3), Some(3), Some(3), Some(0)]
+    );
     assert_eq!(code("refuse"), Some(1), "no such verdict");
 }
 
@@ -161,7 +171,8 @@ fn colours_come_when_asked_for() {
 #[test]
 fn every_verdict_has_a_page() {
     let list = out(&netdx(&["explain", "--list"]));
-    let codes: Vec<&str> = list.lines().filter(|line| !line.starts_with(' ')).filter_map(|l| l.split(' ').next()).collect();
+    let codes: Vec<&str> =
+        list.lines().filter(|line| !line.starts_with(' ')).filter_map(|l| l.split(' ').next()).collect();
     assert!(codes.contains(&"refused.bound-elsewhere") && codes.contains(&"unexplained"), "{list}");
     for code in codes {
         let page = out(&netdx(&["explain", code]));

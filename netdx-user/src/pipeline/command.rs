@@ -63,7 +63,8 @@ impl Command {
     pub fn hold(command: &[OsString]) -> Result<Command, Error> {
         let name = || command.first().map(|c| c.to_string_lossy().into_owned()).unwrap_or_default();
         let start = |source| Error::Start { command: name(), source };
-        let child = tokio::process::Command::new(OWN_PROGRAM).arg(HOLD).arg("--").args(command).spawn().map_err(start)?;
+        let child =
+            tokio::process::Command::new(OWN_PROGRAM).arg(HOLD).arg("--").args(command).spawn().map_err(start)?;
         let gone = || Error::Gone { command: name() };
         let pid = child.id().ok_or_else(gone)?;
         let control = |source: rustix::io::Errno| Error::Control { operation: "wait for", source: source.into() };
