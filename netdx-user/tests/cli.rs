@@ -70,7 +70,8 @@ fn a_recording_is_replayed_as_text_json_and_html() {
     assert!(text.status.success());
     let reports = out(&text);
     assert!(reports.starts_with("08:31:29.484  "), "{reports}");
-    for row in ["  why     ", "  proof   ", "  route   ", "  fix     ", "  more    netdx explain refused.no-listener\n"] {
+    for row in ["  why     ", "  proof   ", "  route   ", "  fix     ", "  more    netdx explain refused.no-listener\n"]
+    {
         assert!(reports.contains(row), "no row '{row}' in {reports}");
     }
     assert!(err(&text).starts_with("recorded 2026-11-23 08:31:29 UTC by netdx 0.1.0"), "{}", err(&text));
