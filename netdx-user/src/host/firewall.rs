@@ -4,6 +4,7 @@
 
 use super::{Error, iptables};
 use crate::fact::{Chain, Rule, Ruleset};
+use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,31 @@ const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"]
 /// # Errors
 /// nft is not installed or may not list. What only the old iptables knows and can't be listed is told in the answer.
 pub fn read() -> Result<Ruleset, Error> {
+    std::thread::scope(|scope| {
+        let listing = scope.spawn(|| {
+            lend_capabilities();
+            list()
+        });
+        listing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Lets the tools that this thread runs have the capabilities to list rules. Without this they would have none where netdx
+/// isn't run by root but has capabilities of its own (setcap(8)). What is refused, the tools will say.
+fn lend_capabilities() {
+    let lent = CapabilitySet::NET_ADMIN | CapabilitySet::DAC_READ_SEARCH;
+    if let Ok(mut sets) = capabilities(None) {
+        let lent = sets.permitted & lent;
+        sets.inheritable |= lent;
+        if set_capabilities(None, sets).is_ok() {
+            for capability in lent.iter() {
+                let _ = configure_capability_in_ambient_set(capability, true);
+            }
+        }
+    }
+}
+
+fn list() -> Result<Ruleset, Error> {
     let json = run(&["nft"], &["-s", "-j", "list", "ruleset"])?;
     let texts = run(&["nft"], &["-s", "-a", "list", "ruleset"])?;
     let mut ruleset = parse(&json, &texts)?;

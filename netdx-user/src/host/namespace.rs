@@ -37,6 +37,7 @@ pub struct Namespaces {
     own: Netns,
     known: BTreeMap<Netns, Place>,
     hidden: usize,
+    closed: usize,
 }
 
 impl Namespaces {
@@ -47,7 +48,7 @@ impl Namespaces {
     pub fn new() -> Result<Self, Error> {
         let path = Path::new("/proc/thread-self/ns/net");
         let own = fs::metadata(path).map_err(|e| Error::read(path, e))?;
-        Ok(Self { own: inode(&own)?, known: BTreeMap::new(), hidden: 0 })
+        Ok(Self { own: inode(&own)?, known: BTreeMap::new(), hidden: 0, closed: 0 })
     }
 
     /// The namespace that netdx runs in.
@@ -60,6 +61,12 @@ impl Namespaces {
     #[must_use]
     pub fn hidden(&self) -> usize {
         self.hidden
+    }
+
+    /// How many namespaces could not be entered at the last [`each`](Self::each), for want of privilege.
+    #[must_use]
+    pub fn closed(&self) -> usize {
+        self.closed
     }
 
     /// Looks at every process and at the mounts of this mount namespace.
@@ -159,6 +166,7 @@ impl Namespaces {
             others.filter_map(visit).collect::<Vec<_>>()
         });
         all.extend(others);
+        self.closed = all.iter().filter(|(_, result)| result.is_err()).count();
         Ok(all)
     }
 
@@ -172,8 +180,12 @@ impl Namespaces {
             self.search(netns)?;
         }
         let place = self.known.get(&netns).ok_or(Error::NoNamespace { netns, hidden: self.hidden })?;
-        let oldest = place.pids.iter().filter_map(|pid| Some((process::started(*pid)?, *pid))).min();
-        let process = oldest.and_then(|(_, pid)| Some(Owner { pid, comm: process::comm(pid)? }));
+        let oldest = match place.pids.first() {
+            // Nothing in a pid namespace is older than its init.
+            Some(1) => Some(1),
+            _ => place.pids.iter().filter_map(|pid| Some((process::started(*pid)?, *pid))).min().map(|(_, pid)| pid),
+        };
+        let process = oldest.and_then(|pid| Some(Owner { pid, comm: process::comm(pid)? }));
         let container = process.as_ref().and_then(|p| process::place(p.pid).container);
         let name = place.files.iter().find_map(|f| name(f));
         Ok(fact::Namespace { netns, name, process, container, own: netns == self.own })

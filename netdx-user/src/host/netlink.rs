@@ -33,8 +33,8 @@ pub fn request(
     body: &impl Emitable,
     mut each: impl FnMut(u16, &[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    let mut socket = Socket::new(protocol)?;
-    socket.bind_auto()?;
+    // Sending gives it an address.
+    let socket = Socket::new(protocol)?;
     let kernel = SocketAddr::new(0, 0);
     let length = HEADER + body.buffer_len();
     let mut message = vec![0; length];
