@@ -6,6 +6,7 @@
 
 mod command;
 mod demo;
+mod docs;
 mod ebpf;
 mod elf;
 mod lint;
@@ -50,6 +51,8 @@ enum Task {
     Part(demo::Part),
     /// Every test that this user can run; what is skipped is said, and why
     Test,
+    /// Man pages and shell completions, into the build folder
+    Docs,
     /// Formatting and clippy, over the workspace and over netdx-ebpf
     Lint,
     /// The live scenarios: real failures in network namespaces of their own (root)
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::demo(&workspace),
         Task::Part(part) => demo::play(part),
         Task::Test => test::test(&workspace),
+        Task::Docs => docs::docs(&workspace),
         Task::Lint => lint::lint(&workspace),
         Task::Live { filter } => test::live(&workspace, filter.as_deref()),
     };

@@ -1,13 +1,14 @@
 //! `netdx addrs`. Owns: its arguments. Must not know: interfaces (see `inspect::addrs`).
 
-use super::{Format, Page, filters};
+use super::{Format, Page, complete, filters};
 use crate::{event::Netns, exit::Exit, host::Host, inspect::addrs};
+use clap_complete::ArgValueCandidates;
 
 /// Interfaces, their state and addresses, and what each address's prefix covers
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// In another network namespace: its name (ip netns), the pid of a process in it, or its inode.
-    #[arg(long, value_name = "NETNS")]
+    #[arg(long, value_name = "NETNS", add = ArgValueCandidates::new(complete::namespaces))]
     netns: Option<String>,
     /// How the answer is written; JSON is the raw table, one object for each interface.
     #[arg(long, value_enum, default_value_t)]

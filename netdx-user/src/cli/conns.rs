@@ -1,6 +1,6 @@
 //! `netdx conns`. Owns: its arguments, and writing rows as they come. Must not know: sockets (see `inspect::conns`).
 
-use super::{Format, Page, filters};
+use super::{Format, Page, complete, filters};
 use crate::{
     exit::Exit,
     filter::{Filter, Host as Remote, Ports},
@@ -11,6 +11,7 @@ use crate::{
     },
     report::{Direction, SCHEMA},
 };
+use clap_complete::ArgValueCandidates;
 use anyhow::Context as _;
 use serde::Serialize;
 use std::net::IpAddr;
@@ -50,16 +51,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = STATES)]
     state: Vec<String>,
     /// Port of the service: the remote one of what this host opened, its own of what came in.
-    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', add = ArgValueCandidates::new(complete::ports))]
     port: Vec<Ports>,
     /// The other end: an address, ADDRESS/BITS, or a name, which is resolved now.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     host: Vec<Remote>,
     /// Process id.
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    #[arg(long, value_name = "PID", value_delimiter = ',', add = ArgValueCandidates::new(complete::pids))]
     pid: Vec<u32>,
     /// Name of the process.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', add = ArgValueCandidates::new(complete::comms))]
     comm: Vec<String>,
     /// User, by name or number.
     #[arg(long, value_name = "USER", value_delimiter = ',')]
@@ -74,7 +75,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "CONTAINER", value_delimiter = ',')]
     container: Vec<String>,
     /// Network namespace: its name (ip netns), the pid of a process in it, or its inode.
-    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
+    #[arg(long, value_name = "NETNS", value_delimiter = ',', add = ArgValueCandidates::new(complete::namespaces))]
     netns: Vec<String>,
     /// Only what came in.
     #[arg(long)]

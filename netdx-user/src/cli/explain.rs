@@ -1,6 +1,8 @@
 //! `netdx explain`: the page of a cause. Owns: its flags. Must not know: what the pages say, how they look.
 
+use super::complete;
 use crate::{exit::Exit, explain, filter, render::page};
+use clap_complete::ArgValueCandidates;
 use anyhow::bail;
 use std::io::{self, Write as _};
 
@@ -13,7 +15,7 @@ use std::io::{self, Write as _};
 )]
 pub(super) struct Args {
     /// The verdict, as a report has it (refused.bound-elsewhere); a family (dns) shows all of it.
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present = "list", add = ArgValueCandidates::new(complete::codes))]
     code: Option<String>,
     /// List every verdict, or those of the family.
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! The filters that `trace`, `record` and `replay` share. Owns: their flags, and how names become numbers (users, network
 //! namespaces). Must not know: what a filter means (see `filter`).
 
-use super::Format;
+use super::{Format, complete};
 use crate::{
     explain,
     filter::{Code, Filter, Host, Ports},
@@ -9,6 +9,7 @@ use crate::{
     pipeline::reporter::Style,
     report::Direction,
 };
+use clap_complete::ArgValueCandidates;
 use anyhow::Context as _;
 use jiff::SignedDuration;
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
@@ -22,16 +23,16 @@ const MAX_PID: u32 = 4 << 20;
 pub(super) struct Filters {
     /// Port of the service: one, a range, or several (80,443,8000-8010). Failed lookups are shown all the same, because
     /// they have no port yet; --no-dns leaves them out.
-    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', add = ArgValueCandidates::new(complete::ports))]
     port: Vec<Ports>,
     /// The other end: an address, ADDRESS/BITS, or a name as it was looked up.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     host: Vec<Host>,
     /// Process or thread id.
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    #[arg(long, value_name = "PID", value_delimiter = ',', add = ArgValueCandidates::new(complete::pids))]
     pid: Vec<u32>,
     /// Name of the process or of its program.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', add = ArgValueCandidates::new(complete::comms))]
     comm: Vec<String>,
     /// User, by name or number.
     #[arg(long, value_name = "USER", value_delimiter = ',')]
@@ -46,7 +47,7 @@ pub(super) struct Filters {
     #[arg(long, value_name = "CONTAINER", value_delimiter = ',')]
     container: Vec<String>,
     /// Network namespace: its name (ip netns), the pid of a process in it, or its inode (net:[4026531840]).
-    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
+    #[arg(long, value_name = "NETNS", value_delimiter = ',', add = ArgValueCandidates::new(complete::namespaces))]
     netns: Vec<String>,
     /// Only name lookups.
     #[arg(long, conflicts_with = "no_dns")]
@@ -62,7 +63,7 @@ pub(super) struct Filters {
     #[arg(long)]
     outbound: bool,
     /// Verdict, or family of verdicts (refused, dns.nxdomain).
-    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    #[arg(long, value_name = "CODE", value_delimiter = ',', add = ArgValueCandidates::new(complete::codes))]
     code: Vec<String>,
 }
 

@@ -1,11 +1,12 @@
 //! `netdx listeners`. Owns: its arguments. Must not know: sockets (see `inspect::listeners`).
 
-use super::{Format, Page};
+use super::{Format, Page, complete};
 use crate::{
     exit::Exit,
     host::Host,
     inspect::listeners::{self, Request},
 };
+use clap_complete::ArgValueCandidates;
 
 /// Who waits for connections, on which address and port, in every namespace that can be seen
 ///
@@ -13,7 +14,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this port.
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..), add = ArgValueCandidates::new(complete::ports))]
     port: Option<u16>,
     /// TCP only.
     #[arg(short, long)]

@@ -3,6 +3,7 @@
 
 mod addrs;
 mod check;
+mod complete;
 mod conns;
 mod dns;
 mod doctor;
@@ -89,6 +90,7 @@ pub enum Format {
 /// Runs netdx as the command line says.
 #[must_use]
 pub fn main() -> Exit {
+    complete::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,12 +1,13 @@
 //! `netdx routes`. Owns: its arguments. Must not know: routes (see `inspect::routes`).
 
-use super::{Format, Page, filters};
+use super::{Format, Page, complete, filters};
 use crate::{
     event::Netns,
     exit::Exit,
     host::{Host, interface, route::Query},
     inspect::{getaddrinfo, routes},
 };
+use clap_complete::ArgValueCandidates;
 use anyhow::{Context as _, bail};
 use std::net::IpAddr;
 
@@ -30,7 +31,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "USER", requires = "address")]
     uid: Option<String>,
     /// In another network namespace: its name (ip netns), the pid of a process in it, or its inode.
-    #[arg(long, value_name = "NETNS")]
+    #[arg(long, value_name = "NETNS", add = ArgValueCandidates::new(complete::namespaces))]
     netns: Option<String>,
     /// The local table too, and neighbours that need no asking.
     #[arg(short, long)]

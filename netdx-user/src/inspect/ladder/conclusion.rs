@@ -105,16 +105,18 @@ fn rank(rung: &Rung) -> (u8, Step) {
     let definite = rung.verdict.as_ref().is_some_and(|v| matches!(v.code, "dns.nxdomain" | "dns.nodata"));
     let place = match rung.step {
         Step::Interfaces | Step::Loopback => 0,
-        Step::Route | Step::Gateway => 1,
-        Step::Hosts | Step::Resolver => 2,
+        // It fails only where its address does not work and DNS has another: then that is why.
+        Step::Hosts => 1,
+        Step::Route | Step::Gateway => 2,
+        Step::Resolver => 3,
         // A server that says no counts for more than one that says nothing: the resolver goes on to the next.
-        Step::Server if definite => 3,
-        Step::Server => 4,
-        Step::System => 5,
-        Step::Internet => 6,
-        Step::Ping | Step::Port => 7,
-        Step::Tls => 8,
-        Step::Http => 9,
+        Step::Server if definite => 4,
+        Step::Server => 5,
+        Step::System => 6,
+        Step::Internet => 7,
+        Step::Ping | Step::Port => 8,
+        Step::Tls => 9,
+        Step::Http => 10,
     };
     (place, rung.step)
 }

@@ -162,6 +162,8 @@ impl<H: Ask> Ladder<'_, H> {
     fn refused(&mut self, endpoint: SocketAddr, mut proof: Vec<(&'static str, String)>) -> Verdict {
         let (to, port) = (endpoint.ip(), endpoint.port());
         let owners = match self.host.ask(&Want::Owners { address: to, from: self.request.netns }) {
+            // An address of this namespace is reached here, whoever else has it.
+            Answer::Owners(owners) if owners.contains(&self.request.netns) => vec![self.request.netns],
             Answer::Owners(owners) => owners,
             _ => Vec::new(),
         };
@@ -176,9 +178,14 @@ impl<H: Ask> Ladder<'_, H> {
             return said;
         }
         let listeners = self.listeners(port);
-        let (there, elsewhere): (Vec<&Listener>, Vec<&Listener>) =
+        let (there, mut elsewhere): (Vec<&Listener>, Vec<&Listener>) =
             listeners.iter().partition(|l| owners.contains(&l.netns) && covers(l, to));
-        if let Some(listener) = there.first() {
+        // What the same namespace has is nearer.
+        elsewhere.sort_by_key(|l| !owners.contains(&l.netns));
+        // The same address in several namespaces: the one that answered may be any in which nobody listens.
+        let silent = owners.iter().any(|netns| there.iter().all(|l| l.netns != *netns));
+        let certainty = if owners.len() == 1 { Certainty::Likely } else { Certainty::Possible };
+        if let Some(listener) = there.first().filter(|_| !silent) {
             proof.push(("listeners", said_of(listener)));
             let full = listener.backlog > listener.max_backlog;
             let (code, certainty, why) = if full {
@@ -196,13 +203,13 @@ impl<H: Ask> Ladder<'_, H> {
         if let Some(listener) = elsewhere.first() {
             proof.extend(elsewhere.iter().map(|l| ("listeners", said_of(l))));
             let summary = format!("{to} is this host, but nothing listens on {endpoint}: {}", said_of(listener));
-            let mut said = verdict("refused.bound-elsewhere", Certainty::Likely, summary, &proof);
+            let mut said = verdict("refused.bound-elsewhere", certainty, summary, &proof);
             said.advice.push(format!("have {} listen on {to}, or connect to where it listens", who(listener)));
             return said;
         }
         proof.push(("listeners", format!("no socket listens on port {port} in any namespace that can be seen")));
         let summary = format!("{to} is this host, and nothing listens on port {port}");
-        let mut said = verdict("refused.no-listener", Certainty::Likely, summary, &proof);
+        let mut said = verdict("refused.no-listener", certainty, summary, &proof);
         said.advice.push(format!("start the service, or see on which port it listens: netdx listeners {port}"));
         said
     }
