@@ -20,7 +20,8 @@ impl Checked {
         let failed = self.rungs.iter().filter(|rung| rung["status"] == "failed");
         failed
             .map(|rung| {
-                let problems = || rung["problems"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect::<Vec<_>>();
+                let problems =
+                    || rung["problems"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect::<Vec<_>>();
                 let what = rung["verdict"]["code"].as_str().map_or_else(|| problems().join("+"), str::to_owned);
                 format!("{} {what}", rung["step"].as_str().unwrap())
             })
@@ -165,7 +166,8 @@ fn the_name_does_not_exist() {
 #[test]
 fn one_of_two_servers_is_dead() {
     let (client, server) = pair("half", zone());
-    let client = client.with_file("/etc/resolv.conf", "nameserver 10.63.0.77\nnameserver 10.63.0.2\noptions timeout:1 attempts:1\n");
+    let client = client
+        .with_file("/etc/resolv.conf", "nameserver 10.63.0.77\nnameserver 10.63.0.2\noptions timeout:1 attempts:1\n");
     let _listener = servers::listen(&server, "10.63.0.2:5432");
     let checked = check(&client, &["db.example:5432"]);
     assert_eq!(checked.conclusion["works"], true, "{}", checked.text());
@@ -181,7 +183,11 @@ fn the_hosts_file_is_wrong() {
     assert_eq!(checked.failed(), ["hosts dns.hosts-override", "gateway route.neighbor-silent"]);
     assert_eq!(checked.conclusion["step"], "hosts", "{}", checked.text());
     assert_eq!(checked.conclusion["certainty"], "proven");
-    assert!(checked.text().contains("/etc/hosts line 2") && checked.text().contains("10.63.0.2 works"), "{}", checked.text());
+    assert!(
+        checked.text().contains("/etc/hosts line 2") && checked.text().contains("10.63.0.2 works"),
+        "{}",
+        checked.text()
+    );
 }
 
 #[test]
@@ -209,12 +215,16 @@ fn the_port_is_refused() {
 fn the_port_is_filtered() {
     let (client, server) = pair("filtered", zone());
     let _listener = servers::listen(&server, "10.63.0.2:5432");
-    run(server.command("nft").arg("add table ip t; add chain ip t c { type filter hook input priority 0; }; add rule ip t c tcp dport 5432 drop"));
+    run(server.command("nft").arg(
+        "add table ip t; add chain ip t c { type filter hook input priority 0; }; add rule ip t c tcp dport 5432 drop",
+    ));
     let checked = check(&client, &["db.example:5432"]);
     assert_eq!(checked.status_of("port"), ["failed"]);
     let code = checked.conclusion["code"].as_str().unwrap();
     assert!(["timeout.silent", "firewall.dropped"].contains(&code), "{code}: {}", checked.text());
-    run(client.command("nft").arg("add table ip t; add chain ip t c { type filter hook output priority 0; }; add rule ip t c tcp dport 5433 drop"));
+    run(client.command("nft").arg(
+        "add table ip t; add chain ip t c { type filter hook output priority 0; }; add rule ip t c tcp dport 5433 drop",
+    ));
     let checked = check(&client, &["10.63.0.2:5433"]);
     let code = checked.conclusion["code"].as_str().unwrap();
     assert!(["timeout.silent", "firewall.dropped"].contains(&code), "{code}: {}", checked.text());
@@ -287,7 +297,11 @@ fn http_says_that_it_does_not_work() {
     servers::http(&server, "10.63.0.2:80", "503 Service Unavailable\r\nRetry-After: 30");
     let checked = check(&client, &["http://db.example/"]);
     assert_eq!(checked.failed(), ["http http-status"]);
-    assert!(checked.text().contains("503 Service Unavailable") && checked.text().contains("retry-after: 30"), "{}", checked.text());
+    assert!(
+        checked.text().contains("503 Service Unavailable") && checked.text().contains("retry-after: 30"),
+        "{}",
+        checked.text()
+    );
     servers::http(&server, "10.63.0.2:8080", "404 Not Found");
     assert_eq!(check(&client, &["db.example:8080"]).status, 0, "a server that answers works");
     let silent = servers::listen(&server, "10.63.0.2:8000");

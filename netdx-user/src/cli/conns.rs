@@ -11,8 +11,8 @@ use crate::{
     },
     report::{Direction, SCHEMA},
 };
-use clap_complete::ArgValueCandidates;
 use anyhow::Context as _;
+use clap_complete::ArgValueCandidates;
 use serde::Serialize;
 use std::net::IpAddr;
 

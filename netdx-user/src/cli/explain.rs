@@ -2,8 +2,8 @@
 
 use super::complete;
 use crate::{exit::Exit, explain, filter, render::page};
-use clap_complete::ArgValueCandidates;
 use anyhow::bail;
+use clap_complete::ArgValueCandidates;
 use std::io::{self, Write as _};
 
 /// Flags of `explain`.

@@ -9,8 +9,8 @@ use crate::{
     pipeline::reporter::Style,
     report::Direction,
 };
-use clap_complete::ArgValueCandidates;
 use anyhow::Context as _;
+use clap_complete::ArgValueCandidates;
 use jiff::SignedDuration;
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 

@@ -7,8 +7,8 @@ use crate::{
     host::{Host, interface, route::Query},
     inspect::{getaddrinfo, routes},
 };
-use clap_complete::ArgValueCandidates;
 use anyhow::{Context as _, bail};
+use clap_complete::ArgValueCandidates;
 use std::net::IpAddr;
 
 /// Rules, routes and neighbours; for an address: which of them a packet would take, and which step would fail
