@@ -1,7 +1,8 @@
 //! The load-time configuration: one frozen read-only global, so that the verifier sees constants and removes what
 //! this kernel doesn't have.
 //!
-//! Owns: its layout, and the tables from which the loader fills it ([`FIELDS`], [`ARGUMENTS`], [`IGNORED_DROPS`]).
+//! Owns: its layout, and the tables from which the loader fills it ([`FIELDS`], [`ARGUMENTS`], [`IGNORED_DROPS`],
+//! [`PLAIN_DROPS`]).
 //! Must not know: how BTF is read.
 //!
 //! # What the loader must know of the object
@@ -159,6 +160,8 @@ offsets! {
     task_nsproxy = task_struct, "nsproxy", [8], required;
     task_cgroups = task_struct, "cgroups", [8], optional;
     task_start = task_struct, "start_boottime", [8], optional;
+    /// The kernel stack, at whose end the user's registers are.
+    task_stack = task_struct, "stack", [8], optional;
     task_exec_id = task_struct, "self_exec_id", [4, 8], optional;
     task_leader = task_struct, "group_leader", [8], required;
     task_parent = task_struct, "real_parent", [8], required;
@@ -313,6 +316,8 @@ pub struct Config {
     /// Bit `n % 32` of word `n / 32`: drop reason `n` of the core subsystem isn't written ([`IGNORED_DROPS`], by this
     /// kernel's numbers).
     pub drops_ignored: [u32; 8],
+    /// The same for those whose stack says nothing more ([`PLAIN_DROPS`]).
+    pub drops_plain: [u32; 8],
 }
 
 impl Config {
@@ -327,13 +332,23 @@ impl Config {
         hz: 0,
         own_tgid: 0,
         drops_ignored: [0; 8],
+        drops_plain: [0; 8],
     };
 
     /// Marks drop reason `value` as not to be written. Reasons of other subsystems (from 65536 on) are never ignored.
     pub fn ignore_drop(&mut self, value: u32) {
-        if let Some(word) = self.drops_ignored.get_mut((value / 32) as usize) {
-            *word |= 1 << (value % 32);
-        }
+        mark(&mut self.drops_ignored, value);
+    }
+
+    /// Marks drop reason `value` as one whose stack says nothing more.
+    pub fn plain_drop(&mut self, value: u32) {
+        mark(&mut self.drops_plain, value);
+    }
+}
+
+fn mark(bits: &mut [u32; 8], value: u32) {
+    if let Some(word) = bits.get_mut((value / 32) as usize) {
+        *word |= 1 << (value % 32);
     }
 }
 
@@ -399,6 +414,9 @@ pub const IGNORED_DROPS: &[&str] = &[
     "IPVLAN_MULTICAST_BACKLOG",
 ];
 
+/// Variants that come from one place each, and often: reading the stack would cost more than all the rest.
+pub const PLAIN_DROPS: &[&str] = &["NO_SOCKET", "TCP_LISTEN_OVERFLOW", "SOCKET_RCVBUFF"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,7 +426,7 @@ mod tests {
     fn one_word_for_each_field() {
         assert_eq!(size_of::<Offsets>(), 4 * FIELDS.len());
         assert_eq!(size_of::<Arguments>(), 4 * ARGUMENTS.len());
-        assert_eq!(size_of::<Config>(), size_of::<Offsets>() + size_of::<Arguments>() + 4 + 2 * MAX_PORTS + 16 + 32);
+        assert_eq!(size_of::<Config>(), size_of::<Offsets>() + size_of::<Arguments>() + 4 + 2 * MAX_PORTS + 16 + 2 * 32);
     }
 
     #[test]

@@ -275,11 +275,12 @@ wire! {
         pub icmp: IcmpError,
         /// Counters.
         pub tcp: TcpCounters,
-        /// How the kernel came here (only on a change to TCP_CLOSE).
+        /// How the kernel came here (only on a change to TCP_CLOSE, and not for ECONNREFUSED and ECONNRESET).
         pub stack: Stack,
     }
 
-    /// [`Kind::SOCKET_ERROR`]: an error was reported to a socket (`inet_sk_error_report`), TCP or UDP.
+    /// [`Kind::SOCKET_ERROR`]: an error was reported to a socket (`inet_sk_error_report`), TCP or UDP. Not for a TCP socket
+    /// whose [`State`] record has told it.
     pub struct SocketError {
         /// Header.
         pub header: Header,
@@ -309,13 +310,13 @@ wire! {
         pub packet: Packet,
         /// The socket (a listener, an aborted connection); family 0: there was none.
         pub sock: Sock,
-        /// Whoever was running.
+        /// Whoever was running, when there is no packet; else all zero: a softirq's task says nothing.
         pub current: Task,
         /// `enum sk_rst_reason`; -1: this kernel gives none.
         pub reason: i32,
         /// Padding.
         pub _pad: u32,
-        /// How the kernel came here.
+        /// How the kernel came here; all zero without a socket.
         pub stack: Stack,
     }
 
@@ -367,9 +368,9 @@ wire! {
         pub location: u64,
         /// `dst->input` of the packet's route, or 0: tells the netfilter hook. Goes no further than the loader.
         pub route_input: u64,
-        /// Whoever was running.
+        /// Whoever was running, for a packet made here; else all zero: a softirq's task says nothing.
         pub current: Task,
-        /// How the kernel came here.
+        /// How the kernel came here; all zero for reasons that have one place only (`config::PLAIN_DROPS`).
         pub stack: Stack,
     }
 

@@ -106,7 +106,7 @@ pub struct Conn {
     pub via: u32,
     /// As in `Sock`.
     pub direction: u8,
-    /// [`Conn::WRITTEN`], [`Conn::TROUBLE`].
+    /// [`Conn::WRITTEN`], [`Conn::TROUBLE`], [`Conn::ENDED`].
     pub flags: u8,
     /// Retransmissions written.
     pub retransmits: u8,
@@ -119,6 +119,8 @@ impl Conn {
     pub const WRITTEN: u8 = 1;
     /// Something went wrong: what follows is written too.
     pub const TROUBLE: u8 = 2;
+    /// Its end was written, with the error it ended with.
+    pub const ENDED: u8 = 4;
 }
 
 /// A call under way.

@@ -1,9 +1,9 @@
 //! `kfree_skb(struct sk_buff *skb, void *location, enum skb_drop_reason reason, struct sock *rx_sk)`: the reason since
 //! 5.17, the socket that was to get it since 6.11.
 //!
-//! A packet of TCP or UDP, or an ICMP error, that isn't for many, dropped for a reason that can explain a failure. Where the kernel
-//! gives no reason, freeing is no proof of a drop: there only packets that open or refuse a connection are written, and
-//! user space judges by the place.
+//! A packet of TCP or UDP, or an ICMP error, that isn't for many, dropped for a reason that can explain a failure. Where
+//! the kernel gives no reason, freeing is no proof of a drop: there only packets that open or refuse a connection are
+//! written, and user space judges by the place.
 
 use netdx_common::record::{Drop, Packet};
 
@@ -88,8 +88,13 @@ fn dropped<A: Arguments>(arguments: &A) {
             if route != 0 {
                 record.route_input = Kernel(route).read(offset!(dst_input));
             }
-            record.current = task::read_current();
-            read::stack(arguments.as_ptr(), &mut record.stack);
+            if record.packet.in_device == 0 {
+                // What came in by a device is dropped in a softirq.
+                record.current = task::read_current();
+            }
+            if !has_reason || !is_plain(reason as u32) {
+                read::stack(arguments.as_ptr(), &mut record.stack);
+            }
         });
     });
 }
@@ -125,15 +130,27 @@ const SKB_DST_NOREF_MASK: u64 = 7;
 /// Whether a reason comes with traffic that works. Reasons of other subsystems (bits 16 and up) don't.
 #[inline(always)]
 fn is_ignored(reason: u32) -> bool {
+    has(config!(drops_ignored), reason)
+}
+
+/// Whether the stack of a drop for this reason says nothing more.
+#[inline(always)]
+fn is_plain(reason: u32) -> bool {
+    has(config!(drops_plain), reason)
+}
+
+#[inline(always)]
+fn has(bits: [u32; 8], reason: u32) -> bool {
+    let [a, b, c, d, e, f, g, h] = bits;
     let word = match reason / 32 {
-        0 => config!(drops_ignored)[0],
-        1 => config!(drops_ignored)[1],
-        2 => config!(drops_ignored)[2],
-        3 => config!(drops_ignored)[3],
-        4 => config!(drops_ignored)[4],
-        5 => config!(drops_ignored)[5],
-        6 => config!(drops_ignored)[6],
-        7 => config!(drops_ignored)[7],
+        0 => a,
+        1 => b,
+        2 => c,
+        3 => d,
+        4 => e,
+        5 => f,
+        6 => g,
+        7 => h,
         _ => 0,
     };
     word >> (reason % 32) & 1 != 0

@@ -1,5 +1,6 @@
 //! `inet_sk_error_report(const struct sock *sk)`, 5.14: an error is reported to a socket, TCP or UDP.
 //!
+//! For TCP it comes after the change to TCP_CLOSE with the same error, which is told once.
 //! Without an error it still comes for each ICMP error that is queued (sock_queue_err_skb), which is worth a record, and
 //! from tcp_disconnect and for multipath subflows, which isn't.
 
@@ -9,6 +10,7 @@ use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
     filter,
+    maps::Conn,
     read::offset,
     socket::{self, MPTCP, TCP, UDP, direction, state},
     task,
@@ -32,6 +34,10 @@ fn reported<A: Arguments>(arguments: &A) {
         let Some(conn) = socket::follow(sk, direction::UNSEEN) else {
             return;
         };
+        if protocol == TCP && conn.flags & Conn::ENDED != 0 {
+            // The change to TCP_CLOSE has told the error and the ICMP message behind it.
+            return;
+        }
         socket::trouble(sk, conn);
         Some(conn)
     } else if protocol == UDP {

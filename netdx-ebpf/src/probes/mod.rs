@@ -12,6 +12,7 @@ mod getaddrinfo;
 mod icmp;
 mod neighbor;
 mod process;
+mod registers;
 mod request;
 mod reset;
 mod retransmit;

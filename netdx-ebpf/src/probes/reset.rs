@@ -61,8 +61,13 @@ fn sent<A: Arguments>(arguments: &A) {
             }
         }
         record.reason = reason;
-        record.current = task::read_current();
-        read::stack(arguments.as_ptr(), &mut record.stack);
+        if skb.is_null() {
+            record.current = task::read_current();
+        }
+        // Without a socket there is one way only (tcp_v4_rcv, tcp_v6_rcv).
+        if !sk.is_null() {
+            read::stack(arguments.as_ptr(), &mut record.stack);
+        }
         true
     });
 }

@@ -1,12 +1,13 @@
 //! `sock_send_length(struct sock *sk, int ret, int flags)` and `sock_recv_length`, the same, 6.3: what sending and
-//! receiving gave, in the context of whoever called.
+//! receiving gave, in the context of whoever called. They don't say whereto a datagram was to go: the user's registers do.
 
 use netdx_common::record::{CallFailed, call};
 
-use super::{Arguments, route, tracepoint};
+use super::{Arguments, registers, route, tracepoint};
 use crate::{
     emit::{self, Wake},
     filter,
+    maps::Call,
     read::offset,
     socket::{self, MPTCP, NOWHERE, TCP, UDP},
     task,
@@ -58,6 +59,13 @@ fn returned<A: Arguments>(arguments: &A, which: u16) {
     let task = task::read_current();
     task::remember(&task);
     task::announce(task.tgid);
+    let mut destination = Call::EMPTY;
+    if which == call::SEND && tuple.remote_port == 0 {
+        registers::destination(&mut destination);
+        if destination.family != 0 && !filter::port(destination.port) {
+            return;
+        }
+    }
     emit::record::<CallFailed>(Wake::Later, |record| {
         record.task = task;
         socket::describe(sk, conn, &mut record.sock);
@@ -65,13 +73,18 @@ fn returned<A: Arguments>(arguments: &A, which: u16) {
         record.result = result;
         record.socket_type = sk.read(offset!(sk_type));
         record.cgroup_hook = NO_HOOK;
-        // The address of a datagram is known by the lookup that failed, if one did.
-        if which == call::SEND
-            && let Some(lookup) = route::failed(task.tid)
-        {
-            record.address = lookup.address;
-            record.family = lookup.family as u16;
-            record.route = lookup.route;
+        if which == call::SEND {
+            record.address = destination.address;
+            record.family = destination.family;
+            record.port = destination.port;
+            record.scope = destination.scope;
+            if let Some(lookup) = route::failed(task.tid) {
+                record.route = lookup.route;
+                if record.family == 0 {
+                    record.address = lookup.address;
+                    record.family = lookup.family as u16;
+                }
+            }
         }
     });
 }

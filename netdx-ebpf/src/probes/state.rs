@@ -20,6 +20,11 @@ use crate::{
     task,
 };
 
+/// ECONNRESET
+const ECONNRESET: i32 = 104;
+/// ECONNREFUSED
+const ECONNREFUSED: i32 = 111;
+
 tracepoint!("inet_sock_set_state", inet_sock_set_state, inet_sock_set_state_raw, changed);
 tracepoint!("tcp_destroy_sock", tcp_destroy_sock, tcp_destroy_sock_raw, destroyed);
 
@@ -107,6 +112,9 @@ fn closed<A: Arguments>(arguments: &A, sk: Kernel, old: u32) {
     if error != 0 || cut || conn.flags & Conn::TROUBLE != 0 {
         socket::trouble(sk, conn);
         write(arguments, sk, conn, old, state::CLOSE, Wake::Now);
+        if error != 0 {
+            conn.flags |= Conn::ENDED;
+        }
         // The entry stays until the socket is destroyed: the call that returns now still asks for it.
         return;
     }
@@ -126,7 +134,8 @@ fn write<A: Arguments>(arguments: &A, sk: Kernel, conn: &mut Conn, old: u32, new
         record.current = task::read_current();
         socket::icmp_error(sk, &mut record.icmp);
         socket::counters(sk, &mut record.tcp);
-        if new == state::CLOSE {
+        // What a reset did needs no stack, and is what fails most.
+        if new == state::CLOSE && !matches!(record.sock.error, ECONNREFUSED | ECONNRESET) {
             read::stack(arguments.as_ptr(), &mut record.stack);
         }
     });

@@ -4,7 +4,7 @@
 //! kernel's version: what its BTF doesn't have, it doesn't have.
 
 use super::btf::{Btf, Kind, TypeId};
-use netdx_common::config::{ABSENT, ARGUMENTS, Arguments, Config, FIELDS, Field, IGNORED_DROPS, Offsets};
+use netdx_common::config::{ABSENT, ARGUMENTS, Arguments, Config, FIELDS, Field, IGNORED_DROPS, Offsets, PLAIN_DROPS};
 use std::collections::HashMap;
 
 /// Why the programs can't be told what they need.
@@ -105,10 +105,12 @@ impl Kernel {
     pub fn config(&self) -> Config {
         let mut config = Config { offsets: self.offsets, arguments: self.arguments, ..Config::EMPTY };
         for (value, name) in &self.drop_reasons {
-            if IGNORED_DROPS.contains(&name.as_str())
-                && let Ok(value) = u32::try_from(*value)
-            {
+            let Ok(value) = u32::try_from(*value) else { continue };
+            if IGNORED_DROPS.contains(&name.as_str()) {
                 config.ignore_drop(value);
+            }
+            if PLAIN_DROPS.contains(&name.as_str()) {
+                config.plain_drop(value);
             }
         }
         config
