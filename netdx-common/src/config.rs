@@ -426,7 +426,10 @@ mod tests {
     fn one_word_for_each_field() {
         assert_eq!(size_of::<Offsets>(), 4 * FIELDS.len());
         assert_eq!(size_of::<Arguments>(), 4 * ARGUMENTS.len());
-        assert_eq!(size_of::<Config>(), size_of::<Offsets>() + size_of::<Arguments>() + 4 + 2 * MAX_PORTS + 16 + 2 * 32);
+        assert_eq!(
+            size_of::<Config>(),
+            size_of::<Offsets>() + size_of::<Arguments>() + 4 + 2 * MAX_PORTS + 16 + 2 * 32
+        );
     }
 
     #[test]
