@@ -17,7 +17,12 @@ pub fn read() -> Result<Conntrack, Error> {
         Err(e) => return Err(Error::read(path, e)),
     };
     let number = |key: &str| -> Result<u64, Error> {
-        let text = sysctl::read(key)?;
+        let text = match sysctl::read(key) {
+            Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::NoTracking);
+            }
+            other => other?,
+        };
         text.parse()
             .map_err(|e| Error::Malformed { what: format!("/proc/sys/net/{key}"), why: format!("{e}: {text:?}") })
     };

@@ -91,10 +91,11 @@ fn run(tools: &[&str], arguments: &[&str]) -> Result<String, Error> {
                 let why = String::from_utf8_lossy(&output.stderr);
                 return Err(Error::Tool {
                     command: format!("{program} {}", arguments.join(" ")),
-                    why: why.trim().to_string(),
+                    why: why.split_whitespace().collect::<Vec<_>>().join(" "),
                 });
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            // Folders of PATH that this user may not enter say no in their own way.
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
             Err(e) => return Err(Error::read(program, e)),
         }
     }

@@ -86,8 +86,11 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The kernel does not track connections.
+    #[error("connections are not tracked: nf_conntrack is not loaded")]
+    NoTracking,
     /// A tool said no.
-    #[error("`{command}` failed: {why}")]
+    #[error("`{command}` failed: {why}{}", if why.contains("not permitted") { " (root or CAP_NET_ADMIN is needed)" } else { "" })]
     Tool {
         /// What was run.
         command: String,

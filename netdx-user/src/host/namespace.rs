@@ -9,6 +9,7 @@ use super::{Error, process};
 use crate::{
     event::Netns,
     fact::{self, Owner},
+    live::features,
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
@@ -239,41 +240,10 @@ fn bracketed(text: &str) -> Option<Netns> {
 
 /// The mounts of network namespaces in a mount table, below the `root` it is seen from.
 fn mounts(table: &Path, root: &Path) -> impl Iterator<Item = (Netns, PathBuf)> {
-    let text = fs::read_to_string(table).unwrap_or_default();
-    nsfs_mounts(&text).into_iter().map(move |(netns, path)| (netns, root.join(path.trim_start_matches('/'))))
-}
-
-/// proc_pid_mountinfo(5): id parent major:minor root mountpoint options [optional...] - type source options.
-fn nsfs_mounts(text: &str) -> Vec<(Netns, String)> {
-    let parse = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        if right.split(' ').next() != Some("nsfs") {
-            return None;
-        }
-        let mut fields = left.split(' ');
-        let netns = bracketed(fields.nth(3)?)?;
-        Some((netns, unescape(fields.next()?)))
-    };
-    text.lines().filter_map(parse).collect()
-}
-
-/// Mount tables write space, tab, newline and backslash as three octal digits.
-fn unescape(text: &str) -> String {
-    let mut parts = text.split('\\');
-    let mut out = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                out.push(char::from(byte));
-                out.push_str(&part[3..]);
-            }
-            None => {
-                out.push('\\');
-                out.push_str(part);
-            }
-        }
-    }
-    out
+    features::mount_table(table).into_iter().filter(|m| m.file_system == "nsfs").filter_map(move |mount| {
+        let netns = bracketed(&mount.root)?;
+        Some((netns, root.join(mount.at.strip_prefix("/").unwrap_or(&mount.at))))
+    })
 }
 
 /// The name a namespace has by the file that keeps it: in the folder of `ip netns` or of a container runtime.
@@ -295,11 +265,13 @@ mod tests {
                     701 30 0:4 net:[4026532300] /run/docker/netns/a\\040b rw - nsfs nsfs rw\n\
                     702 30 0:4 mnt:[4026532301] /run/snapd/ns/x.mnt rw - nsfs nsfs rw\n\
                     cut";
+        let table = tempfile::NamedTempFile::new().unwrap();
+        fs::write(table.path(), text).unwrap();
         let expected = [
-            (Netns(4_026_532_266), "/run/netns/cl".to_string()),
-            (Netns(4_026_532_300), "/run/docker/netns/a b".to_string()),
+            (Netns(4_026_532_266), "/proc/7/root/run/netns/cl".into()),
+            (Netns(4_026_532_300), "/proc/7/root/run/docker/netns/a b".into()),
         ];
-        assert_eq!(nsfs_mounts(text), expected);
+        assert_eq!(mounts(table.path(), Path::new("/proc/7/root")).collect::<Vec<(Netns, PathBuf)>>(), expected);
     }
 
     #[test]
@@ -307,10 +279,5 @@ mod tests {
         assert_eq!(name(Path::new("/run/netns/cl")).as_deref(), Some("cl"));
         assert_eq!(name(Path::new("/var/run/docker/netns/1-abc")).as_deref(), Some("1-abc"));
         assert_eq!(name(Path::new("/proc/4/fd/7")), None);
-    }
-
-    #[test]
-    fn odd_escapes_stay_as_they_are() {
-        assert_eq!(unescape(r"a\040b\\x\9"), r"a b\\x\9");
     }
 }

@@ -102,6 +102,47 @@ fn route(host: &mut Host, netns: Netns, to: &str) -> Route {
     }
 }
 
+/// Anybody can ask about the namespace that netdx runs in. What only root is told is said to be so.
+#[test]
+fn every_question_about_the_own_namespace_is_answered() {
+    let mut host = Host::new();
+    let netns = host.namespaces().unwrap().own();
+    let (pid, protocol) = (std::process::id(), Protocol::Tcp);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, port) = (ip("127.0.0.1"), listener.local_addr().unwrap().port());
+    let tuple = Tuple { protocol, local: address, local_port: port, remote: ip("0.0.0.0"), remote_port: 0 };
+    let own = host.answer(&Want::Process { pid });
+    assert!(matches!(&own, Answer::Process(Some(p)) if p.pid == pid && p.netns == Some(netns)), "{own:?}");
+    let found = listeners(&mut host, protocol, port);
+    assert!(found.iter().any(|l| l.netns == netns && l.owners.iter().any(|o| o.pid == pid)), "{found:?}");
+    for want in [
+        Want::Owners { address, from: netns },
+        Want::Route { netns, to: address, from: None, device: 0, mark: 0, uid: 0 },
+        Want::Neighbor { netns, address, device: 0 },
+        Want::Interfaces { netns },
+        Want::Resolver { pid },
+        Want::Hosts { pid, name: "localhost".into() },
+        Want::Sysctl { netns, key: "ipv4/ip_forward".into() },
+        Want::PortUse { netns, protocol, remote: address, remote_port: port },
+        Want::Holders { netns, protocol, address, port },
+        Want::Owner { netns, tuple },
+        Want::Namespace { netns },
+        Want::Counters { netns },
+    ] {
+        let answer = host.answer(&want);
+        assert!(!matches!(answer, Answer::Unavailable(_)), "{want:?}: {answer:?}");
+    }
+    for want in [Want::Ruleset { netns }, Want::Conntrack { netns }, Want::BpfPrograms { netns, cgroup: 1 }] {
+        if let Answer::Unavailable(why) = host.answer(&want) {
+            eprintln!("{want:?}: {why}");
+            let told = ["root", "installed", "permitted", "not loaded", "CAP_"].iter().any(|word| why.contains(word));
+            assert!(told, "{want:?}: {why:?} does not say what would help");
+        }
+    }
+    let elsewhere = host.answer(&Want::Interfaces { netns: Netns(1) });
+    assert!(matches!(&elsewhere, Answer::Unavailable(why) if why.contains("namespace 1 ")), "{elsewhere:?}");
+}
+
 #[test]
 fn listeners_of_every_namespace_with_their_owners() {
     let Some(lab) = Lab::new() else { return };

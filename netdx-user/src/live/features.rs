@@ -27,7 +27,13 @@ pub struct Mount {
 /// The mounts that this process sees; later ones lie over earlier ones.
 #[must_use]
 pub fn mounts() -> Vec<Mount> {
-    let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    mount_table(Path::new("/proc/self/mountinfo"))
+}
+
+/// The mounts of a table; none when it can't be read.
+#[must_use]
+pub fn mount_table(path: &Path) -> Vec<Mount> {
+    let text = fs::read(path).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().filter_map(parse_mount).collect()
 }
 
