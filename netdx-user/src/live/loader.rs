@@ -86,12 +86,12 @@ pub(super) enum Refusal {
 }
 
 impl Loader {
-    /// Reads the object, configures it and makes its maps. `ring_bytes`: size of the event buffer, made a power of two
-    /// and at least a page.
+    /// Reads the object, configures it and makes its maps. `sizes`: how many entries maps have, where it isn't what the
+    /// object says; for `EVENTS` bytes, made a power of two and at least a page.
     ///
     /// # Errors
     /// When the object is not usable or the kernel refuses a map.
-    pub(super) fn new(config: &Config, ring_bytes: u32) -> Result<Loader, Error> {
+    pub(super) fn new(config: &Config, sizes: &[(&str, usize)]) -> Result<Loader, Error> {
         let mut object = Object::parse(OBJECT)?;
         object.patch_map_data([("CONFIG", (config.as_bytes(), true))].into_iter().collect())?;
         // Type information of the programs themselves is for tools that print them.
@@ -99,8 +99,10 @@ impl Loader {
         let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
         let mut maps = HashMap::new();
         for (name, map) in &mut object.maps {
-            if name == "EVENTS" {
-                map.set_max_entries(ring_bytes.clamp(page, 1 << 30).next_power_of_two());
+            if let Some((_, size)) = sizes.iter().find(|(known, _)| known == name) {
+                let size = u32::try_from(*size).unwrap_or(u32::MAX);
+                let ring = name == "EVENTS";
+                map.set_max_entries(if ring { size.clamp(page, 1 << 30).next_power_of_two() } else { size.max(1) });
             }
             maps.insert(name.clone(), make_map(name, map)?);
         }

@@ -172,16 +172,15 @@ impl Live {
         let began = Instant::now();
         let step = |what: &str| tracing::debug!("{what}: {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
         Privileges::current().check()?;
-        let reading = Reading::start().map_err(Error::Thread)?;
         let kernel = read_kernel(settings.btf.as_deref())?;
         step("kernel types read");
         let places = places(&kernel, settings);
         let mut config = configure(&kernel, settings, &places);
         let (mut loader, attached) = loop {
-            let loader = Loader::new(&config, settings.buffer_bytes)?;
+            let loader = Loader::new(&config, &map_sizes(settings))?;
             fill_filters(&loader, &settings.filter)?;
             step("maps made");
-            let attached = attach_all(&loader, &places, settings);
+            let attached = attach_all(&loader, &places, settings, &step);
             // What programs take for granted has to be true: where a hook they were told of could not be had, again
             // without it.
             let wrong = claims(&attached.coverage, config.flags);
@@ -198,6 +197,8 @@ impl Live {
         }
         coverage.probes.push(symbols_probe());
         step("programs attached");
+        // Beside what follows, not beside the verifier: it takes a CPU for as long as all the rest.
+        let reading = Reading::start().map_err(Error::Thread)?;
 
         let known = places.libraries;
         let later = (!library_programs.is_empty())
@@ -265,7 +266,7 @@ struct Attached {
 }
 
 /// Attaches the whole table, as far as `settings` want it.
-fn attach_all(loader: &Loader, places: &Places, settings: &Settings) -> Attached {
+fn attach_all(loader: &Loader, places: &Places, settings: &Settings, step: &impl Fn(&str)) -> Attached {
     let left_out = |fact: &Fact| match fact.when {
         When::Always | When::Tree => None,
         When::Syscalls => (!settings.syscalls).then_some("left out by --no-syscalls"),
@@ -274,6 +275,7 @@ fn attach_all(loader: &Loader, places: &Places, settings: &Settings) -> Attached
     let facts = || FACTS.iter().filter(|fact| fact.when != When::Tree || settings.filter.tree);
     let wanted: Vec<&Fact> = facts().filter(|fact| left_out(fact).is_none()).collect();
     let mut attacher = Attacher::new(loader, places, &wanted);
+    step("programs loaded");
     let mut coverage = Coverage::default();
     for fact in facts() {
         let probe = match left_out(fact) {
@@ -345,6 +347,22 @@ fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
     config.hz = clock::ticks_per_second();
     config.own_tgid = std::process::id();
     config
+}
+
+/// As much room as the filters need, and none for those that aren't used.
+fn map_sizes(settings: &Settings) -> Vec<(&'static str, usize)> {
+    let filter = &settings.filter;
+    let mut sizes = vec![
+        ("EVENTS", settings.buffer_bytes as usize),
+        ("PIDS", filter.pids.len()),
+        ("UIDS", filter.uids.len()),
+        ("NETNS", filter.netns.len()),
+        ("CGROUPS", filter.cgroups.len()),
+    ];
+    if !filter.tree {
+        sizes.push(("TREE", 0));
+    }
+    sizes
 }
 
 fn fill_filters(loader: &Loader, filter: &KernelFilter) -> Result<(), loader::Error> {
