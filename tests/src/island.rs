@@ -171,9 +171,12 @@ fn sweep() {
     }
 }
 
-/// The program under test: built beside the tests by `cargo xtask test`.
+/// The program under test: what `cargo xtask` names in NETDX, or what stands beside the tests.
 #[must_use]
 pub fn netdx() -> PathBuf {
+    if let Some(path) = std::env::var_os("NETDX") {
+        return path.into();
+    }
     beside_the_tests("netdx")
 }
 

@@ -5,6 +5,9 @@ use crate::run;
 use crate::workspace::Workspace;
 use anyhow::{Result, bail};
 
+/// Tests that make network namespaces.
+const LIVE: [&str; 4] = ["live", "verb_check", "verb_dns", "verb_look"];
+
 /// Everything this user can run: without root, all but the live scenarios.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     run::build(workspace, false)?;
@@ -23,7 +26,8 @@ pub(crate) fn live(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
         bail!("live scenarios make network namespaces and load eBPF programs: run this as root");
     }
     run::build(workspace, false)?;
-    let mut cargo = workspace.cargo(["test", "--package", "netdx-tests", "--test", "live"]);
+    let mut cargo = workspace.cargo(["test", "--package", "netdx-tests"]);
+    cargo.args(LIVE.iter().flat_map(|test| ["--test", test]));
     cargo.env("NETDX", workspace.netdx(false)).args(["--", "--test-threads", "4"]);
     command::run(cargo.args(filter))
 }
