@@ -203,8 +203,23 @@ fn routed() -> (Island, Island) {
 fn the_same_decision_as_the_kernels() {
     let (here, _there) = routed();
     let targets = [
-        "127.0.0.1", "10.71.0.1", "10.71.0.2", "10.71.0.50", "10.72.1.1", "10.73.1.1", "10.74.1.1", "10.75.1.1", "10.76.1.1",
-        "10.77.1.1", "192.0.2.1", "::1", "fd71::1", "fd71::50", "2001:db8::1", "2001:db8:73::1", "2001:db8:74::1",
+        "127.0.0.1",
+        "10.71.0.1",
+        "10.71.0.2",
+        "10.71.0.50",
+        "10.72.1.1",
+        "10.73.1.1",
+        "10.74.1.1",
+        "10.75.1.1",
+        "10.76.1.1",
+        "10.77.1.1",
+        "192.0.2.1",
+        "::1",
+        "fd71::1",
+        "fd71::50",
+        "2001:db8::1",
+        "2001:db8:73::1",
+        "2001:db8:74::1",
     ];
     for target in targets {
         let (ours, status) = json_lines(&mut here.netdx(&["routes", target, "--format", "json"]));
@@ -217,7 +232,10 @@ fn the_same_decision_as_the_kernels() {
             assert_eq!(ours["route"]["device_name"], theirs["dev"], "{target}");
             assert_eq!(ours["route"]["gateway"], theirs["gateway"], "{target}");
             assert_eq!(ours["route"]["source"], theirs["prefsrc"], "{target}");
-            assert!(ours["fails"].is_null() && ours["steps"].as_array().unwrap().iter().any(|s| s["decided"] == true), "{ours}");
+            assert!(
+                ours["fails"].is_null() && ours["steps"].as_array().unwrap().iter().any(|s| s["decided"] == true),
+                "{ours}"
+            );
         } else {
             assert_eq!(status, Some(3), "{target}: {ours}");
             assert_eq!(ours["fails"]["code"], "route.rejects", "{target}: {ours}");
@@ -240,10 +258,18 @@ fn which_step_would_fail() {
     let ping = output(here.command("ping").args(["-c", "1", "-W", "4", "10.71.0.50"]));
     assert!(!ping.status.success());
     let path = lines_of(&here, &["routes", "10.71.0.50", "--format", "json"]);
-    assert_eq!((&path["fails"]["step"], &path["fails"]["errno"]), (&"neighbor".into(), &"EHOSTUNREACH".into()), "{path}");
+    assert_eq!(
+        (&path["fails"]["step"], &path["fails"]["errno"]),
+        (&"neighbor".into(), &"EHOSTUNREACH".into()),
+        "{path}"
+    );
     here.ip("link set e0 down");
     let path = lines_of(&here, &["routes", "10.71.0.2", "--format", "json"]);
-    assert_eq!((&path["fails"]["step"], &path["fails"]["code"]), (&"rules".into(), &"route.interface-down".into()), "{path}");
+    assert_eq!(
+        (&path["fails"]["step"], &path["fails"]["code"]),
+        (&"rules".into(), &"route.interface-down".into()),
+        "{path}"
+    );
 }
 
 #[test]
@@ -272,7 +298,8 @@ fn the_same_addresses_and_tables_as_ip() {
     for (family, flag) in [(4, "-4"), (6, "-6")] {
         let number = |kind: &str| rows.iter().filter(|r| r["kind"] == kind && r["family"] == family).count();
         let count = |arguments: &[&str]| {
-            let said: Value = serde_json::from_str(&text(here.command("ip").args(["-j", flag]).args(arguments))).expect("JSON");
+            let said: Value =
+                serde_json::from_str(&text(here.command("ip").args(["-j", flag]).args(arguments))).expect("JSON");
             said.as_array().unwrap().len()
         };
         assert_eq!(number("rule"), count(&["rule"]), "IPv{family}");
