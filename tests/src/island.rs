@@ -78,14 +78,15 @@ impl Island {
         self.open().metadata().expect("look at the island's namespace").ino()
     }
 
-    /// Sets sysctls, `key=value` separated by spaces.
+    /// Sets sysctls, `key=value` separated by commas.
     pub fn sysctl(&self, settings: &str) {
-        run(self.command("sysctl").arg("-qw").args(settings.split_whitespace()));
+        run(self.command("sysctl").arg("-qw").args(settings.split(',').map(str::trim)));
     }
 
-    /// Loads nftables rules.
-    pub fn nft(&self, rules: &str) {
-        run(self.command("nft").arg(rules));
+    /// Adds an nftables chain `guard` at a hook, with one rule.
+    pub fn guard(&self, hook: &str, rule: &str) {
+        let chain = format!("chain guard {{\n type filter hook {hook} priority 0;\n {rule}\n}}");
+        run(self.command("nft").arg(format!("table inet lab {{\n{chain}\n}}")));
     }
 
     /// A veth pair between two islands; both ends up, with these addresses.

@@ -40,7 +40,7 @@ impl Lab {
         std::fs::copy(beside_the_tests(CLIENT), lab.programs.path().join(CLIENT)).expect("copy the client program");
         for island in [&lab.client, &lab.router, &lab.server] {
             // The kernel limits how many ICMP errors it sends; a test wants each.
-            island.sysctl("net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0");
+            island.sysctl("net.ipv4.icmp_ratelimit=0, net.ipv6.icmp.ratelimit=0");
             // SYN, 1 s, 2 s: a connection that nobody answers ends after three seconds. Kernels from 6.5 repeat the
             // first second some times otherwise.
             island.sysctl("net.ipv4.tcp_syn_retries=1");
@@ -60,7 +60,7 @@ impl Lab {
             "eth0",
             ["10.1.2.1/24 fd01:2::1/64", "10.1.2.2/24 10.1.2.3/24 fd01:2::2/64"],
         );
-        lab.router.sysctl("net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+        lab.router.sysctl("net.ipv4.ip_forward=1, net.ipv6.conf.all.forwarding=1");
         for (island, gateways) in [(&lab.client, ["10.1.1.1", "fd01:1::1"]), (&lab.server, ["10.1.2.1", "fd01:2::1"])] {
             for gateway in gateways {
                 island.ip(&format!("route add default via {gateway}"));
@@ -152,8 +152,9 @@ impl Client {
         }
     }
 
-    /// Waits for its end.
+    /// Waits for its end; what it still says is not looked at.
     pub fn wait(&mut self) {
+        std::io::copy(&mut self.lines, &mut std::io::sink()).expect("the client's output can be read");
         self.child.wait().expect("wait for the client");
     }
 }

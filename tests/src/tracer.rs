@@ -58,12 +58,13 @@ impl Tracer {
             Some(folder) => {
                 let scenario = std::thread::current().name().expect("a test has a name").replace("::", ".");
                 let file = std::path::Path::new(&folder).join(format!("{scenario}.netdx.jsonl"));
-                let names = [&lab.client, &lab.router, &lab.server].map(|island| island.name().to_owned());
-                command.args(["record", "--force", "--netns", &names.join(",")]).arg("--output").arg(file)
+                command.args(["record", "--force"]).arg("--output").arg(file)
             }
         };
+        // Other labs fail at the same time; each netdx looks at its own.
+        let names = [&lab.client, &lab.router, &lab.server].map(|island| island.name().to_owned());
         let mut child = command
-            .args(["--format", "json"])
+            .args(["--format", "json", "--netns", &names.join(",")])
             .args(flags)
             .stdout(Stdio::piped())
             .spawn()

@@ -52,6 +52,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     };
     let near = near_misses(c, target);
     let mut because = format!("{} belongs to {whose}, but nothing {verb} on {at}", c.tuple.remote);
+    let mut certainty = Certainty::Proven;
     let looked = match (&near, now) {
         (_, Some(l)) => {
             because = format!("nothing {verb} on {at} at that moment; meanwhile {}", phrase::listener(l));
@@ -60,10 +61,14 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         (Some(_), None) => {
             fact("listeners", format!("nobody has port {} in any namespace that can be seen", c.tuple.remote_port))
         }
-        (None, None) => fact("listeners", "the table of listeners could not be read"),
+        (None, None) => {
+            certainty = Certainty::Possible;
+            because.push_str("; whether the port is bound elsewhere (refused.bound-elsewhere) could not be seen");
+            fact("listeners", "the table of listeners could not be read")
+        }
     };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because, proof)
+        Finding::new(certainty, because, proof)
             .and(looked)
             .and_all(reset_came(c))
             .and_all(told(c))

@@ -1,0 +1,86 @@
+//! It worked, then it did not.
+
+use netdx_tests::lab::Lab;
+use netdx_tests::servers::listen;
+use netdx_tests::tracer::{Expected, Tracer};
+use rustix::net::sockopt;
+use std::io::Read as _;
+use std::time::Duration;
+
+const BROKEN: Expected<'static> =
+    Expected { code: "", outcome: "broken", errno: None, remote: Some("10.1.2.2:80"), names: &[], certainty: None };
+
+#[test]
+fn the_peer_resets() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        stream.read_exact(&mut [0; 10]).expect("what the client sends");
+        // Linger zero: close sends a reset instead of a FIN.
+        sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("SO_LINGER");
+    });
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80 --send 10 --receive");
+    server.join().expect("the server ends");
+    assert_eq!(attempt.errno, libc::ECONNRESET);
+    let code = "broken.reset-by-peer";
+    trace.explains(&attempt, &Expected { code, errno: Some("ECONNRESET"), ..BROKEN });
+    trace.only(&[code, "broken.reset-by-us"]);
+}
+
+#[test]
+fn an_administrator_destroys_it() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("blocking 10.1.2.2:80 --receive");
+    let (_stream, _) = listener.accept().expect("accept");
+    let killed = lab.client.command("ss").args(["-K", "dst", "10.1.2.2"]).output().expect("ss runs");
+    assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
+    let attempt = client.attempt();
+    assert_eq!(attempt.errno, libc::ECONNABORTED);
+    let code = "broken.destroyed";
+    trace.explains(&attempt, &Expected { code, errno: Some("ECONNABORTED"), names: &["ss["], ..BROKEN });
+    trace.only(&[code, "broken.reset-by-peer"]);
+}
+
+#[test]
+fn large_packets_vanish() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        // Reads until the client gives up.
+        _ = stream.read_to_end(&mut Vec::new());
+    });
+    lab.router.ip("link set rsv mtu 1000");
+    lab.router.guard("output", "icmp type destination-unreachable drop");
+    lab.client.sysctl("net.ipv4.tcp_retries2=3");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80 --send 5000 --receive");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let code = "broken.mtu";
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), ..BROKEN });
+    trace.only(&[code]);
+}
+
+#[test]
+fn nothing_that_ends_well_is_reported() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        let mut data = [0; 10];
+        stream.read_exact(&mut data).expect("what the client sends");
+        std::io::Write::write_all(&mut stream, &data).expect("send it back");
+    });
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80 --send 10 --receive");
+    server.join().expect("the server ends");
+    assert_eq!(attempt.errno, 0);
+    let report = trace.wait_for(Duration::from_secs(5), |report| report["process"]["pid"] == attempt.pid);
+    assert_eq!(report["outcome"], "established", "{report:#}");
+    assert!(report["verdict"].is_null(), "{report:#}");
+    trace.only(&[]);
+}

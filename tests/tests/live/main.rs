@@ -1,0 +1,12 @@
+//! Live scenarios: each makes a real failure in namespaces of its own and holds netdx's report against what the
+//! application saw. Root only; `cargo xtask live [NAME]` runs them.
+
+mod broken;
+mod denied;
+mod dns;
+mod firewall;
+mod local;
+mod refused;
+mod route;
+mod timeout;
+mod worked;

@@ -1,0 +1,166 @@
+//! Somebody answered "no".
+
+use netdx_tests::lab::Lab;
+use netdx_tests::remote::{self, Answer};
+use netdx_tests::servers::listen;
+use netdx_tests::tracer::{Expected, Tracer};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use std::net::SocketAddr;
+
+const NO_LISTENER: Expected<'static> = Expected {
+    code: "refused.no-listener",
+    outcome: "failed",
+    errno: Some("ECONNREFUSED"),
+    remote: Some("10.1.2.2:81"),
+    names: &["netdx-client[", "10.1.2.2:81"],
+    certainty: None,
+};
+
+/// One way to connect to a port that nobody has.
+fn refused_by(how: &str) {
+    let lab = Lab::new();
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(&format!("{how} 10.1.2.2:81"));
+    assert_eq!(attempt.errno, libc::ECONNREFUSED);
+    trace.explains(&attempt, &NO_LISTENER);
+    trace.only(&["refused.no-listener"]);
+}
+
+#[test]
+fn nobody_listens() {
+    refused_by("blocking");
+}
+
+#[test]
+fn nobody_listens_by_poll() {
+    refused_by("poll");
+}
+
+#[test]
+fn nobody_listens_by_epoll() {
+    refused_by("epoll");
+}
+
+#[test]
+fn nobody_listens_by_a_thread() {
+    refused_by("thread");
+}
+
+#[test]
+fn nobody_listens_and_the_process_ends_at_once() {
+    refused_by("exit");
+}
+
+#[test]
+fn nobody_listens_by_io_uring() {
+    refused_by("io-uring");
+}
+
+#[test]
+fn nobody_listens_by_a_mapped_address() {
+    refused_by("mapped");
+}
+
+#[test]
+fn nobody_listens_by_fast_open() {
+    refused_by("fast-open");
+}
+
+#[test]
+fn nobody_listens_by_mptcp() {
+    refused_by("mptcp");
+}
+
+#[test]
+fn nobody_listens_on_loopback_and_ipv6() {
+    let lab = Lab::new();
+    let trace = Tracer::start(&lab);
+    for target in ["127.0.0.1:9", "[::1]:9", "[fd01:2::2]:81"] {
+        let attempt = lab.connect(&format!("blocking {target}"));
+        trace.explains(&attempt, &Expected { remote: Some(target), names: &[], ..NO_LISTENER });
+    }
+    trace.only(&["refused.no-listener"]);
+}
+
+#[test]
+fn nobody_listens_by_udp() {
+    let lab = Lab::new();
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("udp 10.1.2.2:9999 --send 10 --receive --give-up 1000");
+    assert_eq!(attempt.errno, libc::ECONNREFUSED);
+    let report = trace.explains(
+        &attempt,
+        &Expected { remote: Some("10.1.2.2:9999"), names: &["10.1.2.2:9999"], ..NO_LISTENER },
+    );
+    assert_eq!(report["protocol"], "udp");
+    trace.only(&["refused.no-listener"]);
+}
+
+#[test]
+fn every_failure_of_many_is_told_once() {
+    let lab = Lab::new();
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("blocking 127.0.0.1:9 --times 2000");
+    client.wait();
+    let pid = client.pid();
+    let (reports, _) = trace.end();
+    let of_the_client = reports.iter().filter(|report| report["process"]["pid"] == pid).count();
+    assert_eq!(of_the_client, 2000);
+    assert!(reports.iter().all(|report| report["verdict"]["code"] == "refused.no-listener"));
+}
+
+const ELSEWHERE: Expected<'static> = Expected {
+    code: "refused.bound-elsewhere",
+    outcome: "failed",
+    errno: Some("ECONNREFUSED"),
+    remote: Some("10.1.2.2:80"),
+    names: &["127.0.0.1:80"],
+    certainty: None,
+};
+
+#[test]
+fn the_listener_has_loopback_only() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "127.0.0.1:80");
+    let trace = Tracer::start(&lab);
+    let report = trace.explains(&lab.connect("blocking 10.1.2.2:80"), &ELSEWHERE);
+    assert_eq!(report["listeners"][0]["addr"], "127.0.0.1");
+    assert_eq!(report["listeners"][0]["pid"], std::process::id());
+    trace.only(&["refused.bound-elsewhere"]);
+}
+
+#[test]
+fn the_listener_has_another_address() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "10.1.2.3:80");
+    let trace = Tracer::start(&lab);
+    trace.explains(&lab.connect("poll 10.1.2.2:80"), &Expected { names: &["10.1.2.3:80"], ..ELSEWHERE });
+    trace.only(&["refused.bound-elsewhere"]);
+}
+
+#[test]
+fn the_listener_has_ipv6_only() {
+    let lab = Lab::new();
+    let _listener = lab.server.inside(|| {
+        let socket = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("socket");
+        sockopt::set_ipv6_v6only(&socket, true).expect("IPV6_V6ONLY");
+        rustix::net::bind(&socket, &"[::]:80".parse::<SocketAddr>().expect("address")).expect("bind");
+        rustix::net::listen(&socket, 8).expect("listen");
+        socket
+    });
+    let trace = Tracer::start(&lab);
+    trace.explains(&lab.connect("blocking 10.1.2.2:80"), &Expected { names: &["[::]:80"], ..ELSEWHERE });
+    trace.only(&["refused.bound-elsewhere"]);
+}
+
+#[test]
+fn a_host_that_cannot_be_seen_into_resets() {
+    let lab = Lab::new();
+    remote::attach(&lab.client, Answer::Reset);
+    let trace = Tracer::start(&lab);
+    trace.explains(
+        &lab.connect("blocking 10.7.0.1:5432"),
+        &Expected { code: "refused.remote", remote: Some("10.7.0.1:5432"), names: &["10.7.0.1"], ..NO_LISTENER },
+    );
+    trace.only(&["refused.remote"]);
+}

@@ -1,0 +1,155 @@
+//! It could not be sent, or not delivered.
+
+use netdx_tests::lab::Lab;
+use netdx_tests::remote::{self, Answer};
+use netdx_tests::tracer::{Expected, Tracer};
+
+/// The client's routing is changed by `ip` commands, one a line; then it connects.
+fn unroutable(change: &str, target: &str, errno: (&'static str, i32), expected: &Expected<'_>) {
+    let lab = Lab::new();
+    for line in change.lines() {
+        lab.client.ip(line);
+    }
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, errno.1);
+    trace.explains(&attempt, &Expected { outcome: "failed", errno: Some(errno.0), remote: Some(target), ..*expected });
+    trace.only(&[expected.code]);
+}
+
+const NONE: Expected<'static> =
+    Expected { code: "route.none", outcome: "failed", errno: None, remote: None, names: &["no IPv4 route"], certainty: None };
+const REJECTS: Expected<'static> = Expected { code: "route.rejects", names: &[], ..NONE };
+const UNREACHABLE: (&str, i32) = ("ENETUNREACH", libc::ENETUNREACH);
+
+#[test]
+fn there_is_no_route() {
+    unroutable("route del default", "10.1.2.2:80", UNREACHABLE, &NONE);
+}
+
+#[test]
+fn there_is_no_ipv6_route() {
+    let expected = Expected { names: &["no IPv6 route"], ..NONE };
+    unroutable("-6 route del default", "[fd01:2::2]:80", UNREACHABLE, &expected);
+}
+
+#[test]
+fn a_route_prohibits() {
+    let expected = Expected { names: &["prohibit"], ..REJECTS };
+    unroutable("route add prohibit 10.1.2.0/24", "10.1.2.2:80", ("EACCES", libc::EACCES), &expected);
+}
+
+#[test]
+fn a_route_is_unreachable() {
+    let expected = Expected { names: &["unreachable"], ..REJECTS };
+    unroutable("route add unreachable 10.1.2.0/24", "10.1.2.2:80", ("EHOSTUNREACH", libc::EHOSTUNREACH), &expected);
+}
+
+#[test]
+fn a_route_is_a_black_hole() {
+    let expected = Expected { names: &["blackhole"], ..REJECTS };
+    unroutable("route add blackhole 10.1.2.0/24", "10.1.2.2:80", ("EINVAL", libc::EINVAL), &expected);
+}
+
+#[test]
+fn a_rule_is_unreachable() {
+    let expected = Expected { names: &["rule"], ..REJECTS };
+    unroutable("rule add to 10.1.2.0/24 pref 100 unreachable", "10.1.2.2:80", UNREACHABLE, &expected);
+}
+
+#[test]
+fn an_ipv6_route_prohibits() {
+    let expected = Expected { names: &["prohibit"], ..REJECTS };
+    unroutable("-6 route add prohibit fd01:2::/64", "[fd01:2::2]:80", ("EACCES", libc::EACCES), &expected);
+}
+
+#[test]
+fn the_interface_is_down() {
+    let expected = Expected { code: "route.interface-down", names: &["eth0"], ..NONE };
+    unroutable("link set eth0 down", "10.1.1.77:80", UNREACHABLE, &expected);
+}
+
+#[test]
+fn a_neighbour_is_silent() {
+    silent_neighbour("", "10.1.1.77:80", &["10.1.1.77"]);
+}
+
+#[test]
+fn the_gateway_is_silent() {
+    silent_neighbour("route replace default via 10.1.1.99", "10.1.2.2:80", &["10.1.1.99"]);
+}
+
+/// The kernel asks three times, a second apart.
+fn silent_neighbour(change: &str, target: &str, names: &[&str]) {
+    let lab = Lab::new();
+    lab.client.sysctl("net.ipv4.tcp_syn_retries=3");
+    for line in change.lines() {
+        lab.client.ip(line);
+    }
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+    let code = "route.neighbor-silent";
+    trace.explains(&attempt, &Expected { code, errno: Some("EHOSTUNREACH"), remote: Some(target), names, ..NONE });
+    trace.only(&[code]);
+}
+
+#[test]
+fn a_host_that_cannot_be_seen_into_says_unreachable() {
+    for (code, errno, name) in [(0, libc::ENETUNREACH, "ENETUNREACH"), (1, libc::EHOSTUNREACH, "EHOSTUNREACH")] {
+        let lab = Lab::new();
+        remote::attach(&lab.client, Answer::Unreachable(code, [10, 7, 9, 9].into()));
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect("blocking 10.7.0.1:80");
+        assert_eq!(attempt.errno, errno);
+        let code = "route.icmp-unreachable";
+        let names = &["10.7.9.9"];
+        trace.explains(
+            &attempt,
+            &Expected { code, errno: Some(name), remote: Some("10.7.0.1:80"), names, ..NONE },
+        );
+        trace.only(&[code]);
+    }
+}
+
+#[test]
+fn packets_go_round_in_circles() {
+    let lab = Lab::new();
+    lab.server.sysctl("net.ipv4.ip_forward=1, net.ipv4.conf.all.send_redirects=0, net.ipv4.conf.eth0.send_redirects=0");
+    lab.router.ip("route add 10.8.0.0/16 via 10.1.2.2");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.8.0.1:80");
+    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+    let code = "route.ttl-exceeded";
+    trace.explains(&attempt, &Expected { code, errno: Some("EHOSTUNREACH"), remote: Some("10.8.0.1:80"), names: &[], ..NONE });
+    trace.only(&[code]);
+}
+
+#[test]
+fn the_router_does_not_forward() {
+    let lab = Lab::new();
+    lab.router.sysctl("net.ipv4.ip_forward=0");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let code = "route.forwarding-off";
+    let names = &["ip_forward"];
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote: Some("10.1.2.2:80"), names, ..NONE });
+    trace.only(&[code]);
+}
+
+#[test]
+fn the_router_filters_by_reverse_path() {
+    let lab = Lab::new();
+    lab.client.ip("addr add 10.99.0.1/32 dev eth0");
+    lab.router.sysctl("net.ipv4.conf.rcl.rp_filter=1");
+    // The router would drop the ARP request from that address, too: let the neighbours know each other first.
+    assert_eq!(lab.connect("blocking 10.1.2.2:80").errno, libc::ECONNREFUSED);
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80 --bind 10.99.0.1:0");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let code = "route.reverse-path";
+    let names = &["rp_filter"];
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote: Some("10.1.2.2:80"), names, ..NONE });
+    trace.only(&[code]);
+}
