@@ -11,7 +11,7 @@ const LIVE: [&str; 4] = ["live", "verb_check", "verb_dns", "verb_look"];
 /// Everything this user can run: without root, all but the live scenarios.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     run::build(workspace, false)?;
-    command::run(workspace.cargo(["test", "--workspace"]).env("NETDX", workspace.netdx(false)))?;
+    command::run(&mut workspace.cargo(["test", "--workspace"]))?;
     if command::is_root() {
         return live(workspace, None);
     }
@@ -28,6 +28,5 @@ pub(crate) fn live(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
     run::build(workspace, false)?;
     let mut cargo = workspace.cargo(["test", "--package", "netdx-tests"]);
     cargo.args(LIVE.iter().flat_map(|test| ["--test", test]));
-    cargo.env("NETDX", workspace.netdx(false)).args(["--", "--test-threads", "4"]);
-    command::run(cargo.args(filter))
+    command::run(cargo.args(["--no-fail-fast", "--", "--test-threads", "4"]).args(filter))
 }
