@@ -3,7 +3,7 @@
 use hickory_proto::op::ResponseCode;
 use netdx_tests::lab::Lab;
 use netdx_tests::servers::{self, Zone, listen};
-use netdx_tests::tracer::{Tracer, check, Expected};
+use netdx_tests::tracer::{Expected, Tracer, check};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ const RESOLVER: &str = "nameserver 10.1.2.2\noptions timeout:1 attempts:2\n";
 /// A lab whose client resolves names with this resolv.conf.
 fn lab(resolver: &str) -> Lab {
     let mut lab = Lab::new();
-    lab.client = lab.client.with_file("/etc/resolv.conf", resolver).with_file("/etc/nsswitch.conf", "hosts: files dns\n");
+    lab.client =
+        lab.client.with_file("/etc/resolv.conf", resolver).with_file("/etc/nsswitch.conf", "hosts: files dns\n");
     lab
 }
 
@@ -101,7 +102,11 @@ fn the_connection_bears_the_name_that_was_looked_up() {
 #[test]
 fn a_name_that_resolves_is_no_failure() {
     let lab = lab(RESOLVER);
-    servers::dns(&lab.server, "10.1.2.2", Zone::default().address("ok.test", "10.1.2.2").address("ok.test", "fd01:2::2"));
+    servers::dns(
+        &lab.server,
+        "10.1.2.2",
+        Zone::default().address("ok.test", "10.1.2.2").address("ok.test", "fd01:2::2"),
+    );
     let _listener = listen(&lab.server, "10.1.2.2:80");
     let trace = Tracer::start(&lab);
     let status = lab.client.command("getent").args(["ahosts", "ok.test"]).status().expect("getent runs");

@@ -88,10 +88,8 @@ fn nobody_listens_by_udp() {
     let trace = Tracer::start(&lab);
     let attempt = lab.connect("udp 10.1.2.2:9999 --send 10 --receive --give-up 1000");
     assert_eq!(attempt.errno, libc::ECONNREFUSED);
-    let report = trace.explains(
-        &attempt,
-        &Expected { remote: Some("10.1.2.2:9999"), names: &["10.1.2.2:9999"], ..NO_LISTENER },
-    );
+    let report =
+        trace.explains(&attempt, &Expected { remote: Some("10.1.2.2:9999"), names: &["10.1.2.2:9999"], ..NO_LISTENER });
     assert_eq!(report["protocol"], "udp");
     trace.only(&["refused.no-listener"]);
 }

@@ -17,8 +17,14 @@ fn unroutable(change: &str, target: &str, errno: (&'static str, i32), expected: 
     trace.only(&[expected.code]);
 }
 
-const NONE: Expected<'static> =
-    Expected { code: "route.none", outcome: "failed", errno: None, remote: None, names: &["no IPv4 route"], certainty: None };
+const NONE: Expected<'static> = Expected {
+    code: "route.none",
+    outcome: "failed",
+    errno: None,
+    remote: None,
+    names: &["no IPv4 route"],
+    certainty: None,
+};
 const REJECTS: Expected<'static> = Expected { code: "route.rejects", names: &[], ..NONE };
 const UNREACHABLE: (&str, i32) = ("ENETUNREACH", libc::ENETUNREACH);
 
@@ -104,10 +110,7 @@ fn a_host_that_cannot_be_seen_into_says_unreachable() {
         assert_eq!(attempt.errno, errno);
         let code = "route.icmp-unreachable";
         let names = &["10.7.9.9"];
-        trace.explains(
-            &attempt,
-            &Expected { code, errno: Some(name), remote: Some("10.7.0.1:80"), names, ..NONE },
-        );
+        trace.explains(&attempt, &Expected { code, errno: Some(name), remote: Some("10.7.0.1:80"), names, ..NONE });
         trace.only(&[code]);
     }
 }
@@ -121,7 +124,10 @@ fn packets_go_round_in_circles() {
     let attempt = lab.connect("blocking 10.8.0.1:80");
     assert_eq!(attempt.errno, libc::EHOSTUNREACH);
     let code = "route.ttl-exceeded";
-    trace.explains(&attempt, &Expected { code, errno: Some("EHOSTUNREACH"), remote: Some("10.8.0.1:80"), names: &[], ..NONE });
+    trace.explains(
+        &attempt,
+        &Expected { code, errno: Some("EHOSTUNREACH"), remote: Some("10.8.0.1:80"), names: &[], ..NONE },
+    );
     trace.only(&[code]);
 }
 

@@ -46,8 +46,14 @@ fn the_application_gives_up_too_soon() {
     let trace = Tracer::start(&lab);
     let attempt = lab.connect("poll 10.7.0.1:5432 --give-up 300");
     assert_eq!(attempt.errno, -1);
-    let expected =
-        Expected { code: "timeout.abandoned", outcome: "abandoned", errno: None, names: &[], certainty: None, ..SILENT };
+    let expected = Expected {
+        code: "timeout.abandoned",
+        outcome: "abandoned",
+        errno: None,
+        names: &[],
+        certainty: None,
+        ..SILENT
+    };
     trace.explains(&attempt, &expected);
     trace.only(&["timeout.abandoned"]);
 }
