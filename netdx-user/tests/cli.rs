@@ -65,7 +65,7 @@ fn what_fails_is_1_and_says_what_to_do() {
 }
 
 #[test]
-fn a_recording_is_replayed_as_text_json_and_html() {
+fn a_recording_is_replayed_as_text_json_html_and_packets() {
     let text = netdx(&["replay", RECORDING]);
     assert!(text.status.success());
     let reports = out(&text);
@@ -82,6 +82,8 @@ fn a_recording_is_replayed_as_text_json_and_html() {
     assert!(lines.starts_with(r#"{"schema":1,"kind":"start""#), "{lines}");
     assert!(lines.trim_end().lines().last().expect("a line").starts_with(r#"{"schema":1,"kind":"summary""#));
     assert_eq!(codes(&lines).len(), 4);
+    let packets = netdx(&["replay", RECORDING, "--format", "pcapng"]);
+    assert!(packets.status.success() && packets.stdout.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]));
     let html = netdx(&["replay", RECORDING, "--format", "html"]);
     assert!(out(&html).starts_with("<!DOCTYPE html>") && out(&html).trim_end().ends_with("</html>"));
 }

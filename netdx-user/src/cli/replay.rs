@@ -22,6 +22,9 @@ enum Format {
     Json,
     /// For people elsewhere: one page that needs nothing else.
     Html,
+    /// For packet tools: the packets that the kernel told of, headers only, with what happened to each as its comment.
+    /// Filters don't apply.
+    Pcapng,
 }
 
 /// Flags of `replay`.
@@ -65,6 +68,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Format::Text => Style::Text(super::stdout_layout()),
         Format::Json => Style::Json,
         Format::Html => Style::Html(Vec::new()),
+        Format::Pcapng => Style::Pcapng,
     };
     let reporter = Reporter::new(Box::new(io::stdout()), "stdout".into(), style, super::stderr_layout());
     let mut session = Session::new(recording.header().clone(), plan, reporter, None);

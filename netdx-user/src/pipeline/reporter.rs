@@ -5,8 +5,9 @@
 
 use super::Error;
 use crate::{
+    input::Stamped,
     recording::Header,
-    render::{Summary, html, json, text},
+    render::{Summary, html, json, pcapng, text},
     report::Report,
 };
 use std::io::{self, BufWriter, Write};
@@ -29,6 +30,8 @@ pub enum Style {
     Json,
     /// One page at the end, of these parts.
     Html(Vec<String>),
+    /// The packets that the inputs tell of, rather than reports.
+    Pcapng,
     /// Not at all; only counted.
     Silent,
 }
@@ -46,6 +49,7 @@ impl Reporter {
                 self.write(&json::start(header))?;
                 self.flush()
             }
+            Style::Pcapng => self.write_bytes(&pcapng::start(header)),
             Style::Text(_) | Style::Html(_) | Style::Silent => {
                 self.notice(&text::start(header, live, &self.notices));
                 Ok(())
@@ -61,9 +65,20 @@ impl Reporter {
                 parts.push(html::report(report, header));
                 return Ok(());
             }
-            Style::Silent => return Ok(()),
+            Style::Pcapng | Style::Silent => return Ok(()),
         };
         self.write(&text)
+    }
+
+    /// Shows what an input tells by itself.
+    pub(super) fn input(&mut self, stamped: &Stamped, header: &Header) -> Result<(), Error> {
+        match &self.style {
+            Style::Pcapng => match pcapng::packet(stamped, &header.start) {
+                Some(packet) => self.write_bytes(&packet),
+                None => Ok(()),
+            },
+            Style::Text(_) | Style::Json | Style::Html(_) | Style::Silent => Ok(()),
+        }
     }
 
     pub(super) fn finish(&mut self, summary: &Summary, header: &Header) -> Result<(), Error> {
@@ -73,7 +88,7 @@ impl Reporter {
                 let page = html::page(parts, summary, header);
                 self.write(&page)?;
             }
-            Style::Text(_) | Style::Silent => {
+            Style::Text(_) | Style::Pcapng | Style::Silent => {
                 // In order, where both go to one terminal.
                 self.flush()?;
                 self.notice(&text::summary(summary, header, &self.notices));
@@ -92,6 +107,10 @@ impl Reporter {
     }
 
     fn write(&mut self, text: &str) -> Result<(), Error> {
-        self.out.write_all(text.as_bytes()).map_err(|source| Error::Write { to: self.to.clone(), source })
+        self.write_bytes(text.as_bytes())
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.out.write_all(bytes).map_err(|source| Error::Write { to: self.to.clone(), source })
     }
 }

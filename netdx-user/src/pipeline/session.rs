@@ -71,6 +71,7 @@ impl Session {
             let result = recorder.input(&stamped);
             self.recorded(result);
         }
+        self.reporter.input(&stamped, &self.header)?;
         let step = self.core.apply(&stamped);
         for report in &step.reports {
             if self.is_full() {

@@ -25,7 +25,7 @@ pub enum Step {
     /// Begin a file and write these.
     Begin(Vec<Stamped>),
     /// Write this to it.
-    Write(Stamped),
+    Write(Box<Stamped>),
     /// The incident is over: end the file.
     End,
 }
@@ -53,7 +53,7 @@ impl Window {
         if let Some(failed) = self.failed {
             if stamped.t.since(failed) <= self.length {
                 self.keep(stamped.clone());
-                steps.push(Step::Write(stamped));
+                steps.push(Step::Write(Box::new(stamped)));
                 return steps;
             }
             self.failed = None;
@@ -142,9 +142,9 @@ mod tests {
         let Some(Step::Begin(before)) = window.failure(Time(29_000_000_000)) else { panic!("a file begins") };
         assert_eq!(before.first(), Some(&tick(19)));
         assert_eq!(before.last(), Some(&tick(29)));
-        assert_eq!(window.input(tick(35)), [Step::Write(tick(35))]);
+        assert_eq!(window.input(tick(35)), [Step::Write(Box::new(tick(35)))]);
         assert_eq!(window.failure(Time(35_000_000_000)), None, "the same incident");
-        assert_eq!(window.input(tick(45)), [Step::Write(tick(45))]);
+        assert_eq!(window.input(tick(45)), [Step::Write(Box::new(tick(45)))]);
         assert_eq!(window.input(tick(46)), [Step::End]);
         assert_eq!(window.end(), None);
     }

@@ -5,6 +5,7 @@ pub mod escape;
 pub mod html;
 pub mod json;
 pub mod page;
+pub mod pcapng;
 mod quantity;
 pub mod text;
 mod words;
