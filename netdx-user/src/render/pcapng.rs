@@ -36,7 +36,10 @@ pub fn start(header: &Header) -> Vec<u8> {
     // Length of the section: not known yet.
     section.extend(u64::MAX.to_le_bytes());
     let about = "headers rebuilt by netdx from what the kernel told; payloads and checksums are not known";
-    options(&mut section, &[(OPTION_COMMENT, about.as_bytes()), (OPTION_APPLICATION, format!("netdx {}", header.netdx).as_bytes())]);
+    options(
+        &mut section,
+        &[(OPTION_COMMENT, about.as_bytes()), (OPTION_APPLICATION, format!("netdx {}", header.netdx).as_bytes())],
+    );
     let mut interface = Vec::new();
     interface.extend(LINKTYPE_RAW.to_le_bytes());
     interface.extend([0; 6]);
@@ -90,7 +93,13 @@ fn rebuild(event: &Event) -> Option<Rebuilt> {
         }
         Event::Retransmit { sock, sequence, length, .. } => {
             let flags = if sock.state == TcpState::SynSent { SYN } else { ACK };
-            segment(sock.tuple, *sequence, flags, *length, format!("sent again, {} unanswered so far", sock.retransmits))
+            segment(
+                sock.tuple,
+                *sequence,
+                flags,
+                *length,
+                format!("sent again, {} unanswered so far", sock.retransmits),
+            )
         }
         Event::ResetReceived { sock, .. } => {
             segment(sock.tuple.reversed(), 0, RST, 0, "reset came in (sequence number not known)".into())
