@@ -95,6 +95,12 @@ pub(super) fn in_use(known: &[Library]) -> Vec<Library> {
     found
 }
 
+/// The C library of a process, if it is none of those known.
+#[must_use]
+pub(super) fn of_pid(pid: u32, known: &[Library]) -> Option<Library> {
+    of_process(&Path::new("/proc").join(pid.to_string())).filter(|found| known.iter().all(|l| l.id != found.id))
+}
+
 /// Where a function begins in an ELF file, as an offset in the file; none: it has no such function.
 ///
 /// # Errors

@@ -16,12 +16,14 @@ mod ring;
 pub mod survey;
 pub mod symbols;
 mod sys;
+mod watch;
 
 pub use clock::{now, utc_offset};
 
 use crate::{
     coverage::{Coverage, Probe},
-    input::Stamped,
+    event::Event,
+    input::{Input, Stamped},
     privilege::{Insufficient, Privileges},
 };
 use attach::{Attacher, Places};
@@ -36,9 +38,9 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
+use watch::LibraryWatch;
 
 /// What the kernel is asked to leave out. Empty lists leave nothing out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -159,8 +161,7 @@ pub struct Live {
     tree: OwnedFd,
     /// Closing them detaches the programs.
     _links: Vec<OwnedFd>,
-    /// Attaches to the C libraries of processes that run already; its links.
-    later: Option<JoinHandle<Vec<OwnedFd>>>,
+    libraries: Option<LibraryWatch>,
 }
 
 impl Live {
@@ -200,12 +201,8 @@ impl Live {
         // Beside what follows, not beside the verifier: it takes a CPU for as long as all the rest.
         let reading = Reading::start().map_err(Error::Thread)?;
 
-        let known = places.libraries;
-        let later = (!library_programs.is_empty())
-            .then(|| {
-                let attach = move || attach::attach_later(&library_programs, &libraries::in_use(&known));
-                std::thread::Builder::new().name("libraries".into()).spawn(attach)
-            })
+        let libraries = (!library_programs.is_empty())
+            .then(|| LibraryWatch::start(library_programs, places.libraries))
             .transpose()
             .map_err(Error::Thread)?;
         Ok(Live {
@@ -215,7 +212,7 @@ impl Live {
             coverage,
             tree: loader.take_fd("TREE")?,
             _links: links,
-            later,
+            libraries,
         })
     }
 
@@ -246,15 +243,15 @@ impl Live {
         if let Some(reading) = self.reading.take() {
             self.names.complete(reading);
         }
-        if self.later.as_ref().is_some_and(JoinHandle::is_finished)
-            && let Some(later) = self.later.take()
-        {
-            match later.join() {
-                Ok(links) => self._links.extend(links),
-                Err(panic) => std::panic::resume_unwind(panic),
+        let before = out.len();
+        self.ring.drain(&self.names, out);
+        if let Some(libraries) = &self.libraries {
+            for stamped in &out[before..] {
+                if let Input::Event(Event::Process { task, .. }) = &stamped.input {
+                    libraries.meet(task.pid);
+                }
             }
         }
-        self.ring.drain(&self.names, out);
     }
 }
 
