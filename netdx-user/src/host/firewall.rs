@@ -283,6 +283,18 @@ mod tests {
         assert!(parse("{cut", "").is_err());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_listing_makes_it_panic(cut in 0..JSON.len(), text in "(\\PC|[\t\n])*") {
+            if JSON.is_char_boundary(cut) {
+                assert!(parse(&JSON[..cut], &text).is_err() || JSON[..cut].trim().is_empty());
+            }
+            assert_eq!(parse(JSON, &text).unwrap().chains.len(), 2);
+            let _ = iptables::parse(&text, true);
+            let _ = iptables::parse(&format!("*filter\n:INPUT ACCEPT\n-A INPUT {text}"), false);
+        }
+    }
+
     #[test]
     fn a_tool_that_is_not_there_is_named() {
         let error = run(&["no-such-tool-at-all"], &[]).unwrap_err().to_string();

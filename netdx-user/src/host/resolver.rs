@@ -176,6 +176,16 @@ mod tests {
         assert_eq!(entries, expected);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_it_panic(text in "([a-z:#.0-9 \\t\\[\\]]|\\PC|\\n)*") {
+            let resolver = parse_resolv(&text);
+            assert!(resolver.ndots <= MAX_NDOTS && resolver.timeout <= MAX_TIMEOUT && resolver.attempts <= MAX_ATTEMPTS);
+            assert!(hosts_sources(&text).iter().all(|s| !s.contains(char::is_whitespace)));
+            assert!(parse_hosts(&text).all(|e| !e.names.is_empty()));
+        }
+    }
+
     #[test]
     fn reads_what_this_process_sees() {
         let pid = std::process::id();

@@ -109,6 +109,9 @@ pub fn state(protocol: Protocol, number: u8) -> &'static str {
 /// # Errors
 /// The kernel's, for example ENOENT where the kernel has no `inet_diag` of that protocol.
 pub fn dump(query: &Query, mut each: impl FnMut(Socket) -> ControlFlow<()>) -> io::Result<()> {
+    if !matches!(query.protocol, Protocol::Tcp | Protocol::Mptcp | Protocol::Udp) {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "only TCP and UDP sockets can be listed"));
+    }
     for family in [AF_INET, AF_INET6] {
         let mut stopped = false;
         let result = netlink::request(

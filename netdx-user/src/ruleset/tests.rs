@@ -295,3 +295,38 @@ fn translation_and_marks_make_earlier_rules_unsure() {
     assert_eq!(texts(vec![by_mark.clone(), last.clone()], &syn(), Action::Drop), ["exactly mark"]);
     assert_eq!(texts(vec![by_mark, setter, last], &syn(), Action::Drop), ["mark", "policy drop"]);
 }
+
+/// JSON that is nearly nft's: its words in any place.
+fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let word = prop::sample::select(vec![
+        "match", "op", "left", "right", "==", "!=", "in", "payload", "protocol", "field", "tcp", "ip", "saddr",
+        "dport", "flags", "meta", "key", "mark", "ct", "state", "set", "range", "prefix", "addr", "len", "concat", "&",
+        "|", "vmap", "data", "elem", "val", "*", "drop", "accept", "jump", "goto", "target", "reject", "type", "xt",
+        "name", "10.0.0.1", "@x", "c", "limit",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<u64>().prop_map(Value::from),
+        (0..200_u64).prop_map(Value::from),
+        word.clone().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((word.clone().prop_map(str::to_string), inner), 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_rule_makes_it_panic_and_a_surely_reached_drop_is_always_found(expr in proptest::collection::vec(any_json(), 0..4)) {
+        let found = texts(vec![base("c", "input", "accept", vec![rule("any", Value::Array(expr.clone()))])], &syn(), Action::Drop);
+        assert!(found.is_empty() || found == ["exactly any"], "{found:?}");
+        // Whatever stands after it: a rule that drops everything is the culprit.
+        let rules = vec![rule("all", json!([drop()])), rule("any", Value::Array(expr))];
+        assert_eq!(texts(vec![base("c", "input", "accept", rules)], &syn(), Action::Drop), ["exactly all"]);
+    }
+}
