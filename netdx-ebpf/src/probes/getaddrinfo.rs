@@ -20,6 +20,10 @@ static EMPTY: Lookup = Lookup { started: 0, family: 0, _pad: 0, name: [0; NAME_L
 
 /// Offset of `ai_family` in `struct addrinfo`, behind `int ai_flags`.
 const FAMILY: u64 = 4;
+/// `addrinfo::ai_flags`, first.
+const FLAGS: u64 = 0;
+/// AI_NUMERICHOST (netdb.h; the same in glibc and musl).
+const NUMERIC_HOST: u32 = 4;
 
 /// A call begins.
 #[uprobe]
@@ -36,6 +40,11 @@ pub fn getaddrinfo_enter(context: ProbeContext) -> u32 {
     User(context.arg(1).unwrap_or(0)).text(&mut lookup.service);
     let hints = User(context.arg(2).unwrap_or(0));
     if hints.0 != 0 {
+        if hints.read::<u32>(FLAGS) & NUMERIC_HOST != 0 {
+            // Only tries whether the text is an address: nothing is looked up.
+            let _ = LOOKUPS.remove(tid);
+            return 0;
+        }
         lookup.family = hints.read(FAMILY);
     }
     0

@@ -19,7 +19,7 @@ pub use report::{connection_report, lookup_report};
 
 use crate::{
     coverage::Coverage,
-    report::{Certainty, Evidence, Listener},
+    report::{Certainty, Evidence, Listener, Outcome},
     story::{Connection, Lookup},
     time::Time,
     want::Want,
@@ -37,9 +37,19 @@ pub struct Cause {
     pub rule: Rule,
     /// Codes that are only its consequences: where this one holds they are not told.
     pub hides: &'static [&'static str],
-    /// It is never why something failed, only what else is true: it stands in `also` (and is the verdict only of what
-    /// worked).
-    pub beside: bool,
+    /// What it is a verdict of.
+    pub tells: Tells,
+}
+
+/// What a cause is a verdict of; of anything else it only stands in `also`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    /// Of what failed.
+    Failure,
+    /// Of what worked, but not as it should.
+    Success,
+    /// Of nothing by itself: it is what else is true.
+    Beside,
 }
 
 /// What a cause is judged on.
@@ -191,43 +201,49 @@ fn unanswered(mut wants: Vec<Want>, answered: impl Fn(&Want) -> bool) -> Vec<Wan
 /// What all causes say of one story.
 #[derive(Debug, Default)]
 pub(crate) struct Opinions {
-    /// Those that hold, the verdict first.
-    pub(crate) holds: Vec<(&'static Cause, Finding)>,
+    /// The verdict, if there is one.
+    pub(crate) verdict: Option<(&'static Cause, Finding)>,
+    /// What else holds.
+    pub(crate) beside: Vec<(&'static Cause, Finding)>,
     /// What could not be observed.
     pub(crate) missing: Vec<(&'static str, String)>,
 }
 
 impl Opinions {
-    fn collect(judgements: impl Iterator<Item = (&'static Cause, Judgement)>) -> Opinions {
-        let mut all = Opinions::default();
+    fn collect(worked: bool, judgements: impl Iterator<Item = (&'static Cause, Judgement)>) -> Opinions {
+        let mut holds = Vec::new();
+        let mut missing = Vec::new();
         for (cause, judgement) in judgements {
             match judgement {
                 Judgement::No => {}
-                Judgement::Yes(finding) => all.holds.push((cause, finding)),
-                Judgement::CannotTell(why) => all.missing.push((cause.code, why)),
+                Judgement::Yes(finding) => holds.push((cause, finding)),
+                Judgement::CannotTell(why) => missing.push((cause.code, why)),
             }
         }
-        let hidden: Vec<&str> = all
-            .holds
+        let hidden: Vec<&str> = holds
             .iter()
-            .filter(|(_, f)| f.certainty >= Certainty::Likely)
+            .filter(|(_, f): &&(&Cause, Finding)| f.certainty >= Certainty::Likely)
             .flat_map(|(c, _)| c.hides.iter().copied())
             .collect();
-        all.holds.retain(|(c, _)| !hidden.contains(&c.code));
+        holds.retain(|(c, _)| !hidden.contains(&c.code));
         // Stable: within one certainty the registry's order stands.
-        all.holds.sort_by_key(|(c, f)| (c.beside, std::cmp::Reverse(f.certainty)));
-        all
+        let wanted = if worked { Tells::Success } else { Tells::Failure };
+        holds.sort_by_key(|(c, f)| (c.tells != wanted, std::cmp::Reverse(f.certainty)));
+        let first = holds.first().is_some_and(|(c, _)| c.tells == wanted);
+        let verdict = first.then(|| holds.remove(0));
+        Opinions { verdict, beside: holds, missing }
     }
 
     pub(crate) fn of_connection(c: &Connection, coverage: &Coverage) -> Opinions {
-        Self::collect(registry().iter().filter_map(|cause| match cause.rule {
+        let worked = c.outcome == Outcome::Established;
+        Self::collect(worked, registry().iter().filter_map(|cause| match cause.rule {
             Rule::Connection { judge, .. } => Some((cause, judge(c, coverage))),
             _ => None,
         }))
     }
 
     pub(crate) fn of_lookup(l: &Lookup, coverage: &Coverage) -> Opinions {
-        Self::collect(registry().iter().filter_map(|cause| match cause.rule {
+        Self::collect(l.succeeded(), registry().iter().filter_map(|cause| match cause.rule {
             Rule::Lookup { judge, .. } => Some((cause, judge(l, coverage))),
             _ => None,
         }))
@@ -237,6 +253,9 @@ impl Opinions {
 /// Questions about a connection that worked: who it is, and what was slow.
 #[must_use]
 pub fn established_wants(c: &Connection) -> Vec<Want> {
+    if c.slow.is_some() {
+        return connection_wants(c);
+    }
     unanswered(report::connection_wants(c), |w| c.facts.get(w).is_some())
 }
 

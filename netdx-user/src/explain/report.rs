@@ -54,22 +54,19 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
     let opinions = Opinions::of_connection(c, coverage);
     let own = if c.mirrored { c.tuple.reversed() } else { c.tuple };
     let verdict_needed = c.outcome != Outcome::Established;
-    if opinions.holds.is_empty() && c.outcome == Outcome::Broken && c.errno.is_none() {
+    if opinions.verdict.is_none() && c.outcome == Outcome::Broken && c.errno.is_none() {
         // It had trouble, and got over it.
         return None;
     }
-    let mut also = also(&opinions.holds, 1);
-    let listeners = opinions.holds.first().map(|(_, f)| f.listeners.clone()).unwrap_or_default();
-    let verdict = match opinions.holds.into_iter().next() {
+    let also = also(&opinions.beside);
+    let listeners = opinions.verdict.as_ref().map(|(_, f)| f.listeners.clone()).unwrap_or_default();
+    let verdict = match opinions.verdict {
         Some((cause, finding)) => Some(verdict(cause.code, finding, c.lost, |because| sentence(c, because))),
         None if verdict_needed => {
             Some(unexplained(opinions.missing, c.lost, connection_seen(c), |because| sentence(c, because)))
         }
         None => None,
     };
-    if let Some(v) = &verdict {
-        also.retain(|a| a.code != v.code);
-    }
     Some(Report {
         schema: SCHEMA,
         kind: Kind::Connection,
@@ -98,26 +95,16 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
 #[must_use]
 pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
     let failed = !l.succeeded();
-    let mut opinions = Opinions::of_lookup(l, coverage);
-    // What only stands beside a failure is no failure by itself.
-    let beside = if failed || opinions.holds.first().is_some_and(|(c, _)| !c.beside) {
-        Vec::new()
-    } else {
-        std::mem::take(&mut opinions.holds)
-    };
-    let mut also = also(&beside, 0);
-    also.extend(self::also(&opinions.holds, 1));
+    let opinions = Opinions::of_lookup(l, coverage);
+    let also = also(&opinions.beside);
     let last = l.last_answer();
-    let verdict = match opinions.holds.into_iter().next() {
+    let verdict = match opinions.verdict {
         Some((cause, finding)) => Some(verdict(cause.code, finding, l.lost, |because| lookup_sentence(l, because))),
         None if failed => {
             Some(unexplained(opinions.missing, l.lost, lookup_seen(l), |because| lookup_sentence(l, because)))
         }
         None => None,
     };
-    if let Some(v) = &verdict {
-        also.retain(|a| a.code != v.code);
-    }
     let asked = last.or(l.queries.last());
     let server = asked.map(|q| Endpoint { addr: q.tuple.remote, port: q.tuple.remote_port });
     Report {
@@ -231,11 +218,10 @@ fn unexplained(
     }
 }
 
-/// What else holds, after the first `skip`.
-fn also(holds: &[(&'static Cause, Finding)], skip: usize) -> Vec<Also> {
+/// What else holds.
+fn also(holds: &[(&'static Cause, Finding)]) -> Vec<Also> {
     holds
         .iter()
-        .skip(skip)
         .map(|(cause, f)| Also { code: cause.code, certainty: f.certainty, summary: f.because.clone() })
         .collect()
 }

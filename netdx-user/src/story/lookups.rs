@@ -22,6 +22,8 @@ use std::{
 
 /// After the last answer a resolver goes on at once: with the next name of the search list, or by returning.
 const GRACE: Duration = Duration::from_millis(60);
+/// After getaddrinfo has returned: for the TCP connection it made meanwhile to be told.
+const TOLD: Duration = Duration::from_millis(30);
 /// How late a resolver's own timer may fire.
 const LATE: Duration = Duration::from_millis(500);
 /// resolv.conf(5): the time-out where none is configured.
@@ -201,14 +203,17 @@ impl Lookups {
     /// A TCP connection to a server that failed. True: it belongs to a lookup and is told there.
     pub(super) fn adopt(&mut self, c: &Connection) -> bool {
         let Some(task) = &c.task else { return false };
-        let Some(&key) = self.by_thread.get(&task.tid) else { return false };
-        let Some(lookup) = self.open.get_mut(&key) else { return false };
+        let asked = |l: &Lookup| {
+            let within = c.began >= l.began && l.resolved.as_ref().is_none_or(|r| c.began <= r.time);
+            within && l.task.as_ref().is_some_and(|t| t.tid == task.tid)
+        };
+        let Some((&key, lookup)) = self.open.iter_mut().rev().find(|(_, l)| asked(l)) else { return false };
         lookup.paths.push(c.clone());
         self.schedule(key);
         true
     }
 
-    /// getaddrinfo returned. Returns the lookups that end with it.
+    /// getaddrinfo returned: what its thread asked meanwhile was one lookup, and is over.
     #[allow(clippy::too_many_arguments, reason = "the parts of one event")]
     pub(super) fn resolved(
         &mut self,
@@ -219,41 +224,41 @@ impl Lookups {
         name: String,
         service: String,
         memory: &mut Memory,
-    ) -> Vec<Lookup> {
+    ) {
         let of_thread: Vec<u64> = self
             .open
             .iter()
-            .filter(|(_, l)| l.began >= started && l.task.as_ref().is_some_and(|t| t.tid == task.tid))
+            .filter(|(_, l)| {
+                l.began >= started && l.resolved.is_none() && l.task.as_ref().is_some_and(|t| t.tid == task.tid)
+            })
             .map(|(k, _)| *k)
             .collect();
         let resolved = Resolved { time, result, name, service };
-        if of_thread.is_empty() {
-            if result == 0 || resolved.name.is_empty() {
-                return Vec::new();
+        let key = match of_thread.split_first() {
+            // Found without asking a server.
+            None if result == 0 || resolved.name.is_empty() => return,
+            None => self.begin(started, Some(task), None, memory),
+            Some((&first, others)) => {
+                // What the library asked in one call is one lookup, whatever it looked like from outside.
+                for key in others {
+                    let Some(part) = self.remove(*key) else { continue };
+                    let Some(whole) = self.open.get_mut(&first) else { continue };
+                    whole.queries.extend(part.queries);
+                    whole.paths.extend(part.paths);
+                    whole.lost = whole.lost.max(part.lost);
+                }
+                first
             }
-            let key = self.begin(started, Some(task), None, memory);
-            if let Some(l) = self.open.get_mut(&key) {
-                l.resolved = Some(resolved);
-            }
-            return self.close(&[key], time, memory);
-        }
-        // What the library asked in one call is one lookup, whatever it looked like from outside.
-        let mut parts: Vec<Lookup> = of_thread.iter().filter_map(|k| self.remove(*k)).collect();
-        let mut whole = parts.remove(0);
-        for part in parts {
-            whole.queries.extend(part.queries);
-            whole.paths.extend(part.paths);
-            whole.lost = whole.lost.max(part.lost);
-        }
-        whole.resolved = Some(resolved);
-        if let Some(task) = &whole.task {
-            let name = whole.name().to_owned();
-            for address in whole.queries.iter().filter_map(|q| q.answer.as_ref()).flat_map(|(_, m)| m.addresses.clone())
-            {
+        };
+        let Some(lookup) = self.open.get_mut(&key) else { return };
+        lookup.resolved = Some(resolved);
+        if let Some(task) = &lookup.task {
+            let name = lookup.name().to_owned();
+            for address in lookup.queries.iter().filter_map(|q| q.answer.as_ref()).flat_map(|(_, m)| m.addresses.clone()) {
                 memory.names.insert((task.pid, address), name.clone());
             }
         }
-        vec![finish(whole, time, self.settings.slow, memory)]
+        self.schedule(key);
     }
 
     /// A process ended: nobody waits for its answers any more.
@@ -291,9 +296,12 @@ impl Lookups {
             if time > now {
                 break;
             }
-            let when = self.open.get(&key).map_or(time, |l| last_moment(l).max(l.began));
-            // A time-out ends when the resolver gives up, an answered one when the answer came.
-            let ended_at = if self.open.get(&key).is_some_and(|l| l.open().next().is_some()) { time } else { when };
+            let ended_at = self.open.get(&key).map_or(time, |l| match &l.resolved {
+                Some(r) => r.time,
+                // A time-out ends when the resolver gives up, an answered one when the answer came.
+                None if l.open().next().is_some() => time,
+                None => last_moment(l).max(l.began),
+            });
             ended.extend(self.close(&[key], ended_at, memory));
             self.due.remove(&(time, key));
         }
@@ -351,7 +359,7 @@ impl Lookups {
     /// Whether a question for this name goes on with a lookup: the same name, or the next one of the search list after
     /// every question so far was answered in the negative.
     fn continues(&self, key: u64, name: &str) -> bool {
-        let Some(lookup) = self.open.get(&key) else { return false };
+        let Some(lookup) = self.open.get(&key).filter(|l| l.resolved.is_none()) else { return false };
         let names = lookup.candidates();
         if names.is_empty() || names.contains(&name) {
             return true;
@@ -402,7 +410,9 @@ impl Lookups {
         let last = last_moment(lookup);
         let waiting = lookup.open().next().is_some();
         let useful = lookup.queries.iter().any(Query::useful);
-        let due = if waiting {
+        let due = if let Some(r) = &lookup.resolved {
+            r.time.after(TOLD)
+        } else if waiting {
             last.after(timeout + LATE)
         } else if useful && !self.settings.getaddrinfo {
             last

@@ -199,7 +199,8 @@ impl Tracker {
         }
         let now = self.order.now();
         for (_, mut c) in std::mem::take(&mut self.open) {
-            if c.established.is_some() && !in_trouble(&c) {
+            let came_to_be = c.established.is_some() && !in_trouble(&c);
+            if came_to_be || c.established.is_none() && c.opened != Opened::Here {
                 continue;
             }
             c.ended = Some(now);
@@ -330,9 +331,7 @@ impl Tracker {
                     self.memory.resolved.insert(task.tid, (started, time, name.clone()));
                 }
                 self.datagrams.resolver_returned(task.tid, started, time);
-                for lookup in self.lookups.resolved(time, started, task, result, name, service, &mut self.memory) {
-                    self.ended.push_back(Story::Lookup(Box::new(lookup)));
-                }
+                self.lookups.resolved(time, started, task, result, name, service, &mut self.memory);
             }
             Event::Process { task, started, parent, argv } => {
                 let program = Program { argv, parent, started };
@@ -499,7 +498,9 @@ impl Tracker {
         };
         let errno = -result;
         let inet = |f: u16| f == 2 || f == 10;
-        if !(inet(family) || sock.is_some()) {
+        // Of a call that seccomp answered only the answer is known.
+        let unentered = call == Call::Connect && started.is_none();
+        if !(inet(family) || sock.is_some() || unentered) {
             return;
         }
         // Raw and ICMP sockets make no connections (SOCK_STREAM 1, SOCK_DGRAM 2; protocols TCP, UDP, MPTCP or the default).

@@ -3,7 +3,7 @@
 use super::evidence::{life, place, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
     report::{Certainty, Outcome},
     story::Connection,
 };
@@ -13,7 +13,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants: nothing, judge },
     hides: &["broken.timeout", "timeout.dropped", "timeout.silent"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 /// Below this no sensible path's MTU lies (RFC 791: 576 bytes must pass; less the headers).

@@ -3,13 +3,13 @@
 use super::evidence::{life, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
     report::Certainty,
     story::{Connection, SentReset},
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "broken.reset-by-peer", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["broken.timeout", "broken.reset-by-us", "timeout.dropped"], beside: false };
+    Cause { code: "broken.reset-by-peer", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["broken.timeout", "broken.reset-by-us", "timeout.dropped"], tells: Tells::Failure };
 
 const PAGE: &str = "\
 The other side broke the connection off.

@@ -3,13 +3,13 @@
 use super::evidence::life;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, exit_status, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, exit_status, nothing, phrase, seen, Tells},
     report::Certainty,
     story::Connection,
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "broken.reset-by-us", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: false };
+    Cause { code: "broken.reset-by-us", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Failure };
 
 const PAGE: &str = "\
 This side broke the connection off.

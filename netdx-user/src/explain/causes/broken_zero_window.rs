@@ -3,13 +3,13 @@
 use super::evidence::{life, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
     report::Certainty,
     story::Connection,
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "broken.zero-window", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["broken.timeout"], beside: false };
+    Cause { code: "broken.zero-window", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["broken.timeout"], tells: Tells::Failure };
 
 const PAGE: &str = "\
 The other side stopped reading.

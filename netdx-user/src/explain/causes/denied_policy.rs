@@ -4,7 +4,7 @@ use super::evidence::told;
 use crate::{
     coverage::Coverage,
     event::Call,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, seen},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, seen, Tells},
     fact::{Answer, Process},
     report::Certainty,
     story::Connection,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "denied.policy", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &[], beside: false };
+    Cause { code: "denied.policy", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &[], tells: Tells::Failure };
 
 const PAGE: &str = "\
 A security policy forbids the call to this process.

@@ -2,7 +2,7 @@
 
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact},
+    explain::{Cause, Finding, Judgement, Rule, fact, Tells},
     fact::{Answer, HostsEntry},
     report::{Certainty, Outcome},
     story::Connection,
@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "dns.hosts-override", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &[], beside: true };
+    Cause { code: "dns.hosts-override", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &[], tells: Tells::Beside };
 
 const PAGE: &str = "\
 The address came from the hosts file.

@@ -3,7 +3,7 @@
 use super::evidence::resolver_said;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing_more},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing_more, Tells},
     fact::Answer,
     report::Certainty,
     story::Lookup,
@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "dns.lookup-failed", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], beside: false };
+    Cause { code: "dns.lookup-failed", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Failure };
 
 const PAGE: &str = "\
 The C library's lookup failed without asking any server.

@@ -3,7 +3,7 @@
 use super::evidence::resolver_said;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact},
+    explain::{Cause, Finding, Judgement, Rule, fact, Tells},
     fact::Answer,
     report::Certainty,
     story::Lookup,
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Lookup { wants: super::super::nothing_more, judge },
     hides: &["dns.server-unreachable", "dns.timeout", "dns.lookup-failed"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

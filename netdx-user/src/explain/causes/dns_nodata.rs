@@ -3,13 +3,13 @@
 use super::evidence::{decided_by, resolver_said, servers, tried};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing_more, phrase},
+    explain::{Cause, Finding, Judgement, Rule, nothing_more, phrase, Tells},
     report::Certainty,
     story::{Lookup, rcode},
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "dns.nodata", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], beside: false };
+    Cause { code: "dns.nodata", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Failure };
 
 const PAGE: &str = "\
 The name exists, but not with an address of that kind.

@@ -2,13 +2,13 @@
 
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more},
+    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more, Tells},
     report::Certainty,
     story::{Lookup, rcode},
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "dns.search-storm", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], beside: true };
+    Cause { code: "dns.search-storm", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Beside };
 
 /// Fewer useless queries than this are what a search list is for.
 const STORM: usize = 4;

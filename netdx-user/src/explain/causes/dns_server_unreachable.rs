@@ -3,7 +3,7 @@
 use super::evidence::{resolver_said, servers};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Opinions, Rule, connection_wants, errno, fact, noted},
+    explain::{Cause, Finding, Judgement, Opinions, Rule, connection_wants, errno, fact, noted, Tells},
     report::Certainty,
     story::{Connection, Lookup},
     want::Want,
@@ -14,7 +14,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Lookup { wants, judge },
     hides: &["dns.timeout", "dns.lookup-failed"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\
@@ -54,7 +54,7 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     }
     for way in ways(l) {
         let opinions = Opinions::of_connection(&way, coverage);
-        let Some((cause, finding)) = opinions.holds.into_iter().next() else { continue };
+        let Some((cause, finding)) = opinions.verdict else { continue };
         // A lost answer is a time-out unless something says more.
         let because = format!("the name server {} can't be reached: {} ({})", way.tuple.remote, finding.because, cause.code);
         return Judgement::Yes(

@@ -4,7 +4,7 @@ use super::evidence::{resolver_said, servers};
 use crate::{
     coverage::Coverage,
     event::Protocol,
-    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more, phrase},
+    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more, phrase, Tells},
     report::Certainty,
     story::Lookup,
 };
@@ -14,7 +14,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Lookup { wants: nothing_more, judge },
     hides: &["dns.server-unreachable", "dns.timeout", "dns.lookup-failed"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

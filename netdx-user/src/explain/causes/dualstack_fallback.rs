@@ -2,13 +2,13 @@
 
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
     report::{Certainty, Outcome},
     story::Connection,
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "dualstack.fallback", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: true };
+    Cause { code: "dualstack.fallback", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Success };
 
 const PAGE: &str = "\
 IPv6 failed, and IPv4 worked.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, phrase, seen, Tells},
     report::Certainty,
     story::{Connection, Dropped},
     want::Want,
@@ -17,7 +17,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["timeout.dropped", "broken.timeout", "denied.policy", "timeout.abandoned", "timeout.queue-full"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

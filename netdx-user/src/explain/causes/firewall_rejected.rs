@@ -7,7 +7,7 @@ use super::{
 use crate::{
     coverage::Coverage,
     event::IcmpError,
-    explain::{Cause, Finding, Judgement, Rule, owners_want, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, owners_want, phrase, seen, Tells},
     report::{Certainty, Evidence},
     story::{Connection, Dropped},
     time::Time,
@@ -20,7 +20,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["firewall.dropped", "route.icmp-unreachable", "broken.reset-by-peer", "refused.no-listener", "timeout.dropped", "timeout.queue-full"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -4,7 +4,7 @@ use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
     event::Call,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, Tells},
     fact::{Answer, SocketEntry},
     report::Certainty,
     story::{Connection, FailedCall},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "local.address-in-use", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &["timeout.abandoned"], beside: false };
+    Cause { code: "local.address-in-use", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &["timeout.abandoned"], tells: Tells::Failure };
 
 const PAGE: &str = "\
 Somebody else has that local address and port.

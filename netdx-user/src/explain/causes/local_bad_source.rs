@@ -4,7 +4,7 @@ use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
     event::Call,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, Tells},
     fact::Answer,
     report::Certainty,
     story::Connection,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "local.bad-source", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &["route.rejects", "route.none"], beside: false };
+    Cause { code: "local.bad-source", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &["route.rejects", "route.none"], tells: Tells::Failure };
 
 const PAGE: &str = "\
 The local address can't be used for that.

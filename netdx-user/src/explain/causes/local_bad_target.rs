@@ -4,14 +4,14 @@ use super::evidence::{call_proof, route, told};
 use crate::{
     coverage::Coverage,
     event::{Call, Protocol},
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing},
+    explain::{Cause, Finding, Judgement, Rule, errno, nothing, Tells},
     report::Certainty,
     story::Connection,
 };
 use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "local.bad-target", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["route.none", "route.rejects", "denied.policy"], beside: false };
+    Cause { code: "local.bad-target", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["route.none", "route.rejects", "denied.policy"], tells: Tells::Failure };
 
 const PAGE: &str = "\
 That address can't be connected to.

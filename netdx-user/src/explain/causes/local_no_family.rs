@@ -3,7 +3,7 @@
 use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, Tells},
     fact::Answer,
     report::Certainty,
     story::Connection,
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["route.none", "local.ports-exhausted", "local.bad-source"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -4,7 +4,7 @@ use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
     event::{Call, Protocol},
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, Tells},
     fact::{Answer, PortUse},
     report::Certainty,
     story::{Connection, FailedCall},
@@ -16,7 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["timeout.abandoned", "local.address-in-use"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -3,7 +3,7 @@
 use super::evidence::{place, stopping_drops, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
     report::Certainty,
     story::Connection,
 };
@@ -13,7 +13,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants: nothing, judge },
     hides: &["timeout.dropped", "timeout.silent", "timeout.abandoned", "broken.timeout"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -3,7 +3,7 @@
 use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing, Tells},
     fact::Answer,
     report::Certainty,
     story::Connection,
@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "local.resources", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: false };
+    Cause { code: "local.resources", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Failure };
 
 const PAGE: &str = "\
 This host or this process ran out of something.

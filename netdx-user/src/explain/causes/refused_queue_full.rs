@@ -4,7 +4,7 @@ use super::evidence::{told, who_listens, who_listens_want};
 use crate::{
     coverage::Coverage,
     event::TcpState,
-    explain::{Cause, Finding, Judgement, Rule, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, phrase, seen, Tells},
     report::Certainty,
     story::{Connection, SentReset},
     want::Want,
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["broken.reset-by-peer", "timeout.queue-full", "refused.no-listener", "timeout.dropped"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -3,7 +3,7 @@
 use super::evidence::{place, stopping_drops, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen, Tells},
     fact::Answer,
     report::Certainty,
     story::{Connection, Dropped},
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["timeout.dropped", "timeout.silent", "timeout.abandoned"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -4,7 +4,7 @@ use super::evidence::told;
 use crate::{
     coverage::Coverage,
     event::IcmpError,
-    explain::{Cause, Finding, Judgement, Rule, here, owners_want, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, here, owners_want, phrase, seen, Tells},
     report::Certainty,
     story::Connection,
     time::Time,
@@ -16,7 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["timeout.silent", "timeout.dropped", "broken.timeout", "timeout.abandoned"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -3,7 +3,7 @@
 use super::evidence::{route, route_fact, stopping_drops, target_here, target_want, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen, Tells},
     fact::{Answer, Interface},
     report::Certainty,
     story::Connection,
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["route.none", "route.neighbor-silent", "local.queue-drop", "timeout.silent", "timeout.dropped", "timeout.abandoned"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -4,7 +4,7 @@ use super::evidence::{place, route, route_fact, stopping_drops, told};
 use crate::{
     coverage::Coverage,
     event::Netns,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen, Tells},
     fact::Answer,
     report::{Certainty, Evidence},
     story::Connection,
@@ -17,7 +17,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["timeout.silent", "timeout.dropped", "timeout.abandoned", "route.icmp-unreachable", "broken.timeout"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

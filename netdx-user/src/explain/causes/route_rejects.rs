@@ -7,7 +7,7 @@ use super::{
 use crate::{
     coverage::Coverage,
     event::Netns,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen, Tells},
     fact::{Answer, Route},
     report::Certainty,
     story::{Connection, Dropped, FailedCall},
@@ -18,7 +18,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "route.rejects",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["route.icmp-unreachable", "timeout.dropped", "route.none", "firewall.rejected"], beside: false
+    hides: &["route.icmp-unreachable", "timeout.dropped", "route.none", "firewall.rejected"], tells: Tells::Failure
 };
 
 const PAGE: &str = "\

@@ -3,7 +3,7 @@
 use super::evidence::told;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
     report::Certainty,
     story::Connection,
 };
@@ -13,7 +13,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants: nothing, judge },
     hides: &["timeout.silent", "timeout.dropped", "route.icmp-unreachable", "timeout.abandoned"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -3,13 +3,13 @@
 use super::evidence::route_fact;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
     report::{Certainty, Outcome},
     story::Connection,
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "slow.handshake", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: false };
+    Cause { code: "slow.handshake", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Success };
 
 const PAGE: &str = "\
 The connection worked, later than it should.

@@ -3,13 +3,13 @@
 use super::evidence::servers;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more, phrase},
+    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more, phrase, Tells},
     report::Certainty,
     story::Lookup,
 };
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "slow.lookup", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], beside: false };
+    Cause { code: "slow.lookup", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Success };
 
 const PAGE: &str = "\
 The name was found, later than it should.

@@ -3,14 +3,14 @@
 use super::evidence::{anything_came_back, syns};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
     report::{Certainty, Outcome},
     story::Connection,
 };
 use std::time::Duration;
 
 pub(super) const CAUSE: Cause =
-    Cause { code: "timeout.abandoned", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], beside: false };
+    Cause { code: "timeout.abandoned", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Failure };
 
 /// The kernel sends a SYN again after this (`TCP_TIMEOUT_INIT`, RFC 6298 §2.1), doubling each time.
 const FIRST_RETRANSMISSION: Duration = Duration::from_secs(1);

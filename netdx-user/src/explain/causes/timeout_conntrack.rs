@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen, Tells},
     fact::Answer,
     report::Certainty,
     story::{Connection, Dropped},
@@ -18,7 +18,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["timeout.dropped", "timeout.abandoned", "broken.timeout"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

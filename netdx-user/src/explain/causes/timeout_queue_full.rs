@@ -4,7 +4,7 @@ use super::evidence::{listener, target_here, target_want, told, who_listens, who
 use crate::{
     coverage::Coverage,
     event::Netns,
-    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen, Tells},
     fact::Answer,
     report::{Certainty, Evidence},
     story::Connection,
@@ -16,7 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     hides: &["timeout.silent", "timeout.dropped", "timeout.abandoned", "broken.timeout"],
-    beside: false,
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -4,7 +4,7 @@ use super::evidence::{absence, anything_came_back, route_fact, stopping_drops, s
 use crate::{
     coverage::Coverage,
     event::Opened,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing, phrase, seen, Tells},
     report::Outcome,
     story::Connection,
 };
@@ -13,7 +13,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "timeout.silent",
     page: PAGE,
     rule: Rule::Connection { wants: nothing, judge },
-    hides: &["timeout.abandoned"], beside: false
+    hides: &["timeout.abandoned"], tells: Tells::Failure
 };
 
 const PAGE: &str = "\

@@ -1,8 +1,8 @@
 //! `unexplained`
 
-use crate::explain::{Cause, Rule};
+use crate::explain::{Cause, Rule, Tells};
 
-pub(super) const CAUSE: Cause = Cause { code: "unexplained", page: PAGE, rule: Rule::Rest, hides: &[], beside: false };
+pub(super) const CAUSE: Cause = Cause { code: "unexplained", page: PAGE, rule: Rule::Rest, hides: &[], tells: Tells::Failure };
 
 const PAGE: &str = "\
 Something failed, and nothing that netdx could observe proves why.
