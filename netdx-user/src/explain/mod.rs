@@ -236,17 +236,23 @@ impl Opinions {
 
     pub(crate) fn of_connection(c: &Connection, coverage: &Coverage) -> Opinions {
         let worked = c.outcome == Outcome::Established;
-        Self::collect(worked, registry().iter().filter_map(|cause| match cause.rule {
-            Rule::Connection { judge, .. } => Some((cause, judge(c, coverage))),
-            _ => None,
-        }))
+        Self::collect(
+            worked,
+            registry().iter().filter_map(|cause| match cause.rule {
+                Rule::Connection { judge, .. } => Some((cause, judge(c, coverage))),
+                _ => None,
+            }),
+        )
     }
 
     pub(crate) fn of_lookup(l: &Lookup, coverage: &Coverage) -> Opinions {
-        Self::collect(l.succeeded(), registry().iter().filter_map(|cause| match cause.rule {
-            Rule::Lookup { judge, .. } => Some((cause, judge(l, coverage))),
-            _ => None,
-        }))
+        Self::collect(
+            l.succeeded(),
+            registry().iter().filter_map(|cause| match cause.rule {
+                Rule::Lookup { judge, .. } => Some((cause, judge(l, coverage))),
+                _ => None,
+            }),
+        )
     }
 }
 

@@ -254,7 +254,9 @@ impl Lookups {
         lookup.resolved = Some(resolved);
         if let Some(task) = &lookup.task {
             let name = lookup.name().to_owned();
-            for address in lookup.queries.iter().filter_map(|q| q.answer.as_ref()).flat_map(|(_, m)| m.addresses.clone()) {
+            for address in
+                lookup.queries.iter().filter_map(|q| q.answer.as_ref()).flat_map(|(_, m)| m.addresses.clone())
+            {
                 memory.names.insert((task.pid, address), name.clone());
             }
         }
