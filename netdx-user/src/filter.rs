@@ -71,7 +71,7 @@ impl Filter {
         let process = report.process.as_ref();
         one_of(&self.ports, |ports| ports.holds(report))
             && one_of(&self.hosts, |host| host.holds(report))
-            && one_of(&self.pids, |pid| process.is_some_and(|p| p.pid == *pid || p.tid == *pid))
+            && one_of(&self.pids, |pid| process.is_some_and(|p| p.pid == *pid))
             && one_of(&self.comms, |comm| process.is_some_and(|p| is_named(&p.comm, p.exe.as_deref(), comm)))
             && one_of(&self.uids, |uid| process.is_some_and(|p| p.uid == *uid))
             && one_of(&self.cgroups, |path| {

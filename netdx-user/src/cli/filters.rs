@@ -28,7 +28,7 @@ pub(super) struct Filters {
     /// The other end: an address, ADDRESS/BITS, or a name as it was looked up.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     host: Vec<Host>,
-    /// Process or thread id.
+    /// Process id.
     #[arg(long, value_name = "PID", value_delimiter = ',', add = ArgValueCandidates::new(complete::pids))]
     pid: Vec<u32>,
     /// Name of the process or of its program.

@@ -35,18 +35,16 @@ const MIN_BUFFER: u32 = 64 << 10;
     after_help = "Exit status: 0 done, 1 netdx failed, 2 wrong usage, 3 a verdict of --fail-on was seen; with -- CMD, its own."
 )]
 pub(super) struct Args {
-    #[command(flatten)]
-    live: LiveArgs,
     /// Write the reports to FILE instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 /// What `trace` and `record` share.
 #[derive(Debug, clap::Args)]
 pub(super) struct LiveArgs {
-    #[command(flatten)]
-    filters: filters::Filters,
     /// Report what worked, too.
     #[arg(long)]
     all: bool,
@@ -78,6 +76,9 @@ pub(super) struct LiveArgs {
     /// Trace only this command and what it starts.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
+    // Last, because its heading would stand over what follows.
+    #[command(flatten)]
+    filters: filters::Filters,
 }
 
 /// Traces.

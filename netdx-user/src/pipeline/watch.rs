@@ -151,8 +151,8 @@ impl HostThread {
                 }
             }
         };
-        let source = thread::Builder::new().name("host".into()).spawn(answer);
-        source
+        let thread = thread::Builder::new().name("host".into()).spawn(answer);
+        thread
             .map_err(|source| Error::System { operation: "start the thread that reads this host's state", source })?;
         Ok(HostThread { wants, answers })
     }

@@ -47,7 +47,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let elapsed = phrase::duration(c.elapsed());
     let closed = match c.died {
         Some((_, status)) => crate::explain::exit_status(status),
-        None if c.ending().is_none() => "netdx stopped watching".into(),
+        // Nobody gave up: the recording or the run ended first.
+        None if c.ending().is_none() => {
+            return Judgement::CannotTell(format!("netdx stopped watching {elapsed} after the SYN, which had no answer yet"));
+        }
         None => "the application closed the socket".into(),
     };
     let because = format!(
