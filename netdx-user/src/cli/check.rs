@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Try this public address too: with a ping, or with a TCP connection if :PORT is given.
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     internet: Option<String>,
+    /// Do not trace beside it; as root it is traced, so that verdicts have the kernel's proof.
+    #[arg(long)]
+    no_trace: bool,
     /// IPv4 only.
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     ipv4: bool,
@@ -71,6 +74,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         },
         patience: args.timeout,
         netns: host.namespaces()?.own(),
+        trace: !args.no_trace && rustix::process::geteuid().is_root(),
     };
     let mut page = Page::new(args.format);
     let width = page.width();

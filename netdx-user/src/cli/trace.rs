@@ -135,6 +135,7 @@ impl LiveArgs {
             slow: self.slow,
             inbound: self.filters.inbound(),
             syscalls: !self.no_syscalls,
+            own: false,
             dns: self.filters.lookups(),
             buffer_bytes: self.buffer,
             btf: self.btf.clone(),

@@ -74,6 +74,8 @@ pub struct Settings {
     pub syscalls: bool,
     /// Observe name lookups.
     pub dns: bool,
+    /// What netdx itself does, too: `check` asks about its own connections.
+    pub own: bool,
     /// Size of the event buffer.
     pub buffer_bytes: u32,
     /// BTF of the running kernel, where it has none of its own.
@@ -89,6 +91,7 @@ impl Default for Settings {
             inbound: false,
             syscalls: true,
             dns: true,
+            own: false,
             buffer_bytes: 4 << 20,
             btf: None,
         }
@@ -342,7 +345,7 @@ fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
     }
     config.slow_us = settings.slow.map_or(0, |d| u32::try_from(d.as_micros()).unwrap_or(u32::MAX).max(1));
     config.hz = clock::ticks_per_second();
-    config.own_tgid = std::process::id();
+    config.own_tgid = if settings.own { 0 } else { std::process::id() };
     config
 }
 

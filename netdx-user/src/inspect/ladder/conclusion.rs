@@ -33,6 +33,8 @@ pub struct Conclusion {
     pub text: String,
     /// What to do.
     pub advice: Vec<String>,
+    /// Why the kernel was not watched though it should have been; null: it was, or it was not asked for.
+    pub untraced: Option<String>,
 }
 
 /// Draws it.
@@ -73,6 +75,7 @@ pub(super) fn draw(target: &Target, rungs: &[Rung], names: &Names) -> Conclusion
         also,
         text: sentence(target, rungs, cause, &failed, &working, works, v6_only),
         advice: verdict.map(|v| v.advice.clone()).unwrap_or_default(),
+        untraced: None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     verdict,
 };
 use crate::{
-    event::Protocol,
+    event::{Netns, Protocol},
     fact::{Answer, Listener, Route},
     inspect::{Ask, dns::text::elapsed, errno_text},
     report::{Certainty, Verdict},
@@ -184,7 +184,8 @@ impl<H: Ask> Ladder<'_, H> {
         elsewhere.sort_by_key(|l| !owners.contains(&l.netns));
         // The same address in several namespaces: the one that answered may be any in which nobody listens.
         let silent = owners.iter().any(|netns| there.iter().all(|l| l.netns != *netns));
-        let certainty = if owners.len() == 1 { Certainty::Likely } else { Certainty::Possible };
+        let sure = owners.len() == 1 && !owners.iter().any(|netns| self.may_reject(*netns));
+        let certainty = if sure { Certainty::Likely } else { Certainty::Possible };
         if let Some(listener) = there.first().filter(|_| !silent) {
             proof.push(("listeners", said_of(listener)));
             let full = listener.backlog > listener.max_backlog;
@@ -208,10 +209,22 @@ impl<H: Ask> Ladder<'_, H> {
             return said;
         }
         proof.push(("listeners", format!("no socket listens on port {port} in any namespace that can be seen")));
-        let summary = format!("{to} is this host, and nothing listens on port {port}");
+        let or = if sure { "" } else { "; or a firewall rule there answers with a reset" };
+        let summary = format!("{to} is this host, and nothing listens on port {port}{or}");
         let mut said = verdict("refused.no-listener", certainty, summary, &proof);
         said.advice.push(format!("start the service, or see on which port it listens: netdx listeners {port}"));
         said
+    }
+
+    /// Whether a firewall rule of a namespace may be what answers with a reset.
+    fn may_reject(&mut self, netns: Netns) -> bool {
+        match self.host.ask(&Want::Ruleset { netns }) {
+            Answer::Ruleset(ruleset) => {
+                ruleset.chains.iter().flat_map(|c| &c.rules).any(|rule| rule.text.to_lowercase().contains("reject"))
+            }
+            // What can't be read may hold anything.
+            _ => true,
+        }
     }
 
     fn listeners(&mut self, port: u16) -> Vec<Listener> {

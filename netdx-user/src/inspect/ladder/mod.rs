@@ -15,6 +15,7 @@ mod port;
 pub mod target;
 pub mod text;
 mod tls;
+mod witness;
 
 use super::Ask;
 use crate::{
@@ -30,6 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 use target::Target;
+use witness::Witness;
 
 /// What to check.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Request {
     pub patience: Duration,
     /// The namespace the check runs in.
     pub netns: Netns,
+    /// Trace beside it, so that verdicts have the kernel's proof.
+    pub trace: bool,
 }
 
 /// An address family.
@@ -215,6 +219,8 @@ pub struct Ladder<'a, H> {
     /// The hosts file's rung, which is not certain before the addresses have been tried.
     pending: Option<usize>,
     interfaces: Vec<Interface>,
+    /// The tracer, where there is one.
+    witness: Option<Witness>,
     /// Trusted certificates, once they are needed.
     roots: Option<tls::Roots>,
     /// Next hops that have been tried, and whether they are there.
@@ -254,7 +260,14 @@ impl<H: Ask> Ladder<'_, H> {
 
 /// Climbs the ladder; `said` hears of each rung as soon as it is certain.
 pub async fn climb<H: Ask>(request: &Request, host: &mut H, said: &mut dyn FnMut(&Rung)) -> (Vec<Rung>, Conclusion) {
+    // Attached before anything is sent; where it can't be, that is said beside the conclusion.
+    let (witness, untraced) = match request.trace.then(Witness::start) {
+        Some(Ok(witness)) => (Some(witness), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+        None => (None, None),
+    };
     let mut ladder = Ladder {
+        witness,
         request,
         host,
         said,
@@ -280,6 +293,7 @@ pub async fn climb<H: Ask>(request: &Request, host: &mut H, said: &mut dyn FnMut
     ladder.hosts_against_dns(&names).await;
     ladder.pending = None;
     ladder.show();
-    let conclusion = conclusion::draw(&request.target, &ladder.rungs, &names);
+    let mut conclusion = conclusion::draw(&request.target, &ladder.rungs, &names);
+    conclusion.untraced = untraced;
     (ladder.rungs, conclusion)
 }

@@ -1,7 +1,10 @@
 //! TCP connections to every address, side by side. Owns: [`Attempt`], and the rungs of ports. Must not know: what is spoken there.
 
 use super::{Ladder, Rung, Step, names::Names};
-use crate::inspect::{Ask, all};
+use crate::{
+    inspect::{Ask, all},
+    report::Verdict,
+};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -88,13 +91,27 @@ impl<H: Ask> Ladder<'_, H> {
                     reached.push(endpoint);
                     Rung::ok(Step::Port, "accepts connections")
                 }
-                Some(_) => Rung::failed(Step::Port, self.judge(&attempt)),
+                Some(_) => Rung::failed(Step::Port, self.proven(&attempt).await),
             }
             .at(endpoint);
             rung.elapsed_ns = Some(u64::try_from(attempt.elapsed.as_nanos()).unwrap_or(u64::MAX));
             self.push(rung);
         }
         reached
+    }
+
+    /// The verdict of a connection that failed: the kernel's word where the tracer has it, else what the errno and the facts say.
+    async fn proven(&mut self, attempt: &Attempt) -> Verdict {
+        if let Some(witness) = &mut self.witness
+            && let Some(mut verdict) = witness.verdict(attempt.endpoint, self.host).await
+        {
+            // Who failed is netdx itself: what is responsible is what is asked for.
+            if !verdict.because.is_empty() {
+                verdict.summary.clone_from(&verdict.because);
+            }
+            return verdict;
+        }
+        self.judge(attempt)
     }
 
     /// Why it makes no sense to try an address; none: there is a way to it.

@@ -55,6 +55,9 @@ pub fn conclusion(conclusion: &Conclusion, width: Option<usize>) -> String {
     for advice in &conclusion.advice {
         sheet.title(format!("Do: {advice}"));
     }
+    if let Some(reason) = conclusion.untraced.as_ref().filter(|_| !conclusion.ok) {
+        sheet.title(format!("Not traced, so without the kernel's proof: {reason}"));
+    }
     sheet.finish()
 }
 
