@@ -216,17 +216,25 @@ fn the_port_is_filtered() {
     let (client, server) = pair("filtered", zone());
     let _listener = servers::listen(&server, "10.63.0.2:5432");
     let drop = |hook: &str, port: u16| {
-        format!("add table ip t; add chain ip t c {{ type filter hook {hook} priority 0; }}; add rule ip t c tcp dport {port} drop")
+        format!(
+            "add table ip t; add chain ip t c {{ type filter hook {hook} priority 0; }}; add rule ip t c tcp dport {port} drop"
+        )
     };
     run(server.command("nft").arg(drop("input", 5432)));
     run(client.command("nft").arg(drop("output", 5433)));
     for (target, place) in [("db.example:5432", server.name()), ("10.63.0.2:5433", "this network namespace")] {
         let traced = check(&client, &[target]);
         assert!(traced.conclusion["untraced"].is_null(), "{}", traced.conclusion["untraced"]);
-        assert_eq!((traced.failed(), &traced.conclusion["certainty"]), (vec!["port firewall.dropped".into()], &"proven".into()));
+        assert_eq!(
+            (traced.failed(), &traced.conclusion["certainty"]),
+            (vec!["port firewall.dropped".into()], &"proven".into())
+        );
         assert!(traced.text().contains("drop") && traced.text().contains(place), "{}", traced.text());
         let alone = check(&client, &["--no-trace", target]);
-        assert_eq!((alone.failed(), &alone.conclusion["certainty"]), (vec!["port timeout.silent".into()], &"possible".into()));
+        assert_eq!(
+            (alone.failed(), &alone.conclusion["certainty"]),
+            (vec!["port timeout.silent".into()], &"possible".into())
+        );
     }
     run(server.command("nft").arg("insert rule ip t c tcp dport 5434 reject with tcp reset"));
     assert_eq!(check(&client, &["10.63.0.2:5434"]).failed(), ["port firewall.rejected"]);

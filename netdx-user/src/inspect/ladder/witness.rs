@@ -5,8 +5,8 @@ use crate::{
     diagnosis::{self, Diagnosis},
     event::Protocol,
     fact::Fact,
-    inspect::Ask,
     input::{Input, Stamped},
+    inspect::Ask,
     live::{self, KernelFilter, Live},
     report::{Direction, Report, Verdict},
 };
