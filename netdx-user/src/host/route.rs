@@ -198,6 +198,10 @@ fn network(address: IpAddr, length: u8) -> IpAddr {
 /// # Errors
 /// The kernel could not be asked.
 pub fn is_local(address: IpAddr) -> io::Result<bool> {
+    // Without an interface the kernel finds no route to a link-local address (`rt6_need_strict`, Linux 5.10 to 6.18).
+    if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
+        return Ok(interface::addresses_of_all()?.iter().any(|(_, a, _)| *a == address));
+    }
     let query = Query { to: address, from: None, device: 0, mark: 0, uid: 0 };
     Ok(get(&query, RouteFlags::empty())?.is_ok_and(|r| r.kind == RouteType::Local))
 }

@@ -515,3 +515,75 @@ fn routes_that_cannot_be_used_are_told() {
     });
     assert!(lost, "{:?}", route(&mut host, lab.netns(0), "10.99.0.2"));
 }
+
+#[test]
+fn a_namespace_that_only_a_thread_or_an_open_file_leads_to() {
+    let Some(_lab) = Lab::new() else { return };
+    let (ready, made) = std::sync::mpsc::channel();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        // SAFETY: only the network namespace of this thread changes, and it holds no socket.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
+        let file = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        ready.send(file).unwrap();
+        let _ = wait.recv();
+    });
+    let file = made.recv().unwrap();
+    let netns = Netns(file.metadata().unwrap().ino() as u32);
+    let only_lo =
+        |answer| matches!(answer, Answer::Interfaces(list) if list.iter().all(|i| i.name == "lo" || i.kind != "veth"));
+    drop(file);
+    let mut host = Host::new();
+    assert!(only_lo(host.answer(&Want::Interfaces { netns })), "by its thread");
+    let file = std::fs::File::open(format!("/proc/{}/task/{}/ns/net", std::process::id(), tid_of(netns))).unwrap();
+    drop(done);
+    thread.join().unwrap();
+    assert!(only_lo(Host::new().answer(&Want::Interfaces { netns })), "by the open file");
+    drop(file);
+    assert!(matches!(Host::new().answer(&Want::Interfaces { netns }), Answer::Unavailable(_)));
+}
+
+/// The thread of this process that is in a namespace.
+fn tid_of(netns: Netns) -> String {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let inside =
+        |t: &std::fs::DirEntry| std::fs::metadata(t.path().join("ns/net")).is_ok_and(|m| m.ino() == u64::from(netns.0));
+    threads.into_iter().find(inside).unwrap().file_name().into_string().unwrap()
+}
+
+#[test]
+fn files_are_those_of_the_process_that_asks() {
+    let Some(_lab) = Lab::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hosts"), "192.0.2.7 only-here\n").unwrap();
+    std::fs::write(folder.path().join("real"), "nameserver 192.0.2.53\noptions ndots:4\n").unwrap();
+    // An absolute link is meant from the process's own root: here /etc/real is not there.
+    let script = "mount --bind \"$0\" /etc && echo ready; exec sleep 100";
+    std::os::unix::fs::symlink("/etc/real", folder.path().join("resolv.conf")).unwrap();
+    let mut child = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, folder.path().to_str().unwrap()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+    let mut host = Host::new();
+    let pid = child.id();
+    let Answer::Resolver(resolver) = host.answer(&Want::Resolver { pid }) else { panic!() };
+    assert_eq!((resolver.servers, resolver.ndots), (vec![ip("192.0.2.53")], 4));
+    let Answer::Hosts(entries) = host.answer(&Want::Hosts { pid, name: "Only-Here".into() }) else { panic!() };
+    assert_eq!(entries.iter().map(|e| e.address).collect::<Vec<_>>(), [ip("192.0.2.7")]);
+    let ours = host.answer(&Want::Hosts { pid: std::process::id(), name: "only-here".into() });
+    assert_eq!(ours, Answer::Hosts(vec![]));
+    child.kill().unwrap();
+    // It waits for its parent, and then it is gone.
+    let zombie = host.answer(&Want::Hosts { pid, name: "only-here".into() });
+    assert!(
+        matches!(&zombie, Answer::Unavailable(why) if why.contains("ended")) || zombie == Answer::Hosts(entries),
+        "{zombie:?}"
+    );
+    child.wait().unwrap();
+    let Answer::Unavailable(why) = host.answer(&Want::Resolver { pid }) else { panic!() };
+    assert_eq!(why, format!("process {pid} has ended"));
+    assert_eq!(host.answer(&Want::Process { pid }), Answer::Process(None));
+}
