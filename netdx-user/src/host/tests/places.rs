@@ -1,0 +1,139 @@
+//! Interfaces, neighbours, namespaces, and the files of processes.
+
+use super::*;
+
+#[test]
+fn addresses_interfaces_neighbours_names() {
+    let Some(lab) = Lab::new() else { return };
+    let mut host = Host::new();
+    let owners =
+        |host: &mut Host, address: &str| host.answer(&Want::Owners { address: ip(address), from: lab.netns(0) });
+    assert!(
+        matches!(owners(&mut host, "10.99.0.77"), Answer::Owners(o) if !o.contains(&lab.netns(0)) && !o.contains(&lab.netns(1)))
+    );
+    for address in ["10.99.0.2", "fd99::2"] {
+        assert!(
+            matches!(owners(&mut host, address), Answer::Owners(o) if o.contains(&lab.netns(1)) && !o.contains(&lab.netns(0)))
+        );
+    }
+    assert_eq!(owners(&mut host, "127.8.9.1"), Answer::Owners(vec![lab.netns(0)]));
+    lab.ip(1, "addr add fe80::77/64 dev vb nodad");
+    assert_eq!(owners(&mut host, "fe80::77"), Answer::Owners(vec![lab.netns(1)]));
+    assert_eq!(owners(&mut host, "10.99.0.255"), Answer::Owners(vec![]));
+
+    let Answer::Interfaces(list) = host.answer(&Want::Interfaces { netns: lab.netns(1) }) else { panic!() };
+    let names: Vec<_> = list.iter().map(|i| i.name.as_str()).collect();
+    assert_eq!(names, ["lo", "vb"]);
+    assert!(list[0].loopback && list[1].up && list[1].carrier && list[1].kind == "veth" && list[1].mtu == 1500);
+    assert!(list[1].addresses.contains(&(ip("10.99.0.2"), 24)) && list[1].addresses.contains(&(ip("fd99::2"), 64)));
+
+    lab.ip(0, "neigh add 10.99.0.9 lladdr 02:00:00:00:00:09 dev va nud permanent");
+    let want = Want::Neighbor { netns: lab.netns(0), address: ip("10.99.0.9"), device: 0 };
+    let Answer::Neighbor(Some(entry)) = host.answer(&want) else { panic!() };
+    assert_eq!(
+        (entry.device_name.as_str(), entry.lladdr.as_deref(), entry.state.as_str()),
+        ("va", Some("02:00:00:00:00:09"), "permanent")
+    );
+    let want = Want::Neighbor { netns: lab.netns(0), address: ip("10.99.0.10"), device: 0 };
+    assert_eq!(host.answer(&want), Answer::Neighbor(None));
+
+    let Answer::Namespace(named) = host.answer(&Want::Namespace { netns: lab.netns(1) }) else { panic!() };
+    assert_eq!((named.name.as_deref(), named.own, named.process), (Some(lab.names[1].as_str()), false, None));
+    let Answer::Unavailable(why) = host.answer(&Want::Namespace { netns: Netns(7) }) else { panic!() };
+    assert!(why.contains("namespace 7"), "{why}");
+
+    run(&format!("ip netns exec {} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.disable_ipv6=1", lab.names[0]));
+    for (key, value) in [("ipv4/ip_forward", "1"), ("ipv6/conf/all/disable_ipv6", "1")] {
+        let want = |netns| Want::Sysctl { netns, key: key.into() };
+        assert_eq!(host.answer(&want(lab.netns(0))), Answer::Sysctl(value.into()));
+        assert_eq!(host.answer(&want(lab.netns(1))), Answer::Sysctl("0".into()));
+    }
+}
+
+#[test]
+fn a_namespace_that_is_deleted_is_not_kept_alive() {
+    let Some(lab) = Lab::new() else { return };
+    let mut host = Host::new();
+    let netns = lab.netns(1);
+    assert!(matches!(host.answer(&Want::Interfaces { netns }), Answer::Interfaces(_)));
+    run(&format!("ip netns del {}", lab.names[1]));
+    assert!(matches!(host.answer(&Want::Interfaces { netns }), Answer::Unavailable(_)));
+    // The veth pair goes with its namespace, as soon as nothing holds it.
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        !lab.ip(0, "link").contains(" va@")
+    });
+    assert!(gone);
+}
+
+#[test]
+fn a_namespace_that_only_a_thread_or_an_open_file_leads_to() {
+    let Some(_lab) = Lab::new() else { return };
+    let (ready, made) = std::sync::mpsc::channel();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        // SAFETY: only the network namespace of this thread changes, and it holds no socket.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
+        let file = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        ready.send(file).unwrap();
+        let _ = wait.recv();
+    });
+    let file = made.recv().unwrap();
+    let netns = Netns(file.metadata().unwrap().ino() as u32);
+    let only_lo =
+        |answer| matches!(answer, Answer::Interfaces(list) if list.iter().all(|i| i.name == "lo" || i.kind != "veth"));
+    drop(file);
+    let mut host = Host::new();
+    assert!(only_lo(host.answer(&Want::Interfaces { netns })), "by its thread");
+    let file = std::fs::File::open(format!("/proc/{}/task/{}/ns/net", std::process::id(), tid_of(netns))).unwrap();
+    drop(done);
+    thread.join().unwrap();
+    assert!(only_lo(Host::new().answer(&Want::Interfaces { netns })), "by the open file");
+    drop(file);
+    assert!(matches!(Host::new().answer(&Want::Interfaces { netns }), Answer::Unavailable(_)));
+}
+
+/// The thread of this process that is in a namespace.
+fn tid_of(netns: Netns) -> String {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let inside =
+        |t: &std::fs::DirEntry| std::fs::metadata(t.path().join("ns/net")).is_ok_and(|m| m.ino() == u64::from(netns.0));
+    threads.into_iter().find(inside).unwrap().file_name().into_string().unwrap()
+}
+
+#[test]
+fn files_are_those_of_the_process_that_asks() {
+    let Some(_lab) = Lab::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hosts"), "192.0.2.7 only-here\n").unwrap();
+    std::fs::write(folder.path().join("real"), "nameserver 192.0.2.53\noptions ndots:4\n").unwrap();
+    // An absolute link is meant from the process's own root: here /etc/real is not there.
+    let script = "mount --bind \"$0\" /etc && echo ready; exec sleep 100";
+    std::os::unix::fs::symlink("/etc/real", folder.path().join("resolv.conf")).unwrap();
+    let mut child = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, folder.path().to_str().unwrap()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+    let mut host = Host::new();
+    let pid = child.id();
+    let Answer::Resolver(resolver) = host.answer(&Want::Resolver { pid }) else { panic!() };
+    assert_eq!((resolver.servers, resolver.ndots), (vec![ip("192.0.2.53")], 4));
+    let Answer::Hosts(entries) = host.answer(&Want::Hosts { pid, name: "Only-Here".into() }) else { panic!() };
+    assert_eq!(entries.iter().map(|e| e.address).collect::<Vec<_>>(), [ip("192.0.2.7")]);
+    let ours = host.answer(&Want::Hosts { pid: std::process::id(), name: "only-here".into() });
+    assert_eq!(ours, Answer::Hosts(vec![]));
+    child.kill().unwrap();
+    // It waits for its parent, and then it is gone.
+    let zombie = host.answer(&Want::Hosts { pid, name: "only-here".into() });
+    assert!(
+        matches!(&zombie, Answer::Unavailable(why) if why.contains("ended")) || zombie == Answer::Hosts(entries),
+        "{zombie:?}"
+    );
+    child.wait().unwrap();
+    let Answer::Unavailable(why) = host.answer(&Want::Resolver { pid }) else { panic!() };
+    assert_eq!(why, format!("process {pid} has ended"));
+    assert_eq!(host.answer(&Want::Process { pid }), Answer::Process(None));
+}

@@ -1,0 +1,82 @@
+//! Firewall rules, and which of them is the culprit.
+
+use super::*;
+use crate::{
+    event::Hook,
+    ruleset::{Action, Culprits, PacketView, culprits},
+};
+
+/// Puts rules into the second namespace and gives all that are found there.
+fn rules(lab: &Lab, commands: &[&str]) -> crate::fact::Ruleset {
+    for command in commands {
+        run(&format!("ip netns exec {} {command}", lab.names[1]));
+    }
+    match Host::new().answer(&Want::Ruleset { netns: lab.netns(1) }) {
+        Answer::Ruleset(ruleset) => ruleset,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The SYN that a client in the first namespace sends to port 80 of the second.
+fn syn() -> PacketView<'static> {
+    PacketView {
+        tuple: Tuple {
+            protocol: Protocol::Tcp,
+            local: ip("10.99.0.1"),
+            local_port: 40000,
+            remote: ip("10.99.0.2"),
+            remote_port: 80,
+        },
+        tcp_flags: Some(2),
+        icmp: None,
+        mark: Some(0),
+        in_device: Some("vb"),
+        out_device: Some(""),
+        uid: None,
+        engine: None,
+    }
+}
+
+#[test]
+fn rules_of_nftables_and_of_both_iptables() {
+    let Some(lab) = Lab::new() else { return };
+    assert_eq!(rules(&lab, &[]), crate::fact::Ruleset::default());
+    let found = rules(
+        &lab,
+        &[
+            "nft 'add table inet f; add set inet f blocked { type inet_service; elements = { 80, 81 }; }'",
+            "nft 'add chain inet f in { type filter hook input priority -5; policy accept; }'",
+            "nft 'add rule inet f in ct state invalid drop; add rule inet f in tcp dport @blocked counter drop'",
+            "nft 'add table netdev n; add chain netdev n ig { type filter hook ingress device vb priority 0; policy accept; }'",
+        ],
+    );
+    let Culprits::Exact(rule) = culprits(&found, Hook::Input, &syn(), Action::Drop) else { panic!("{found:?}") };
+    assert_eq!(
+        (rule.table.as_str(), rule.chain.as_str(), rule.text.as_str()),
+        ("f", "in", "tcp dport @blocked counter drop")
+    );
+    assert_eq!(found.chains.iter().find(|c| c.name == "ig").unwrap().device.as_deref(), Some("vb"));
+
+    run(&format!("ip netns exec {} nft flush ruleset", lab.names[1]));
+    let found = rules(
+        &lab,
+        &[
+            "iptables -w -A INPUT -p tcp -m multiport --dports 79,80 -m comment --comment 'no web' -j REJECT --reject-with tcp-reset",
+            "iptables -w -A INPUT -p tcp -m string --string x --algo bm -j DROP",
+        ],
+    );
+    let Culprits::Exact(rule) = culprits(&found, Hook::Input, &syn(), Action::Reset) else { panic!("{found:?}") };
+    assert!(rule.family == "ip" && rule.text.starts_with("-A INPUT") && rule.text.contains("no web"), "{rule:?}");
+
+    run(&format!("ip netns exec {} nft flush ruleset", lab.names[1]));
+    let found =
+        rules(&lab, &["iptables-legacy -A INPUT -i vb -p tcp --dport 80 -j DROP", "ip6tables-legacy -P INPUT DROP"]);
+    let Culprits::Exact(rule) = culprits(&found, Hook::Input, &syn(), Action::Drop) else { panic!("{found:?}") };
+    assert_eq!(
+        (rule.family.as_str(), rule.text.as_str()),
+        ("iptables", "-A INPUT -i vb -p tcp -m tcp --dport 80 -j DROP")
+    );
+    assert_eq!(found.missing, [""; 0]);
+    // The first namespace has none of it.
+    assert_eq!(Host::new().answer(&Want::Ruleset { netns: lab.netns(0) }), Answer::Ruleset(Default::default()));
+}
