@@ -5,6 +5,8 @@ use std::{
     io::Write as _,
     path::PathBuf,
     process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// A redacted recording of two refused connections, one without a route, and a lookup that failed.
@@ -161,6 +163,42 @@ fn a_closed_pipe_is_a_quiet_end() {
         .expect("netdx runs");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+}
+
+/// Holds a command, sees it held, and lets it go: its process id and what it came to.
+fn held(command: &[&str]) -> (u32, Output) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_netdx"))
+        .args([&["hold", "--"], command].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("netdx runs");
+    let id = rustix::process::Pid::from_child(&child);
+    // The third field of stat(5) is the state, T for stopped; the name before it has no space here.
+    let stat = format!("/proc/{}/stat", child.id());
+    let stopped = || fs::read_to_string(&stat).expect("it is there").split(' ').nth(2) == Some("T");
+    let begun = Instant::now();
+    while !stopped() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it stops itself");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(child.try_wait().expect("it can be waited for").is_none(), "held, not run");
+    rustix::process::kill_process(id, rustix::process::Signal::CONT).expect("it is there");
+    let pid = child.id();
+    (pid, child.wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn a_held_command_keeps_its_process_and_status() {
+    let (pid, output) = held(&["sh", "-c", "echo $$; exit 7"]);
+    assert_eq!((out(&output).trim(), output.status.code()), (pid.to_string().as_str(), Some(7)));
+}
+
+#[test]
+fn a_held_command_that_is_not_there_is_127() {
+    let (_, output) = held(&["/no/such/command"]);
+    assert_eq!(output.status.code(), Some(127));
+    assert_eq!(err(&output), "netdx: run /no/such/command: No such file or directory (os error 2)\n");
 }
 
 #[test]
