@@ -11,6 +11,8 @@ pub mod getaddrinfo;
 pub mod ladder;
 pub mod listeners;
 pub mod routes;
+#[cfg(test)]
+mod samples;
 pub mod sheet;
 pub mod table;
 pub mod who;

@@ -99,7 +99,7 @@ fn arrow(conn: &Conn) -> &'static str {
 fn owner(conn: &Conn) -> String {
     match conn.uid {
         Some(uid) => who::label(&conn.owners, uid, conn.user.as_deref()),
-        None => "-".into(),
+        None => "no process".into(),
     }
 }
 

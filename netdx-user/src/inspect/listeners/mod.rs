@@ -23,7 +23,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::IpAddr,
     ops::ControlFlow,
 };
@@ -284,12 +284,4 @@ fn others(port: u16, host: &mut Host) -> Result<Vec<(String, usize)>, Error> {
         *counts.entry(state).or_default() += count;
     }
     Ok(counts.into_iter().map(|(state, count)| (state.to_owned(), count)).collect())
-}
-
-impl Listeners {
-    /// How many namespaces the rows are from.
-    #[must_use]
-    pub fn namespaces(&self) -> usize {
-        self.rows.iter().map(|l| l.place.netns).collect::<BTreeSet<_>>().len()
-    }
 }

@@ -46,7 +46,7 @@ fn grouped(rows: &[Listening]) -> Vec<(Listening, usize)> {
 }
 
 fn table(listeners: &Listeners, width: Option<usize>) -> String {
-    let several = listeners.namespaces() > 1;
+    let several = listeners.rows.iter().any(|row| !row.place.own);
     let mut header = vec!["PROTO", "ADDRESS", "QUEUE", "OWNER", "REACHED BY"];
     if several {
         header.push("NAMESPACE");
