@@ -12,7 +12,11 @@ use crate::{
 };
 
 fn place(name: Option<&str>) -> Where {
-    Where { netns: if name.is_some() { 4_026_532_000 } else { 4_026_531_840 }, name: name.map(str::to_owned), own: name.is_none() }
+    Where {
+        netns: if name.is_some() { 4_026_532_000 } else { 4_026_531_840 },
+        name: name.map(str::to_owned),
+        own: name.is_none(),
+    }
 }
 
 fn who(pid: u32, comm: &str, unit: Option<&str>) -> Who {
@@ -47,7 +51,13 @@ fn listeners() -> Listeners {
     };
     Listeners {
         rows: vec![
-            listening("127.0.0.1", 5432, 0, who(812, "postgres", Some("postgresql.service")), "only this host can connect"),
+            listening(
+                "127.0.0.1",
+                5432,
+                0,
+                who(812, "postgres", Some("postgresql.service")),
+                "only this host can connect",
+            ),
             listening("::", 8080, 3, who(900, "evil\u{1b}[2J", None), "every address, IPv4 and IPv6"),
             web,
         ],
@@ -88,7 +98,16 @@ fn connections() -> Vec<Conn> {
             path_mtu: 1500,
         }),
     };
-    let gone = Conn { state: "time-wait", owners: Vec::new(), uid: None, inode: 0, tcp: None, timer: None, send_queue: 0, ..conn.clone() };
+    let gone = Conn {
+        state: "time-wait",
+        owners: Vec::new(),
+        uid: None,
+        inode: 0,
+        tcp: None,
+        timer: None,
+        send_queue: 0,
+        ..conn.clone()
+    };
     vec![conn, gone]
 }
 
@@ -137,5 +156,8 @@ fn text_fits_wide_and_80_columns_and_a_pipe() {
 fn nothing_is_cut_in_a_pipe() {
     let text = super::listeners::text::write(&listeners(), None, None);
     let line = text.lines().find(|line| line.contains("443")).expect("it is there");
-    assert!(line.contains("[2001:db8:1234:5678::80]:443") && line.contains("129/128 FULL") && line.ends_with("web"), "{line}");
+    assert!(
+        line.contains("[2001:db8:1234:5678::80]:443") && line.contains("129/128 FULL") && line.ends_with("web"),
+        "{line}"
+    );
 }

@@ -22,11 +22,7 @@ use crate::{
     want::Want,
 };
 use serde::Serialize;
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    ops::ControlFlow,
-};
+use std::{collections::BTreeMap, net::IpAddr, ops::ControlFlow};
 
 /// What to list.
 #[derive(Clone, Copy, Debug, Default)]
