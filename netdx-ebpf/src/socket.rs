@@ -234,6 +234,9 @@ pub fn follow(sk: Kernel, direction: u8) -> Option<&'static mut Conn> {
     if !filter::ports(endpoints.local_port, endpoints.remote_port) {
         return None;
     }
+    // Whoever is connecting has opened it, seen or not.
+    let connecting = sk.read::<u8>(offset!(skc_state)) as u32 == state::SYN_SENT;
+    let direction = if connecting { direction::OUTBOUND } else { direction };
     begin(sk, &task::NOBODY, &endpoints, direction, 0)
 }
 

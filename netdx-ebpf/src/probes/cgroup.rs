@@ -267,9 +267,11 @@ fn syn(context: &SkBuffContext, headers: &Headers) {
     }
     packet.tcp_flags = headers.tcp_flags;
     let mut sequence = [0u8; 4];
-    // SAFETY: 4 bytes are written into 4; the helper checks what it reads.
+    let ttl = if headers.family == AF_INET { 8 } else { 7 };
+    // SAFETY: 4 bytes and 1 are written into as many; the helper checks what it reads.
     unsafe {
         bpf_skb_load_bytes(context.as_ptr().cast(), headers.transport + 4, sequence.as_mut_ptr().cast(), 4);
+        bpf_skb_load_bytes(context.as_ptr().cast(), ttl, (&raw mut packet.ttl).cast(), 1);
     }
     packet.sequence = u32::from_be_bytes(sequence);
     emit::record::<ListenOverflow>(Wake::Later, |record| {
