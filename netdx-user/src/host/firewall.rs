@@ -2,7 +2,7 @@
 //!
 //! The tools are run on a thread inside the namespace, which a child inherits. They only list.
 
-use super::{Error, iptables};
+use super::{Error, iptables, namespace::on_own_thread};
 use crate::fact::{Chain, Rule, Ruleset};
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 use serde_json::Value;
@@ -22,13 +22,10 @@ const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"]
 /// # Errors
 /// nft is not installed or may not list. What only the old iptables knows and can't be listed is told in the answer.
 pub fn read() -> Result<Ruleset, Error> {
-    std::thread::scope(|scope| {
-        let listing = scope.spawn(|| {
-            lend_capabilities();
-            list()
-        });
-        listing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    on_own_thread(|| {
+        lend_capabilities();
+        list()
+    })?
 }
 
 /// Lets the tools that this thread runs have the capabilities to list rules. Without this they would have none where netdx

@@ -60,6 +60,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// No thread could be started to enter a namespace with.
+    #[error("cannot start a thread to look into another namespace: {0}")]
+    Thread(io::Error),
     /// The kernel did not answer a question.
     #[error("the kernel did not tell {what} in network namespace {}: {source}{hint}", netns.0, hint = hint(source, "CAP_NET_ADMIN"))]
     Kernel {

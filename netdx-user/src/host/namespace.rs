@@ -147,7 +147,7 @@ impl Namespaces {
             return Ok(work());
         }
         let file = self.open(netns)?;
-        on_own_thread(|| enter(netns, &file).map(|()| work()))
+        on_own_thread(|| enter(netns, &file).map(|()| work()))?
     }
 
     /// Does the same work inside every namespace that can be seen now. Those that vanish meanwhile are left out.
@@ -165,7 +165,7 @@ impl Namespaces {
                 Some((*netns, enter(*netns, &file).map(|()| work(*netns))))
             };
             others.filter_map(visit).collect::<Vec<_>>()
-        });
+        })?;
         all.extend(others);
         self.closed = all.iter().filter(|(_, result)| result.is_err()).count();
         Ok(all)
@@ -208,11 +208,15 @@ impl Place {
     }
 }
 
-/// Runs `work` on a thread that ends with it, so that whatever namespace it enters is left.
-fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| match scope.spawn(work).join() {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic),
+/// Runs `work` on a thread that ends with it, so that whatever it changes of itself (its namespace, its capabilities) is left
+/// behind.
+///
+/// # Errors
+/// There can be no more threads.
+pub fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, work).map_err(Error::Thread)?;
+        thread.join().map_or_else(|panic| std::panic::resume_unwind(panic), Ok)
     })
 }
 

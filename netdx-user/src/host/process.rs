@@ -181,8 +181,9 @@ pub struct Holders {
     orphans: BTreeMap<u32, Instant>,
 }
 
-/// How long it is believed that nobody holds a socket. A socket gets its file within microseconds.
-const ORPHAN: Duration = Duration::from_millis(250);
+/// How long it is believed that nobody holds a socket: those of the kernel itself would cost a search every time. A socket gets
+/// its file within microseconds.
+const ORPHAN: Duration = Duration::from_secs(1);
 
 impl Holders {
     /// The processes that hold each of these sockets, lowest pid first. Inode 0 is nobody's. What was seen earlier is
