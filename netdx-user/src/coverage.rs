@@ -32,6 +32,12 @@ impl Coverage {
         self.probes.iter().any(|p| p.name == name && p.hook.is_some())
     }
 
+    /// What kept the named probe from its best hook, or from any.
+    #[must_use]
+    pub fn reason(&self, name: &str) -> Option<&str> {
+        self.probes.iter().find(|p| p.name == name)?.reason.as_deref()
+    }
+
     /// Why the named probe is not attached; none: it is.
     #[must_use]
     pub fn missing(&self, name: &str) -> Option<String> {

@@ -138,7 +138,7 @@ impl<'a> Attacher<'a> {
     /// Attaches what a fact needs, each part by the first of its hooks that works.
     pub(super) fn attach(&mut self, fact: &Fact) -> Probe {
         let mut used: Vec<String> = Vec::new();
-        let mut reasons: Vec<String> = Vec::new();
+        let mut refusals: Vec<(String, Hook)> = Vec::new();
         for part in fact.parts {
             let mut attached = false;
             for hook in *part {
@@ -148,7 +148,7 @@ impl<'a> Attacher<'a> {
                         attached = true;
                         break;
                     }
-                    Err(why) => reasons.push(format!("{hook}: {why}")),
+                    Err(why) => refusals.push((why, *hook)),
                 }
             }
             if !attached {
@@ -159,7 +159,7 @@ impl<'a> Attacher<'a> {
         Probe {
             name: fact.name.to_owned(),
             hook: (!used.is_empty()).then(|| used.join(" + ")),
-            reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+            reason: (!refusals.is_empty()).then(|| reasons(&refusals)),
             gives: fact.gives.to_owned(),
         }
     }
@@ -254,6 +254,19 @@ impl Places {
     }
 }
 
+/// Why hooks were refused, each reason once.
+fn reasons(refusals: &[(String, Hook)]) -> String {
+    let mut told: Vec<(&str, Vec<String>)> = Vec::new();
+    for (why, hook) in refusals {
+        match told.iter_mut().find(|(known, _)| known == why) {
+            Some((_, hooks)) => hooks.push(hook.to_string()),
+            None => told.push((why, vec![hook.to_string()])),
+        }
+    }
+    let lines: Vec<String> = told.iter().map(|(why, hooks)| format!("{}: {why}", hooks.join(", "))).collect();
+    lines.join("; ")
+}
+
 fn load_program(loader: &Loader, name: &str, load: Load) -> Loaded {
     let began = Instant::now();
     let result = loader.load(name, load.program_type, load.attach_type, load.btf_id);
@@ -303,4 +316,24 @@ pub(super) fn attach_later(programs: &[LibraryProgram], libraries: &[Library]) -
             links
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_once_for_all_hooks_that_have_it() {
+        let none = || "this kernel has no tracepoint icmp_send".to_owned();
+        let refusals = [
+            (none(), Hook::BtfTracepoint("icmp_send")),
+            (none(), Hook::RawTracepoint("icmp_send")),
+            ("refused".to_owned(), Hook::SyscallEntry("sys_enter_bind")),
+        ];
+        assert_eq!(
+            reasons(&refusals),
+            "tp_btf/icmp_send, raw_tp/icmp_send: this kernel has no tracepoint icmp_send; \
+             tracepoint/syscalls/sys_enter_bind: refused"
+        );
+    }
 }

@@ -137,10 +137,10 @@ pub enum Error {
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
-    /// No probe at all could be attached.
-    #[error("not one probe could be attached{lockdown}:\n{reasons}", lockdown = lockdown_hint())]
+    /// No probe could be attached that tells of connections or lookups.
+    #[error("no probe that tells of connections could be attached{lockdown}; see netdx doctor\n{reasons}", lockdown = lockdown_hint())]
     NothingAttached {
-        /// Each probe and why.
+        /// Why, a line for each.
         reasons: String,
     },
 }
@@ -194,9 +194,9 @@ impl Live {
             config.flags &= !wrong;
         };
         let Attached { mut coverage, links, library_programs } = attached;
-        if links.is_empty() {
-            let reason = |p: &Probe| format!("  {}: {}", p.name, p.reason.as_deref().unwrap_or("left out"));
-            let reasons: Vec<String> = coverage.probes.iter().map(reason).collect();
+        if !probes::STORIES.iter().any(|name| coverage.has(name)) {
+            let mut reasons: Vec<&str> = probes::STORIES.iter().filter_map(|name| coverage.reason(name)).collect();
+            reasons.dedup();
             return Err(Error::NothingAttached { reasons: reasons.join("\n") });
         }
         coverage.probes.push(symbols_probe());

@@ -95,6 +95,9 @@ macro_rules! syscall {
     };
 }
 
+/// The facts with which a story can begin: without one of them there is nothing to report.
+pub const STORIES: &[&str] = &["tcp-state", "connect-call", "socket-error", "dns-out", "getaddrinfo"];
+
 /// The table.
 pub const FACTS: &[Fact] = &[
     Fact {
@@ -294,6 +297,11 @@ pub fn tracepoints() -> Vec<&'static str> {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn stories_begin_with_facts_of_the_table() {
+        assert!(STORIES.iter().all(|name| FACTS.iter().any(|f| f.name == *name)));
+    }
 
     #[test]
     fn facts_have_one_name_each_and_say_what_they_give() {
