@@ -103,10 +103,10 @@ impl Tracer {
         check(&report, expected);
         assert_eq!(report["process"]["comm"], crate::lab::CLIENT, "{report:#}");
         assert_eq!(report["process"]["tid"], attempt.tid, "{report:#}");
-        if let (Some(local), false) = (attempt.local, report["local"].is_null()) {
-            if local.port() != 0 {
-                assert_eq!(report["local"]["port"], local.port(), "{report:#}");
-            }
+        if let (Some(local), false) = (attempt.local, report["local"].is_null())
+            && local.port() != 0
+        {
+            assert_eq!(report["local"]["port"], local.port(), "{report:#}");
         }
         report
     }

@@ -67,9 +67,10 @@ pub fn addresses(name: &str) -> Result<Vec<IpAddr>, Eai> {
     while !next.is_null() {
         // SAFETY: getaddrinfo returned this list; its nodes stay valid until freeaddrinfo below.
         let node = unsafe { &*next };
-        // SAFETY: for AF_INET and AF_INET6, ai_addr points at ai_addrlen bytes of the sockaddr of that family.
         let address = match node.ai_family {
+            // SAFETY: for AF_INET, ai_addr points at ai_addrlen bytes of a sockaddr_in.
             libc::AF_INET => unsafe { Some(read_v4(node.ai_addr.cast())) },
+            // SAFETY: for AF_INET6, ai_addr points at ai_addrlen bytes of a sockaddr_in6.
             libc::AF_INET6 => unsafe { Some(read_v6(node.ai_addr.cast())) },
             _ => None,
         };

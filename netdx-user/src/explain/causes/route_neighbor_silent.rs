@@ -91,10 +91,12 @@ fn found(c: &Connection) -> Option<(Netns, Option<IpAddr>, Evidence)> {
     let waits = c.syn_retransmits().find(|(_, r)| *r == Some(-errno::EBUSY));
     let own_icmp = c.icmp_errors().find(|(_, i)| super::firewall_rejected::own(c, i.from) && (i.kind == 3 && i.code == 1 || i.v6 && i.code == 3));
     // The neighbour's own failure, where it is this connection's next hop.
-    if let Some((t, netns, address, dev)) = c.silent_neighbors().find(|(_, n, a, _)| *n == c.netns && hop == Some(*a)) {
-        if c.established.is_none() && (c.errno == Some(errno::EHOSTUNREACH) || waits.is_some() || own_icmp.is_some()) {
-            return Some((netns, Some(address), seen(c, t, "neighbor-failed", format!("{address} did not answer on {dev}"))));
-        }
+    let stuck = c.errno == Some(errno::EHOSTUNREACH) || waits.is_some() || own_icmp.is_some();
+    if let Some((t, netns, address, dev)) = c.silent_neighbors().find(|(_, n, a, _)| *n == c.netns && hop == Some(*a))
+        && c.established.is_none()
+        && stuck
+    {
+        return Some((netns, Some(address), seen(c, t, "neighbor-failed", format!("{address} did not answer on {dev}"))));
     }
     if let Some((t, _)) = own_icmp.filter(|_| !stopping_drops(c).any(|d| super::firewall_rule::by_netfilter(&d))) {
         return Some((c.netns, hop, seen(c, t, "icmp-received", "this host told itself that the next hop is unreachable: the neighbour did not answer")));

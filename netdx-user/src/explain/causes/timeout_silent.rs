@@ -55,7 +55,8 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     }
     let (n, last) = syns(c);
     let timed_out = c.errno == Some(errno::ETIMEDOUT);
-    if !timed_out && !(c.outcome == Outcome::Abandoned && n > 1) {
+    let given_up = c.outcome == Outcome::Abandoned && n > 1;
+    if !(timed_out || given_up) {
         return Judgement::No;
     }
     if c.opened != Opened::Here {

@@ -24,8 +24,8 @@ fn server_addresses(lookup: &Lookup) -> BTreeSet<IpAddr> {
 
 /// What a server ends up saying for a type: data (TTLs and order set aside), or an outcome.
 fn says(server: &Server, kind: &str) -> Option<Said> {
-    let asked = server.queries.iter().filter(|q| q.kind == kind);
-    let last = asked.clone().find(|q| q.has_data()).or_else(|| asked.last())?;
+    let mut asked = server.queries.iter().filter(|q| q.kind == kind);
+    let last = asked.clone().find(|q| q.has_data()).or_else(|| asked.next_back())?;
     Some(match last.code {
         None => Said::Data(last.records.iter().filter(|r| r.kind == kind).map(|r| r.data.to_lowercase()).collect()),
         Some("dns.nxdomain") => Said::Outcome("that the name does not exist".into()),

@@ -14,7 +14,7 @@ use crate::{
         decision::{Outcome, Step},
         fib, interface, neigh,
         route::{self, Query},
-        rule::{self, PolicyRule},
+        rule,
     },
     report::SCHEMA,
 };
@@ -225,13 +225,13 @@ fn leaves(route: &Route) -> bool {
 }
 
 fn outcome(step: &Step, names: &rule::Tables, name: &dyn Fn(u32) -> String) -> String {
-    fn words(outcome: &Outcome, rule: &PolicyRule, names: &rule::Tables, name: &dyn Fn(u32) -> String) -> String {
+    fn words(outcome: &Outcome, names: &rule::Tables, name: &dyn Fn(u32) -> String) -> String {
         match outcome {
             Outcome::NotForIt => "not for this packet".into(),
             Outcome::Unsure(inner) => {
                 format!(
                     "it can't be told from here whether it is for this packet; if so: {}",
-                    words(inner, rule, names, name)
+                    words(inner, names, name)
                 )
             }
             Outcome::Nothing => "does nothing".into(),
@@ -248,7 +248,7 @@ fn outcome(step: &Step, names: &rule::Tables, name: &dyn Fn(u32) -> String) -> S
             Outcome::RuleRejects(number) => format!("the rule itself rejects ({})", errno::name(*number)),
         }
     }
-    words(&step.outcome, &step.rule, names, name)
+    words(&step.outcome, names, name)
 }
 
 fn fails(
