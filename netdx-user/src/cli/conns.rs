@@ -123,7 +123,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let unseen = if args.summary {
         let summary = conns::summary(&request, &mut host)?;
         match args.format {
-            Format::Text => page.text(&text::summary(&summary, page.width()))?,
+            Format::Text => page.text(&text::summary(&summary))?,
             Format::Json => counts(&summary).iter().try_for_each(|count| page.json(count))?,
         }
         summary.unseen

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Row`], the words for prefixes. Must not know: how interfaces are listed (`host/interface`).
 
-use super::table::Table;
+use super::{sheet::Sheet, table::Table};
 use crate::{
     event::Netns,
     fact::Interface,
@@ -120,7 +120,7 @@ fn ends(addr: IpAddr, prefix: u8) -> (IpAddr, IpAddr) {
 #[must_use]
 pub fn text(rows: &[Row], width: Option<usize>) -> String {
     let mut table =
-        Table::new(&["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "COVERS"], width).whole(&[0, 1, 2, 3, 4]);
+        Table::new(&["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "COVERS"]);
     for row in rows {
         let state = match (row.up, row.carrier) {
             (false, _) => "down",
@@ -141,7 +141,26 @@ pub fn text(rows: &[Row], width: Option<usize>) -> String {
             }
         }
     }
-    table.finish()
+    table.within(width).unwrap_or_else(|| stacked(rows, width))
+}
+
+/// The same with a line for each interface and each address, where a line is too long for the terminal.
+fn stacked(rows: &[Row], width: Option<usize>) -> String {
+    let mut sheet = Sheet::new(width);
+    for row in rows {
+        let state = match (row.up, row.carrier) {
+            (false, _) => "down",
+            (true, false) => "up, no carrier",
+            (true, true) => "up",
+        };
+        let link = if row.link.is_empty() { String::new() } else { format!(" {}", row.link) };
+        let none = if row.addresses.is_empty() { ", no address" } else { "" };
+        sheet.title(format!("{} {state}{link}, mtu {}{none}", row.name, row.mtu));
+        for address in &row.addresses {
+            sheet.row("", format!("{}/{}: {}", address.addr, address.prefix, address.covers));
+        }
+    }
+    sheet.finish()
 }
 
 #[cfg(test)]

@@ -1,42 +1,25 @@
 //! Rows under headings. Owns: columns and escaping. Must not know: what is listed. Pure.
 //!
-//! On a terminal long cells are broken inside their column; in a pipe a row is one line, whole.
+//! A row is one line, whole: half an address is none. Where a terminal is too narrow for that, the caller writes its rows in
+//! another form.
 
 use crate::render::escape::escape;
-use comfy_table::{ColumnConstraint, ContentArrangement, presets::NOTHING};
+use comfy_table::{ContentArrangement, presets::NOTHING};
 
 /// A table being filled.
 #[derive(Debug)]
 pub struct Table(comfy_table::Table);
 
 impl Table {
-    /// An empty one. `width`: columns of the terminal; none: a pipe.
+    /// An empty one.
     #[must_use]
-    pub fn new(header: &[&str], width: Option<usize>) -> Table {
+    pub fn new(header: &[&str]) -> Table {
         let mut table = comfy_table::Table::new();
-        table.load_preset(NOTHING).set_header(header);
-        match width {
-            Some(width) => {
-                table.set_content_arrangement(ContentArrangement::Dynamic);
-                table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
-            }
-            None => _ = table.set_content_arrangement(ContentArrangement::Disabled),
-        }
+        table.load_preset(NOTHING).set_header(header).set_content_arrangement(ContentArrangement::Disabled);
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
         Table(table)
-    }
-
-    /// These columns are never broken: half an address is none.
-    #[must_use]
-    pub fn whole(mut self, columns: &[usize]) -> Table {
-        for &index in columns {
-            if let Some(column) = self.0.column_mut(index) {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
-        }
-        self
     }
 
     /// Adds a row, made safe for a terminal.
@@ -48,5 +31,13 @@ impl Table {
     #[must_use]
     pub fn finish(self) -> String {
         self.0.lines().flat_map(|line| [line.trim_end().to_owned(), "\n".into()]).collect()
+    }
+
+    /// The text, if its lines fit into so many columns (none: a pipe, into which everything fits).
+    #[must_use]
+    pub fn within(self, width: Option<usize>) -> Option<String> {
+        let text = self.finish();
+        let fits = width.is_none_or(|width| text.lines().all(|line| line.chars().count() <= width));
+        fits.then_some(text)
     }
 }

@@ -12,25 +12,19 @@ pub const BATCH: usize = 1000;
 /// Remotes shown in a summary.
 const MOST: usize = 20;
 
-/// Columns that a table of connections takes to be read with ease; a narrower terminal gets two lines for each.
-const WIDE: usize = 130;
-
-/// Some rows, with headings where they fit on a line each.
+/// Some rows: with headings where a line is wide enough for each, else two lines for each.
 #[must_use]
 pub fn rows(conns: &[Conn], width: Option<usize>) -> String {
-    match width {
-        Some(narrow) if narrow < WIDE => stacked(conns, narrow),
-        _ => table(conns, width),
-    }
+    table(conns).within(width).unwrap_or_else(|| stacked(conns, width))
 }
 
-fn table(conns: &[Conn], width: Option<usize>) -> String {
+fn table(conns: &[Conn]) -> Table {
     let several = conns.iter().any(|c| !c.place.own);
     let mut header = vec!["PROTO", "STATE", "LOCAL", "", "REMOTE", "OWNER", "QUEUES", "RTT", "RETR", "AGE"];
     if several {
         header.push("NAMESPACE");
     }
-    let mut table = Table::new(&header, width);
+    let mut table = Table::new(&header);
     for conn in conns {
         let mut cells = vec![
             conn.protocol.to_owned(),
@@ -53,12 +47,12 @@ fn table(conns: &[Conn], width: Option<usize>) -> String {
         }
         table.row(cells);
     }
-    table.finish()
+    table
 }
 
 /// The ends on one line, what else there is to say under it.
-fn stacked(conns: &[Conn], width: usize) -> String {
-    let mut sheet = Sheet::new(Some(width));
+fn stacked(conns: &[Conn], width: Option<usize>) -> String {
+    let mut sheet = Sheet::new(width);
     for conn in conns {
         sheet.title(format!("{} {} {} {} {}", conn.protocol, conn.state, local(conn), arrow(conn), remote(conn)));
         let mut more = vec![owner(conn)];
@@ -137,7 +131,7 @@ fn age(milliseconds: u32) -> String {
 
 /// The summary.
 #[must_use]
-pub fn summary(summary: &Summary, width: Option<usize>) -> String {
+pub fn summary(summary: &Summary) -> String {
     let total: u64 = summary.states.values().sum();
     let places = summary.places.len();
     let mut text = String::new();
@@ -150,13 +144,13 @@ pub fn summary(summary: &Summary, width: Option<usize>) -> String {
     if total == 0 {
         return text;
     }
-    let mut states = Table::new(&["COUNT", "PROTO", "STATE"], width);
+    let mut states = Table::new(&["COUNT", "PROTO", "STATE"]);
     let mut by_count: Vec<_> = summary.states.iter().collect();
     by_count.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     for ((protocol, state), count) in by_count {
         states.row(vec![count.to_string(), (*protocol).to_owned(), (*state).to_owned()]);
     }
-    let mut remotes = Table::new(&["COUNT", "REMOTE"], width);
+    let mut remotes = Table::new(&["COUNT", "REMOTE"]);
     let mut by_count: Vec<_> = summary.remotes.iter().collect();
     by_count.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     for (remote, count) in by_count.iter().take(MOST) {

@@ -51,7 +51,7 @@ fn table(listeners: &Listeners, width: Option<usize>) -> String {
     if several {
         header.push("NAMESPACE");
     }
-    let mut table = Table::new(&header, width).whole(&[0, 1, 2]);
+    let mut table = Table::new(&header);
     for (row, count) in grouped(&listeners.rows) {
         let mut cells =
             vec![row.protocol.to_owned(), address(&row), queue(&row, count), owner(&row), row.reach.clone()];
@@ -64,7 +64,27 @@ fn table(listeners: &Listeners, width: Option<usize>) -> String {
         }
         table.row(cells);
     }
-    if listeners.rows.is_empty() { "nothing listens\n".into() } else { table.finish() }
+    if listeners.rows.is_empty() {
+        return "nothing listens\n".into();
+    }
+    table.within(width).unwrap_or_else(|| stacked(listeners, width))
+}
+
+/// The same with two lines for each, where a line is too long for the terminal.
+fn stacked(listeners: &Listeners, width: Option<usize>) -> String {
+    let mut sheet = Sheet::new(width);
+    for (row, count) in grouped(&listeners.rows) {
+        sheet.title(format!("{} {}  {}", row.protocol, address(&row), owner(&row)));
+        let mut more = vec![row.reach.clone()];
+        if row.backlog.is_some() || count > 1 {
+            more.push(format!("queue {}", queue(&row, count)));
+        }
+        if !row.place.own {
+            more.push(row.place.label());
+        }
+        sheet.row("", more.join(", "));
+    }
+    sheet.finish()
 }
 
 fn one_port(listeners: &Listeners, port: u16, width: Option<usize>) -> String {
