@@ -4,6 +4,7 @@
 //! [`command`] (running programs). Nothing here is part of the product.
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "tasks talk to the person who started them")]
 
+mod bench;
 mod command;
 mod demo;
 mod docs;
@@ -51,6 +52,11 @@ enum Task {
     Part(demo::Part),
     /// Every test that this user can run; what is skipped is said, and why
     Test,
+    /// Measurements, with optimizations
+    Bench {
+        /// What to measure
+        what: Measurement,
+    },
     /// Man pages and shell completions, into the build folder
     Docs,
     /// Formatting and clippy, over the workspace and over netdx-ebpf
@@ -62,6 +68,12 @@ enum Task {
     },
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Measurement {
+    /// `listeners` and `conns` beside `ss`: time as a ratio, and peak memory (root)
+    Look,
+}
+
 fn main() -> ExitCode {
     let workspace = Workspace::find();
     let done = match Arguments::parse().task {
@@ -71,6 +83,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::demo(&workspace),
         Task::Part(part) => demo::play(part),
         Task::Test => test::test(&workspace),
+        Task::Bench { what: Measurement::Look } => bench::look(&workspace),
         Task::Docs => docs::docs(&workspace),
         Task::Lint => lint::lint(&workspace),
         Task::Live { filter } => test::live(&workspace, filter.as_deref()),
