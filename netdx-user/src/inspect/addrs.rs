@@ -119,8 +119,7 @@ fn ends(addr: IpAddr, prefix: u8) -> (IpAddr, IpAddr) {
 /// The table. `width`: columns of the terminal; none: a pipe.
 #[must_use]
 pub fn text(rows: &[Row], width: Option<usize>) -> String {
-    let mut table =
-        Table::new(&["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "COVERS"]);
+    let mut table = Table::new(&["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "COVERS"]);
     for row in rows {
         let state = match (row.up, row.carrier) {
             (false, _) => "down",
