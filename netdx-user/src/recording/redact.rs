@@ -5,7 +5,8 @@
 //!
 //! Verdicts stay what they are: an address keeps its class (loopback, private, link-local, ...), two addresses that share
 //! a prefix share one of the same length afterwards (as in Xu, Fan, Ammar, Moon, "Prefix-preserving IP address
-//! anonymization", 2002), labels of names are replaced one by one. Ports, interfaces, process ids, inodes and times stay.
+//! anonymization", 2002; less where a pseudonym had to be kept out of a special range), labels of names are
+//! replaced one by one. Ports, interfaces, process ids, inodes and times stay.
 
 mod address;
 mod text;
