@@ -61,6 +61,11 @@ enum Task {
     Docs,
     /// Formatting and clippy, over the workspace and over netdx-ebpf
     Lint,
+    /// Record the live scenarios again, and accept what the recordings say in replay (root)
+    Bless {
+        /// Only scenarios whose name contains this
+        filter: Option<String>,
+    },
     /// The live scenarios: real failures in network namespaces of their own (root)
     Live {
         /// Only scenarios whose name contains this
@@ -86,6 +91,7 @@ fn main() -> ExitCode {
         Task::Bench { what: Measurement::Look } => bench::look(&workspace),
         Task::Docs => docs::docs(&workspace),
         Task::Lint => lint::lint(&workspace),
+        Task::Bless { filter } => test::bless(&workspace, filter.as_deref()),
         Task::Live { filter } => test::live(&workspace, filter.as_deref()),
     };
     match done {

@@ -3,7 +3,10 @@
 use crate::command;
 use crate::run;
 use crate::workspace::Workspace;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Tests that make network namespaces.
 const LIVE: [&str; 4] = ["live", "verb_check", "verb_dns", "verb_look"];
@@ -29,4 +32,49 @@ pub(crate) fn live(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
     let mut cargo = workspace.cargo(["test", "--package", "netdx-tests"]);
     cargo.args(LIVE.iter().flat_map(|test| ["--test", test]));
     command::run(cargo.args(["--no-fail-fast", "--", "--test-threads", "4"]).args(filter))
+}
+
+/// Runs live scenarios while netdx records, one after the other, and accepts what the recordings say in replay.
+///
+/// The programs run from a folder of their own, so that no path of this checkout gets into a recording.
+pub(crate) fn bless(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
+    if !command::is_root() {
+        bail!("recordings are made by live scenarios: run this as root");
+    }
+    run::build(workspace, false)?;
+    let scenarios = scenarios(workspace)?;
+    let stage = tempfile::Builder::new().prefix("netdx-bless-").tempdir().context("cannot make a temporary folder")?;
+    fs::create_dir(stage.path().join("deps")).context("cannot make a temporary folder")?;
+    let beside = workspace.netdx(false);
+    let beside = beside.parent().context("the target folder")?;
+    for name in ["netdx", "netdx-client"] {
+        copy(&beside.join(name), &stage.path().join(name))?;
+    }
+    let staged = stage.path().join("deps/live");
+    copy(&scenarios, &staged)?;
+    let recordings = workspace.root().join("tests/recordings");
+    fs::create_dir_all(&recordings).context("cannot make tests/recordings")?;
+    let mut live = Command::new(&staged);
+    live.args(["--test-threads", "1"]).args(filter).env("NETDX_BLESS", &recordings);
+    let passed = command::run(&mut live);
+    let mut replay = workspace.cargo(["test", "--package", "netdx-tests", "--test", "replay"]);
+    command::run(replay.env("INSTA_UPDATE", "always"))?;
+    passed.context("some scenarios failed, and so did their recordings: delete those")
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).map(drop).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+/// Builds the live scenarios; the program they are in.
+pub(crate) fn scenarios(workspace: &Workspace) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo(["test", "--package", "netdx-tests", "--test", "live", "--no-run"]);
+    let output = cargo.output().context("cannot run cargo")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!("the live scenarios do not compile:\n{said}");
+    }
+    let line = said.lines().rev().find(|line| line.contains("Executable")).context("cargo named no program")?;
+    let path = line.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).context("cargo named no program")?;
+    Ok(workspace.root().join(path))
 }

@@ -30,6 +30,20 @@ fn the_peer_resets() {
 }
 
 #[test]
+fn the_application_ends_without_reading() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("blocking 10.1.2.2:80 --hold 300");
+    let (mut stream, _) = listener.accept().expect("accept");
+    std::io::Write::write_all(&mut stream, &[b'x'; 100]).expect("send to the client");
+    let attempt = client.attempt();
+    client.wait();
+    trace.explains(&attempt, &Expected { code: "broken.reset-by-us", ..BROKEN });
+    trace.only(&["broken.reset-by-us", "broken.reset-by-peer"]);
+}
+
+#[test]
 fn an_administrator_destroys_it() {
     let lab = Lab::new();
     let listener = listen(&lab.server, "10.1.2.2:80");

@@ -113,3 +113,42 @@ fn a_name_that_resolves_is_no_failure() {
     assert!(status.success());
     trace.only(&[]);
 }
+
+#[test]
+fn the_answer_is_cut_and_tcp_fails() {
+    let zone = Zone { truncate: true, no_tcp: true, ..Zone::default() };
+    let lab = lab(RESOLVER);
+    servers::dns(&lab.server, "10.1.2.2", zone);
+    lab.server.guard("input", "tcp dport 53 reject with tcp reset");
+    let trace = Tracer::start(&lab);
+    let report = lookup_report(&lab, &trace, "tc.test");
+    let certainty = report["verdict"]["certainty"].as_str();
+    check(&report, &Expected { code: "dns.truncated", outcome: "failed", certainty, ..Expected::default() });
+}
+
+#[test]
+fn no_source_knows_the_name_and_no_packet_leaves() {
+    let mut lab = Lab::new();
+    lab.client = lab.client.with_file("/etc/nsswitch.conf", "hosts: files\n");
+    let trace = Tracer::start(&lab);
+    let report = lookup_report(&lab, &trace, "nowhere.test");
+    let certainty = report["verdict"]["certainty"].as_str();
+    check(&report, &Expected { code: "dns.lookup-failed", outcome: "failed", certainty, ..Expected::default() });
+    trace.only(&["dns.lookup-failed"]);
+}
+
+#[test]
+fn the_hosts_file_points_elsewhere() {
+    let mut lab = lab(RESOLVER);
+    lab.client = lab.client.with_file("/etc/hosts", "127.0.0.1 localhost\n10.1.2.3 db.test\n");
+    let trace = Tracer::start(&lab);
+    let script = "import socket\ntry: socket.create_connection(('db.test', 81))\nexcept OSError: pass";
+    let status = lab.client.command("python3").args(["-c", script]).status().expect("python3 runs");
+    assert!(status.success());
+    let report = trace.wait_for(Duration::from_secs(10), |report| {
+        report["kind"] == "connection" && report["remote"]["port"] == 81 && !report["verdict"].is_null()
+    });
+    assert_eq!(report["verdict"]["code"], "refused.no-listener", "{report:#}");
+    assert!(report["also"].as_array().is_some_and(|also| also.iter().any(|a| a["code"] == "dns.hosts-override")), "{report:#}");
+    trace.only(&["refused.no-listener"]);
+}

@@ -1,8 +1,10 @@
 //! This host lacked something.
 
-use netdx_tests::lab::Lab;
+use netdx_tests::lab::{Client, Lab};
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::os::unix::process::CommandExt as _;
 
 const LOCAL: Expected<'static> =
     Expected { code: "", outcome: "failed", errno: None, remote: Some("10.1.2.2:80"), names: &[], certainty: None };
@@ -87,6 +89,27 @@ fn ipv6_is_switched_off() {
     let code = "local.no-family";
     trace.explains(&attempt, &Expected { code, remote: Some("[fd01:2::2]:80"), names: &["disable_ipv6"], ..LOCAL });
     trace.only(&[code]);
+}
+
+#[test]
+fn there_is_no_descriptor_left() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::start(&lab);
+    let mut command = lab.command("blocking 10.1.2.2:80 --times 2");
+    let four = Rlimit { current: Some(4), maximum: Some(4) };
+    // SAFETY: between fork and exec only one system call is made.
+    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, four.clone())?)) };
+    let mut client = Client::spawn(command);
+    assert_eq!(client.attempt().errno, 0);
+    let attempt = client.attempt();
+    assert_eq!(attempt.errno, libc::EMFILE);
+    let report = trace.wait_for(std::time::Duration::from_secs(5), |report| {
+        report["process"]["pid"] == attempt.pid && !report["verdict"].is_null()
+    });
+    assert_eq!(report["verdict"]["code"], "local.resources", "{report:#}");
+    assert_eq!(report["errno"], "EMFILE", "{report:#}");
+    trace.only(&["local.resources"]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn the_application_gives_up_after_a_retransmission() {
     let trace = Tracer::start(&lab);
     let attempt = lab.connect("epoll 10.7.0.1:5432 --give-up 1500");
     assert_eq!(attempt.errno, -1);
-    trace.explains(&attempt, &Expected { outcome: "abandoned", errno: None, names: &[], ..SILENT });
+    let report = trace.explains(&attempt, &Expected { outcome: "abandoned", errno: None, names: &[], ..SILENT });
     assert!(report["errno"].is_null());
     trace.only(&["timeout.silent"]);
 }
