@@ -63,13 +63,13 @@ enum Task {
     Lint,
     /// Record the live scenarios again, and accept what the recordings say in replay (root)
     Bless {
-        /// Only scenarios whose name contains this
-        filter: Option<String>,
+        /// Only scenarios whose name contains one of these
+        filters: Vec<String>,
     },
     /// The live scenarios: real failures in network namespaces of their own (root)
     Live {
-        /// Only scenarios whose name contains this
-        filter: Option<String>,
+        /// Only scenarios whose name contains one of these
+        filters: Vec<String>,
     },
 }
 
@@ -91,8 +91,8 @@ fn main() -> ExitCode {
         Task::Bench { what: Measurement::Look } => bench::look(&workspace),
         Task::Docs => docs::docs(&workspace),
         Task::Lint => lint::lint(&workspace),
-        Task::Bless { filter } => test::bless(&workspace, filter.as_deref()),
-        Task::Live { filter } => test::live(&workspace, filter.as_deref()),
+        Task::Bless { filters } => test::bless(&workspace, &filters),
+        Task::Live { filters } => test::live(&workspace, &filters),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

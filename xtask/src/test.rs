@@ -16,28 +16,28 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     run::build(workspace, false)?;
     command::run(&mut workspace.cargo(["test", "--workspace"]))?;
     if command::is_root() {
-        return live(workspace, None);
+        return live(workspace, &[]);
     }
     println!("\nskipped: the live scenarios, which make network namespaces and load eBPF programs: they need root");
     println!("         `sudo -E env PATH=\"$PATH\" cargo xtask live` runs them");
     Ok(())
 }
 
-/// The live scenarios whose name contains the filter.
-pub(crate) fn live(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
+/// The live scenarios whose names contain one of the filters.
+pub(crate) fn live(workspace: &Workspace, filters: &[String]) -> Result<()> {
     if !command::is_root() {
         bail!("live scenarios make network namespaces and load eBPF programs: run this as root");
     }
     run::build(workspace, false)?;
     let mut cargo = workspace.cargo(["test", "--package", "netdx-tests"]);
     cargo.args(LIVE.iter().flat_map(|test| ["--test", test]));
-    command::run(cargo.args(["--no-fail-fast", "--", "--test-threads", "4"]).args(filter))
+    command::run(cargo.args(["--no-fail-fast", "--", "--test-threads", "4"]).args(filters))
 }
 
 /// Runs live scenarios while netdx records, one after the other, and accepts what the recordings say in replay.
 ///
 /// The programs run from a folder of their own, so that no path of this checkout gets into a recording.
-pub(crate) fn bless(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
+pub(crate) fn bless(workspace: &Workspace, filters: &[String]) -> Result<()> {
     if !command::is_root() {
         bail!("recordings are made by live scenarios: run this as root");
     }
@@ -55,7 +55,7 @@ pub(crate) fn bless(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
     let recordings = workspace.root().join("tests/recordings");
     fs::create_dir_all(&recordings).context("cannot make tests/recordings")?;
     let mut live = Command::new(&staged);
-    live.args(["--test-threads", "1"]).args(filter).env("NETDX_BLESS", &recordings);
+    live.args(["--test-threads", "1"]).args(filters).env("NETDX_BLESS", &recordings);
     let passed = command::run(&mut live);
     let mut replay = workspace.cargo(["test", "--package", "netdx-tests", "--test", "replay"]);
     command::run(replay.env("INSTA_UPDATE", "always"))?;
