@@ -1,9 +1,11 @@
 //! Reports for people. Owns: the layout and the words around a report. Must not know: terminals (width, colours and
 //! time zone come in), where the text goes.
 //!
-//!     10:32:01.234  psql[4121] -> db.internal (10.0.0.5) port 5432   refused after 0.31 ms
-//!       why     10.0.0.5 is this host, but nothing listens on 10.0.0.5:5432: postgres[812] listens on 127.0.0.1:5432
-//!       proof   +0.08 ms SYN left on lo    +0.11 ms RST came back    errno ECONNREFUSED
+//! ```text
+//! 10:32:01.234  psql[4121] -> db.internal (10.0.0.5) port 5432   refused after 0.31 ms
+//!   why     10.0.0.5 is this host, but nothing listens on 10.0.0.5:5432: postgres[812] listens on 127.0.0.1:5432
+//!   proof   +0.08 ms SYN left on lo    +0.11 ms RST came back    errno ECONNREFUSED
+//! ```
 
 use super::{
     Summary,
