@@ -179,6 +179,17 @@ pub fn has_room_for_flood() -> bool {
     !many
 }
 
+/// Whether a record of what works may be written: it must leave half of the ring to what doesn't. What isn't written
+/// counts as lost.
+#[inline(never)]
+pub fn has_room_for_what_works() -> bool {
+    let room = EVENTS.query(AVAILABLE) < EVENTS.query(SIZE) / 2;
+    if !room {
+        lost();
+    }
+    room
+}
+
 /// Counts a record that found no room.
 #[inline(never)]
 fn lost() {

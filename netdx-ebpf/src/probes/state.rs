@@ -69,7 +69,7 @@ fn begins(sk: Kernel) {
         return;
     };
     connect::began(task.tid, conn.id);
-    if filter::on(flag::ALL) {
+    if filter::on(flag::ALL) && emit::has_room_for_what_works() {
         socket::introduce(sk, conn);
     }
 }
@@ -86,7 +86,8 @@ fn established<A: Arguments>(arguments: &A, sk: Kernel, old: u32) {
     };
     let slow = config!(slow_us) as u64 * 1000;
     let late = slow != 0 && old == state::SYN_SENT && now().wrapping_sub(conn.started) >= slow;
-    if late || filter::on(flag::ALL) || conn.flags & Conn::TROUBLE != 0 {
+    let told = late || conn.flags & Conn::TROUBLE != 0;
+    if told || filter::on(flag::ALL) && emit::has_room_for_what_works() {
         socket::introduce(sk, conn);
         write(arguments, sk, conn, old, state::ESTABLISHED, Wake::Later);
     }
@@ -118,7 +119,7 @@ fn closed<A: Arguments>(arguments: &A, sk: Kernel, old: u32) {
         // The entry stays until the socket is destroyed: the call that returns now still asks for it.
         return;
     }
-    if filter::on(flag::ALL) {
+    if filter::on(flag::ALL) && emit::has_room_for_what_works() {
         socket::introduce(sk, conn);
         write(arguments, sk, conn, old, state::CLOSE, Wake::Later);
     }
