@@ -1,6 +1,7 @@
 //! `cargo xtask lint`: formatting and clippy. Must not know: what the code does.
 
 use crate::command;
+use crate::test::LIVE;
 use crate::toolchain;
 use crate::workspace::Workspace;
 use anyhow::Result;
@@ -9,6 +10,10 @@ use anyhow::Result;
 pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     command::run(&mut workspace.cargo(["fmt", "--all", "--check"]))?;
     command::run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // Cargo leaves out of "all targets" what `cargo test` does not run by itself.
+    let mut live = workspace.cargo(["clippy", "--package", "netdx-tests"]);
+    live.args(LIVE.iter().flat_map(|test| ["--test", test]));
+    command::run(live.args(["--", "-D", "warnings"]))?;
     lint_ebpf(workspace)
 }
 

@@ -99,7 +99,7 @@ fn there_is_no_descriptor_left() {
     let mut command = lab.command("blocking 10.1.2.2:80 --times 2");
     let four = Rlimit { current: Some(4), maximum: Some(4) };
     // SAFETY: between fork and exec only one system call is made.
-    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, four.clone())?)) };
+    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, four)?)) };
     let mut client = Client::spawn(command);
     assert_eq!(client.attempt().errno, 0);
     let attempt = client.attempt();
