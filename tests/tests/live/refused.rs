@@ -98,7 +98,7 @@ fn nobody_listens_by_udp() {
 fn every_failure_of_many_is_told_once() {
     let lab = Lab::new();
     // Nothing is optimized here: room for what waits meanwhile.
-    let trace = Tracer::with(&lab, &["--all", "--buffer", "67108864"]);
+    let trace = Tracer::with(&lab, &["--buffer", "67108864"]);
     let mut client = lab.start("blocking 127.0.0.1:9 --times 2000");
     client.wait();
     let pid = client.pid();
