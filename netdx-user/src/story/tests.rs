@@ -121,7 +121,11 @@ fn reset_received() -> Event {
 
 /// Runs events through the core; `answer` is the host.
 fn run(events: Vec<(u64, Event)>, answer: impl Fn(&Want) -> Answer) -> Vec<Report> {
-    let mut core = Diagnosis::new(coverage(), Settings { all: false, slow: None, dns: true, inbound: false });
+    run_with(Settings { all: false, slow: None, dns: true, inbound: false }, events, answer)
+}
+
+fn run_with(settings: Settings, events: Vec<(u64, Event)>, answer: impl Fn(&Want) -> Answer) -> Vec<Report> {
+    let mut core = Diagnosis::new(coverage(), settings);
     let mut reports = Vec::new();
     let mut last = 0;
     let feed = |core: &mut Diagnosis, t: u64, input: Input, reports: &mut Vec<Report>| {
@@ -356,4 +360,22 @@ fn the_search_list_is_one_lookup() {
 fn a_query_without_answer_times_out() {
     let reports = run(vec![(MS, dns(1, "drop.test", 1, None))], unknown);
     assert_eq!(code(&reports), ["dns.timeout"]);
+}
+
+#[test]
+fn a_peer_that_is_not_let_in_is_told_from_the_listeners_side() {
+    let inbound = Settings { all: false, slow: None, dns: true, inbound: true };
+    let here = |want: &Want| match want {
+        Want::Owners { .. } => Answer::Owners(vec![Netns(2)]),
+        other => elsewhere(other),
+    };
+    let events = || vec![(2 * MS, reset_sent()), (1002 * MS, reset_sent())];
+    let reports = run_with(inbound.clone(), events(), here);
+    assert_eq!(code(&reports), ["refused.no-listener"], "once, though the peer tries again");
+    assert_eq!(reports[0].direction, crate::report::Direction::Inbound);
+    assert_eq!(reports[0].local.map(|e| e.port), Some(5432), "the listener's end is the local one");
+    assert_eq!(reports[0].remote.map(|e| e.port), Some(40_000));
+    // Not asked for, or passing through to somebody else: nothing.
+    assert_eq!(code(&run(events(), here)), Vec::<&str>::new());
+    assert_eq!(code(&run_with(inbound, events(), elsewhere)), Vec::<&str>::new());
 }
