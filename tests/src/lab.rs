@@ -1,9 +1,11 @@
 //! A small network to break: client, router and server, each in a namespace of its own, nothing leads out.
 //! Owns: the topology and running clients in it. Must not know: netdx.
 //!
-//!     client eth0 ---- rcl router rsv ---- eth0 server
-//!     10.1.1.2    10.1.1.1   10.1.2.1      10.1.2.2, 10.1.2.3
-//!     fd01:1::2   fd01:1::1  fd01:2::1     fd01:2::2
+//! ```text
+//! client eth0 ---- rcl router rsv ---- eth0 server
+//! 10.1.1.2    10.1.1.1   10.1.2.1      10.1.2.2, 10.1.2.3
+//! fd01:1::2   fd01:1::1  fd01:2::1     fd01:2::2
+//! ```
 
 use crate::island::{Island, beside_the_tests};
 use serde_json::Value;
