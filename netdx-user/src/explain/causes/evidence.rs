@@ -2,10 +2,11 @@
 
 use crate::{
     coverage::Coverage,
-    event::{Hook, Netns, Protocol},
+    event::{Netns, Protocol},
     explain::{errno, fact, here, owners_want, phrase, seen},
     fact::{Answer, Listener, Route},
     report::{Certainty, Evidence},
+    ruleset::hook_name,
     story::{Connection, Dropped, Lookup, SentReset, rcode},
     time::Time,
     want::Want,
@@ -156,19 +157,6 @@ pub(super) fn place(c: &Connection, d: &Dropped<'_>) -> String {
         name => format!(" ({name})"),
     };
     format!("{netns}{hook}{device}")
-}
-
-/// Netfilter's name of a hook.
-pub(super) fn hook_name(h: Hook) -> &'static str {
-    match h {
-        Hook::Prerouting => "prerouting",
-        Hook::Input => "input",
-        Hook::Forward => "forward",
-        Hook::Output => "output",
-        Hook::Postrouting => "postrouting",
-        Hook::Ingress => "ingress",
-        Hook::Egress => "egress",
-    }
 }
 
 /// Certainty of a statement that rests on "no drop was seen": only as good as the probe.
