@@ -1,14 +1,15 @@
-//! `cargo xtask lint`: formatting and clippy. Must not know: what the code does.
+//! `cargo xtask lint` and `cargo xtask fmt`: formatting and clippy. Must not know: what the code does.
 
 use crate::command;
 use crate::test::LIVE;
 use crate::toolchain;
 use crate::workspace::Workspace;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::fs;
 
 /// Checks formatting and lints everything that this machine can compile; a warning is an error.
 pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
-    command::run(&mut workspace.cargo(["fmt", "--all", "--check"]))?;
+    format(workspace, true)?;
     command::run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // Cargo leaves out of "all targets" what `cargo test` does not run by itself.
     let mut live = workspace.cargo(["clippy", "--package", "netdx-tests"]);
@@ -17,10 +18,21 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     lint_ebpf(workspace)
 }
 
+/// Formats everything, or checks that it is. rustfmt finds files by their `mod` lines; the causes' are made by a macro.
+pub(crate) fn format(workspace: &Workspace, check: bool) -> Result<()> {
+    let mut causes = Vec::new();
+    let folder = workspace.root().join("netdx-user/src/explain/causes");
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        causes.push(entry.context("cannot list the causes")?.path());
+    }
+    let check: &[&str] = if check { &["--check"] } else { &[] };
+    command::run(workspace.cargo(["fmt", "--all", "--"]).args(check).args(causes))?;
+    command::run(workspace.cargo(["fmt", "--"]).args(check).current_dir(workspace.ebpf()))
+}
+
 /// netdx-ebpf is not in the workspace: another target, and a `core` built from source.
 fn lint_ebpf(workspace: &Workspace) -> Result<()> {
     let folder = workspace.ebpf();
-    command::run(workspace.cargo(["fmt", "--check"]).current_dir(&folder))?;
     if let Err(missing) = toolchain::library_sources(workspace) {
         eprintln!("skipped: clippy of netdx-ebpf, because {missing:#}");
         return Ok(());

@@ -61,6 +61,8 @@ enum Task {
     Docs,
     /// Formatting and clippy, over the workspace and over netdx-ebpf
     Lint,
+    /// Format everything
+    Fmt,
     /// Record the live scenarios again, and accept what the recordings say in replay (root)
     Bless {
         /// Only scenarios whose name contains one of these
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Task::Bench { what: Measurement::Look } => bench::look(&workspace),
         Task::Docs => docs::docs(&workspace),
         Task::Lint => lint::lint(&workspace),
+        Task::Fmt => lint::format(&workspace, false),
         Task::Bless { filters } => test::bless(&workspace, &filters),
         Task::Live { filters } => test::live(&workspace, &filters),
     };

@@ -3,7 +3,7 @@
 use super::evidence::{life, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
 };
@@ -39,7 +39,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if !(aborted || end.error == errno::ECONNABORTED) {
         return Judgement::No;
     }
-    let by = end.current.filter(|t| c.task.as_ref().is_none_or(|own| own.pid != t.pid)).map_or_else(|| "a process".to_owned(), phrase::task);
+    let by = end
+        .current
+        .filter(|t| c.task.as_ref().is_none_or(|own| own.pid != t.pid))
+        .map_or_else(|| "a process".to_owned(), phrase::task);
     Judgement::Yes(
         Finding::new(
             if aborted { Certainty::Proven } else { Certainty::Likely },

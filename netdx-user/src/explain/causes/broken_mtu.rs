@@ -3,7 +3,7 @@
 use super::evidence::{life, place, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
     report::{Certainty, Outcome},
     story::Connection,
 };
@@ -55,10 +55,21 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         return Judgement::Yes(
             Finding::new(
                 Certainty::Proven,
-                format!("its packets of {} bytes are too big for the next link {at}, and no ICMP message told so, {}", d.packet.length, life(c)),
-                seen(c, d.time, "drop", format!("{} of {} bytes dropped {at}: PKT_TOO_BIG", phrase::packet(d.packet), d.packet.length)),
+                format!(
+                    "its packets of {} bytes are too big for the next link {at}, and no ICMP message told so, {}",
+                    d.packet.length,
+                    life(c)
+                ),
+                seen(
+                    c,
+                    d.time,
+                    "drop",
+                    format!("{} of {} bytes dropped {at}: PKT_TOO_BIG", phrase::packet(d.packet), d.packet.length),
+                ),
             )
-            .and_all(large.pop().map(|(t, _, _, length, _)| seen(c, t, "retransmit", format!("{length} bytes sent again, the last time here"))))
+            .and_all(large.pop().map(|(t, _, _, length, _)| {
+                seen(c, t, "retransmit", format!("{length} bytes sent again, the last time here"))
+            }))
             .and_all(told(c))
             .advise("let ICMP \"fragmentation needed\" pass, lower the MTU, or clamp the MSS on the way"),
         );
@@ -66,12 +77,21 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     // Without the drop: the same full-size segment repeated, and nothing small.
     let same = large.first().is_some_and(|first| large.iter().all(|l| l.4 == first.4));
     let answered = c.counters().is_some_and(|t| t.bytes_acked > 1 || t.bytes_received > 0);
-    if large.len() >= 3 && same && small == 0 && answered && c.errno == Some(errno::ETIMEDOUT) && c.drops().next().is_none() {
+    if large.len() >= 3
+        && same
+        && small == 0
+        && answered
+        && c.errno == Some(errno::ETIMEDOUT)
+        && c.drops().next().is_none()
+    {
         let (t, _, _, length, _) = large[0];
         return Judgement::Yes(
             Finding::new(
                 Certainty::Likely,
-                format!("segments of {length} bytes never arrive while smaller ones did: the way's MTU is smaller, {}", life(c)),
+                format!(
+                    "segments of {length} bytes never arrive while smaller ones did: the way's MTU is smaller, {}",
+                    life(c)
+                ),
                 seen(c, t, "retransmit", format!("the same {length} bytes were sent {} times again", large.len())),
             )
             .and_all(told(c))

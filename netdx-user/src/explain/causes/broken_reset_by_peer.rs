@@ -3,13 +3,18 @@
 use super::evidence::{life, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, nothing, phrase, seen},
     report::Certainty,
     story::{Connection, SentReset},
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "broken.reset-by-peer", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["broken.timeout", "broken.reset-by-us", "timeout.dropped"], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "broken.reset-by-peer",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &["broken.timeout", "broken.reset-by-us", "timeout.dropped"],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The other side broke the connection off.
@@ -43,7 +48,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let because = format!("{peer} sent a reset {}{why}", life(c));
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, seen(c, time, "reset-received", format!("RST came in from {peer}")))
-            .and_all(sender.as_ref().map(|s| seen(c, s.time, "reset-sent", format!("sent by this host's TCP{}: {}", who(s), reason(s)))))
+            .and_all(
+                sender.as_ref().map(|s| {
+                    seen(c, s.time, "reset-sent", format!("sent by this host's TCP{}: {}", who(s), reason(s)))
+                }),
+            )
             .and_all(told(c))
             .advise(format!("look at the log of the program behind {peer} at that moment")),
     )
@@ -61,7 +70,9 @@ fn who(s: &SentReset<'_>) -> String {
 fn reason(s: &SentReset<'_>) -> &'static str {
     match s.reason {
         Some("TCP_ABORT_ON_CLOSE") => "its program closed the connection with data unread",
-        Some("TCP_ABORT_ON_LINGER" | "TCP_DISCONNECT_WITH_DATA") => "its program closed the connection with SO_LINGER 0",
+        Some("TCP_ABORT_ON_LINGER" | "TCP_DISCONNECT_WITH_DATA") => {
+            "its program closed the connection with SO_LINGER 0"
+        }
         Some("TCP_STATE") => "its program aborted the connection (SO_LINGER 0, or the socket was destroyed)",
         Some("TCP_TIMEWAIT_SOCKET") => "it had closed the connection before",
         Some("TCP_FLAGS" | "NO_SOCKET") => "it doesn't know this connection (any more)",

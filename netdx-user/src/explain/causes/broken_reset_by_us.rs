@@ -3,13 +3,18 @@
 use super::evidence::life;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, exit_status, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, exit_status, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "broken.reset-by-us", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "broken.reset-by-us",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 This side broke the connection off.
@@ -39,7 +44,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if end.error != 0 {
         return Judgement::No;
     }
-    let Some(reset) = c.resets_sent(false).find(|r| r.time >= established && r.packet.is_none()) else { return Judgement::No };
+    let Some(reset) = c.resets_sent(false).find(|r| r.time >= established && r.packet.is_none()) else {
+        return Judgement::No;
+    };
     let how = match reset.reason {
         Some("TCP_ABORT_ON_CLOSE") => "closed it with data unread",
         Some("TCP_ABORT_ON_LINGER" | "TCP_DISCONNECT_WITH_DATA") => "closed it with SO_LINGER 0",
@@ -56,9 +63,13 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     };
     let reason = reset.reason.map(|r| format!(" ({r})")).unwrap_or_default();
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because, seen(c, reset.time, "reset-sent", format!("RST sent for this socket{reason}")))
-            .and(seen(c, end.time, "closed", "closed without an error, by this side"))
-            .and_all(c.died.map(|(t, status)| seen(c, t, "process-exit", exit_status(status))))
-            .advise("read all data before closing, and don't set SO_LINGER to 0"),
+        Finding::new(
+            Certainty::Proven,
+            because,
+            seen(c, reset.time, "reset-sent", format!("RST sent for this socket{reason}")),
+        )
+        .and(seen(c, end.time, "closed", "closed without an error, by this side"))
+        .and_all(c.died.map(|(t, status)| seen(c, t, "process-exit", exit_status(status))))
+        .advise("read all data before closing, and don't set SO_LINGER to 0"),
     )
 }

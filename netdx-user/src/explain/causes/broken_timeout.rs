@@ -3,13 +3,18 @@
 use super::evidence::{life, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "broken.timeout", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "broken.timeout",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The other side stopped answering.
@@ -38,17 +43,27 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         return Judgement::No;
     }
     let by = |f: &str| end.stack.iter().any(|s| s == f);
-    let keepalive = by("tcp_keepalive_timer") || c.resets_sent(false).any(|r| r.reason == Some("TCP_KEEPALIVE_TIMEOUT"));
+    let keepalive =
+        by("tcp_keepalive_timer") || c.resets_sent(false).any(|r| r.reason == Some("TCP_KEEPALIVE_TIMEOUT"));
     let n = c.retransmits().count();
     let timer = if keepalive {
         format!("{} without an answer", phrase::count(end.tcp.probes.max(1).into(), "keepalive probe"))
     } else if end.tcp.user_timeout_ms > 0 {
-        format!("TCP_USER_TIMEOUT ({}) ran out", phrase::duration(std::time::Duration::from_millis(end.tcp.user_timeout_ms.into())))
+        format!(
+            "TCP_USER_TIMEOUT ({}) ran out",
+            phrase::duration(std::time::Duration::from_millis(end.tcp.user_timeout_ms.into()))
+        )
     } else {
-        format!("no acknowledgement in spite of {}", phrase::count(n.max(end.tcp.retransmitted as usize), "retransmission"))
+        format!(
+            "no acknowledgement in spite of {}",
+            phrase::count(n.max(end.tcp.retransmitted as usize), "retransmission")
+        )
     };
     let peer = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
-    let last = c.retransmits().last().map(|(t, ..)| seen(c, t, "retransmit", format!("{n} segments sent again, the last one here")));
+    let last = c
+        .retransmits()
+        .last()
+        .map(|(t, ..)| seen(c, t, "retransmit", format!("{n} segments sent again, the last one here")));
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,

@@ -3,13 +3,18 @@
 use super::evidence::{life, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "broken.zero-window", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["broken.timeout"], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "broken.zero-window",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &["broken.timeout"],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The other side stopped reading.
@@ -42,8 +47,17 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
-            format!("{peer} stopped reading: its receive window stayed closed with {} waiting, {}", phrase::bytes(end.tcp.unacknowledged.into()), life(c)),
-            seen(c, end.time, "timer", format!("the window probe timer gave up after {} probes, the peer's window is 0", end.tcp.probes)),
+            format!(
+                "{peer} stopped reading: its receive window stayed closed with {} waiting, {}",
+                phrase::bytes(end.tcp.unacknowledged.into()),
+                life(c)
+            ),
+            seen(
+                c,
+                end.time,
+                "timer",
+                format!("the window probe timer gave up after {} probes, the peer's window is 0", end.tcp.probes),
+            ),
         )
         .and_all(told(c))
         .advise(format!("look why the program behind {peer} does not read")),

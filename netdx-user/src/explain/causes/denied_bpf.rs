@@ -3,7 +3,7 @@
 use super::evidence::{place, stopping_drops, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::{Answer, BpfProgram},
     report::Certainty,
     story::{Connection, Dropped},
@@ -78,7 +78,9 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 fn socket_refused(c: &Connection) -> bool {
     c.failed_call().is_some_and(|call| {
-        matches!(call.call, crate::event::Call::Socket | crate::event::Call::Bind) && call.entered && call.errno == errno::EPERM
+        matches!(call.call, crate::event::Call::Socket | crate::event::Call::Bind)
+            && call.entered
+            && call.errno == errno::EPERM
     })
 }
 
@@ -90,8 +92,11 @@ fn attached<'a>(c: &'a Connection, netns: crate::event::Netns, at: &[&str]) -> O
 }
 
 fn list(programs: &[&BpfProgram]) -> String {
-    let names: Vec<String> =
-        programs.iter().take(4).map(|p| format!("program {} `{}` ({} of {})", p.id, p.name, p.attach, p.place)).collect();
+    let names: Vec<String> = programs
+        .iter()
+        .take(4)
+        .map(|p| format!("program {} `{}` ({} of {})", p.id, p.name, p.attach, p.place))
+        .collect();
     names.join(", or ")
 }
 
@@ -110,34 +115,74 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             (_, true, _) => &["connect6"],
         };
         let programs = attached(c, c.netns, at);
-        let proof = seen(c, call.time, "call-failed", format!("the call returned {} after the control group's programs were asked, before any routing lookup", errno::name(call.errno)));
+        let proof = seen(
+            c,
+            call.time,
+            "call-failed",
+            format!(
+                "the call returned {} after the control group's programs were asked, before any routing lookup",
+                errno::name(call.errno)
+            ),
+        );
         return match programs {
             Some(p) if p.is_empty() => Judgement::No,
-            Some(p) => yes(c, proof, if p.len() == 1 { Certainty::Proven } else { Certainty::Likely }, &p, "refused the call"),
-            None if refused(c) => Judgement::Yes(Finding::new(Certainty::Likely, "a BPF program of its control group refused the call", proof).and_all(told(c))),
+            Some(p) => {
+                yes(c, proof, if p.len() == 1 { Certainty::Proven } else { Certainty::Likely }, &p, "refused the call")
+            }
+            None if refused(c) => Judgement::Yes(
+                Finding::new(Certainty::Likely, "a BPF program of its control group refused the call", proof)
+                    .and_all(told(c)),
+            ),
             None => Judgement::No,
         };
     }
     let Some((d, at)) = dropped(c) else { return Judgement::No };
     let Some(netns) = d.netns() else { return Judgement::No };
-    let proof = seen(c, d.time, "drop", format!("{} dropped {}: {}", phrase::packet(d.packet), place(c, &d), if d.reason.is_empty() { d.at } else { d.reason }));
+    let proof = seen(
+        c,
+        d.time,
+        "drop",
+        format!(
+            "{} dropped {}: {}",
+            phrase::packet(d.packet),
+            place(c, &d),
+            if d.reason.is_empty() { d.at } else { d.reason }
+        ),
+    );
     match attached(c, netns, at) {
         // A socket's own filter, or a queue's filter that is no program.
         Some(p) if p.is_empty() => match d.reason {
             "BPF_CGROUP_EGRESS" | "XDP" => Judgement::Yes(
-                Finding::new(Certainty::Proven, format!("a BPF program dropped its {} {}", phrase::packet(d.packet), place(c, &d)), proof)
-                    .and_all(told(c)),
+                Finding::new(
+                    Certainty::Proven,
+                    format!("a BPF program dropped its {} {}", phrase::packet(d.packet), place(c, &d)),
+                    proof,
+                )
+                .and_all(told(c)),
             ),
             _ => Judgement::No,
         },
-        Some(p) => yes(c, proof, Certainty::Proven, &p, &format!("dropped its {} {}", phrase::packet(d.packet), place(c, &d))),
+        Some(p) => {
+            yes(c, proof, Certainty::Proven, &p, &format!("dropped its {} {}", phrase::packet(d.packet), place(c, &d)))
+        }
         None => Judgement::Yes(
-            Finding::new(Certainty::Likely, format!("a BPF program dropped its {} {}", phrase::packet(d.packet), place(c, &d)), proof).and_all(told(c)),
+            Finding::new(
+                Certainty::Likely,
+                format!("a BPF program dropped its {} {}", phrase::packet(d.packet), place(c, &d)),
+                proof,
+            )
+            .and_all(told(c)),
         ),
     }
 }
 
-fn yes(c: &Connection, proof: crate::report::Evidence, certainty: Certainty, programs: &[&BpfProgram], what: &str) -> Judgement {
+fn yes(
+    c: &Connection,
+    proof: crate::report::Evidence,
+    certainty: Certainty,
+    programs: &[&BpfProgram],
+    what: &str,
+) -> Judgement {
     let names = list(programs);
     let ids = programs.iter().map(|p| p.id.to_string()).collect::<Vec<_>>().join(", ");
     Judgement::Yes(

@@ -4,15 +4,20 @@ use super::evidence::told;
 use crate::{
     coverage::Coverage,
     event::Call,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, seen},
     fact::{Answer, Process},
     report::Certainty,
     story::Connection,
     want::Want,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "denied.policy", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "denied.policy",
+    page: PAGE,
+    rule: Rule::Connection { wants, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 A security policy forbids the call to this process.
@@ -36,7 +41,11 @@ route.rejects: EACCES from a route of type prohibit.
 
 fn wants(c: &Connection) -> Vec<Want> {
     let low_port = c.failed_call().is_some_and(|call| call.call == Call::Bind && call.errno == errno::EACCES);
-    if low_port { vec![Want::Sysctl { netns: c.netns, key: "ipv4/ip_unprivileged_port_start".into() }] } else { Vec::new() }
+    if low_port {
+        vec![Want::Sysctl { netns: c.netns, key: "ipv4/ip_unprivileged_port_start".into() }]
+    } else {
+        Vec::new()
+    }
 }
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
@@ -49,7 +58,8 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         if let Some(Answer::Sysctl(start)) = c.facts.get(&key)
             && start.parse::<u16>().is_ok_and(|s| c.tuple.local_port < s)
         {
-            let because = format!("port {} is below {start}: binding to it needs CAP_NET_BIND_SERVICE", c.tuple.local_port);
+            let because =
+                format!("port {} is below {start}: binding to it needs CAP_NET_BIND_SERVICE", c.tuple.local_port);
             return Judgement::Yes(
                 Finding::new(Certainty::Proven, because, seen(c, call.time, "call-failed", "bind returned EACCES"))
                     .and(fact("sysctl", format!("net.ipv4.ip_unprivileged_port_start = {start}")))
@@ -67,9 +77,19 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         _ => None,
     });
     let proof = if call.entered {
-        seen(c, call.time, "call-failed", format!("the call returned {} before any routing lookup was made", errno::name(call.errno)))
+        seen(
+            c,
+            call.time,
+            "call-failed",
+            format!("the call returned {} before any routing lookup was made", errno::name(call.errno)),
+        )
     } else {
-        seen(c, call.time, "call-failed", format!("the call returned {} without being entered: seccomp answered it", errno::name(call.errno)))
+        seen(
+            c,
+            call.time,
+            "call-failed",
+            format!("the call returned {} without being entered: seccomp answered it", errno::name(call.errno)),
+        )
     };
     let applies = process.map(applies).unwrap_or_default();
     let (certainty, because) = if !call.entered && coverage.has("connect-call") {
@@ -79,7 +99,8 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     } else {
         (Certainty::Likely, "a security policy refused the call".to_owned())
     };
-    let because = if applies.is_empty() { because } else { format!("{because}; to this process apply: {}", applies.join(", ")) };
+    let because =
+        if applies.is_empty() { because } else { format!("{because}; to this process apply: {}", applies.join(", ")) };
     Judgement::Yes(
         Finding::new(certainty, because, proof)
             .and_all(applies.into_iter().map(|a| fact("confinement", a)))

@@ -3,13 +3,18 @@
 use super::evidence::{decided_by, resolver_said, servers};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing_more, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more, phrase},
     report::Certainty,
     story::{Lookup, rcode},
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "dns.error", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "dns.error",
+    page: PAGE,
+    rule: Rule::Lookup { wants: nothing_more, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The name server answered with another error.
@@ -33,8 +38,12 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let mut codes = l.queries.iter().filter_map(|q| q.rcode()).filter(|c| !known.contains(c));
     let Some((code, proof)) = codes.find_map(|c| decided_by(l, c).map(|e| (c, e))) else { return Judgement::No };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, format!("{} answered {} for {}", servers(l), phrase::rcode(code), l.name()), proof)
-            .and_all(resolver_said(l))
-            .advise(format!("ask another server: `netdx dns {} @SERVER`", l.name())),
+        Finding::new(
+            Certainty::Proven,
+            format!("{} answered {} for {}", servers(l), phrase::rcode(code), l.name()),
+            proof,
+        )
+        .and_all(resolver_said(l))
+        .advise(format!("ask another server: `netdx dns {} @SERVER`", l.name())),
     )
 }

@@ -2,15 +2,20 @@
 
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact},
     fact::{Answer, HostsEntry},
     report::{Certainty, Outcome},
     story::Connection,
     want::Want,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "dns.hosts-override", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &[], tells: Tells::Beside };
+pub(super) const CAUSE: Cause = Cause {
+    code: "dns.hosts-override",
+    page: PAGE,
+    rule: Rule::Connection { wants, judge },
+    hides: &[],
+    tells: Tells::Beside,
+};
 
 const PAGE: &str = "\
 The address came from the hosts file.

@@ -3,15 +3,20 @@
 use super::evidence::resolver_said;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing_more, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing_more},
     fact::Answer,
     report::Certainty,
     story::Lookup,
     want::Want,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "dns.lookup-failed", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "dns.lookup-failed",
+    page: PAGE,
+    rule: Rule::Lookup { wants: nothing_more, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The C library's lookup failed without asking any server.

@@ -3,7 +3,7 @@
 use super::evidence::resolver_said;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact},
     fact::Answer,
     report::Certainty,
     story::Lookup,
@@ -46,8 +46,12 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
         return Judgement::No;
     }
     Judgement::Yes(
-        Finding::new(Certainty::Proven, format!("{} names no name server", r.path), fact("resolv.conf", format!("no `nameserver` line in {}", r.path)))
-            .and_all(resolver_said(l))
-            .advise(format!("add a `nameserver` line to {}, or find what should write it", r.path)),
+        Finding::new(
+            Certainty::Proven,
+            format!("{} names no name server", r.path),
+            fact("resolv.conf", format!("no `nameserver` line in {}", r.path)),
+        )
+        .and_all(resolver_said(l))
+        .advise(format!("add a `nameserver` line to {}, or find what should write it", r.path)),
     )
 }

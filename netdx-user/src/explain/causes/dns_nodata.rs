@@ -3,13 +3,18 @@
 use super::evidence::{decided_by, resolver_said, servers, tried};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing_more, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more, phrase},
     report::Certainty,
     story::{Lookup, rcode},
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "dns.nodata", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "dns.nodata",
+    page: PAGE,
+    rule: Rule::Lookup { wants: nothing_more, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The name exists, but not with an address of that kind.
@@ -36,7 +41,8 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let Some(proof) = decided_by(l, rcode::NOERROR) else { return Judgement::No };
     let mut kinds: Vec<String> = l.queries.iter().map(|q| phrase::dns_type(q.kind)).collect();
     kinds.dedup();
-    let because = format!("{} exists, but {} has no {} record for it{}", l.name(), servers(l), kinds.join(" or "), tried(l));
+    let because =
+        format!("{} exists, but {} has no {} record for it{}", l.name(), servers(l), kinds.join(" or "), tried(l));
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, proof)
             .and_all(resolver_said(l))

@@ -2,13 +2,18 @@
 
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more},
     report::Certainty,
     story::{Lookup, rcode},
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "dns.search-storm", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Beside };
+pub(super) const CAUSE: Cause = Cause {
+    code: "dns.search-storm",
+    page: PAGE,
+    rule: Rule::Lookup { wants: nothing_more, judge },
+    hides: &[],
+    tells: Tells::Beside,
+};
 
 /// Fewer useless queries than this are what a search list is for.
 const STORM: usize = 4;
@@ -41,7 +46,10 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
-            format!("the search list made {} before {last} was asked for", format_args!("{} useless queries", useless.len())),
+            format!(
+                "the search list made {} before {last} was asked for",
+                format_args!("{} useless queries", useless.len())
+            ),
             noted(l, first.sent, "query", format!("{} was asked for first", first.name)),
         )
         .advise(format!("use `{}.` with a dot at the end, or a lower ndots", l.name())),

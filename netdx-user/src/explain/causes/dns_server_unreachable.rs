@@ -3,7 +3,7 @@
 use super::evidence::{resolver_said, servers};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Opinions, Rule, connection_wants, errno, fact, noted, Tells},
+    explain::{Cause, Finding, Judgement, Opinions, Rule, Tells, connection_wants, errno, fact, noted},
     report::Certainty,
     story::{Connection, Lookup},
     want::Want,
@@ -56,12 +56,17 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         let opinions = Opinions::of_connection(&way, coverage);
         let Some((cause, finding)) = opinions.verdict else { continue };
         // A lost answer is a time-out unless something says more.
-        let because = format!("the name server {} can't be reached: {} ({})", way.tuple.remote, finding.because, cause.code);
+        let because =
+            format!("the name server {} can't be reached: {} ({})", way.tuple.remote, finding.because, cause.code);
         return Judgement::Yes(
             Finding::new(finding.certainty, because, fact("cause", format!("{}: {}", cause.code, finding.because)))
                 .and_all(finding.evidence)
                 .and_all(resolver_said(l))
-                .advise(format!("is {} the right name server (resolv.conf)? `netdx explain {}` says what to do about it", servers_of(l, &way), cause.code)),
+                .advise(format!(
+                    "is {} the right name server (resolv.conf)? `netdx explain {}` says what to do about it",
+                    servers_of(l, &way),
+                    cause.code
+                )),
         );
     }
     // An error that nothing explains is still the socket's own word.

@@ -3,13 +3,18 @@
 use super::evidence::{decided_by, resolver_said, servers, tried};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing_more, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more},
     report::Certainty,
     story::{Lookup, rcode},
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "dns.servfail", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "dns.servfail",
+    page: PAGE,
+    rule: Rule::Lookup { wants: nothing_more, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The name server failed to find out.

@@ -3,13 +3,18 @@
 use super::evidence::{resolver_said, servers};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
     report::Certainty,
     story::Lookup,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "dns.timeout", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "dns.timeout",
+    page: PAGE,
+    rule: Rule::Lookup { wants: nothing_more, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The name server did not answer.

@@ -4,7 +4,7 @@ use super::evidence::{resolver_said, servers};
 use crate::{
     coverage::Coverage,
     event::Protocol,
-    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
     report::Certainty,
     story::Lookup,
 };
@@ -53,7 +53,12 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
         Finding::new(
             if tcp.is_some() || l.used_tcp() { Certainty::Proven } else { Certainty::Likely },
             format!("the answer of {} for {} was cut, and {how}", servers(l), l.name()),
-            noted(l, time, "answer", format!("cut answer (TC) for {} {} from {}", phrase::dns_type(q.kind), q.name, q.tuple.remote)),
+            noted(
+                l,
+                time,
+                "answer",
+                format!("cut answer (TC) for {} {} from {}", phrase::dns_type(q.kind), q.name, q.tuple.remote),
+            ),
         )
         .and_all(tcp.map(|p| noted(l, p.ended.unwrap_or(p.began), "tcp", how.clone())))
         .and_all(resolver_said(l))

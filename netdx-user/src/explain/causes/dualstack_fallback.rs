@@ -2,13 +2,18 @@
 
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, nothing, phrase, seen},
     report::{Certainty, Outcome},
     story::Connection,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "dualstack.fallback", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Success };
+pub(super) const CAUSE: Cause = Cause {
+    code: "dualstack.fallback",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &[],
+    tells: Tells::Success,
+};
 
 const PAGE: &str = "\
 IPv6 failed, and IPv4 worked.
@@ -29,12 +34,19 @@ slow.handshake: one address, and it was slow.
 ";
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    let Some((address, delay)) = c.fallback_from.filter(|_| c.outcome == Outcome::Established) else { return Judgement::No };
+    let Some((address, delay)) = c.fallback_from.filter(|_| c.outcome == Outcome::Established) else {
+        return Judgement::No;
+    };
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
             format!("IPv6 ({address}) was tried first and failed, which cost {}", phrase::duration(delay)),
-            seen(c, c.began, "fallback", format!("this attempt began {} after the one to {address}", phrase::duration(delay))),
+            seen(
+                c,
+                c.began,
+                "fallback",
+                format!("this attempt began {} after the one to {address}", phrase::duration(delay)),
+            ),
         )
         .advise(format!("see the report of {address} for why IPv6 failed")),
     )

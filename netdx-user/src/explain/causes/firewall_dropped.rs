@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, phrase, seen},
     report::Certainty,
     story::{Connection, Dropped},
     want::Want,
@@ -67,7 +67,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let at = place(c, &d);
     let because = match &culprit {
         Culprit::Exact(rule) => format!("{rule} dropped {whose} {what} {at}"),
-        Culprit::Possible(rules) => format!("the firewall dropped {whose} {what} {at}; it can have been {}", rules.join(", or ")),
+        Culprit::Possible(rules) => {
+            format!("the firewall dropped {whose} {what} {at}; it can have been {}", rules.join(", or "))
+        }
         Culprit::Unknown(why) => format!("the firewall dropped {whose} {what} {at} (which rule: {why})"),
     };
     let n = stopping_drops(c).filter(by_netfilter).count();
@@ -76,9 +78,22 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         Finding::new(
             Certainty::Proven,
             because,
-            seen(c, first.time, "drop", format!("{} dropped {at}: {}", phrase::packet(first.packet), if first.reason.is_empty() { first.at } else { first.reason })),
+            seen(
+                c,
+                first.time,
+                "drop",
+                format!(
+                    "{} dropped {at}: {}",
+                    phrase::packet(first.packet),
+                    if first.reason.is_empty() { first.at } else { first.reason }
+                ),
+            ),
         )
-        .and_all((n > 1).then(|| seen(c, d.time, "drop", format!("{n} packets of this connection dropped so, the last one here"))))
+        .and_all(
+            (n > 1).then(|| {
+                seen(c, d.time, "drop", format!("{n} packets of this connection dropped so, the last one here"))
+            }),
+        )
         .and_all(culprit.evidence())
         .and_all(told(c))
         .advise(culprit.advice(c, "allow this connection before it, or remove it")),

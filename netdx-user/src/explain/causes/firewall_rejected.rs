@@ -7,7 +7,7 @@ use super::{
 use crate::{
     coverage::Coverage,
     event::IcmpError,
-    explain::{Cause, Finding, Judgement, Rule, owners_want, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, owners_want, phrase, seen},
     report::{Certainty, Evidence},
     story::{Connection, Dropped},
     time::Time,
@@ -19,7 +19,14 @@ pub(super) const CAUSE: Cause = Cause {
     code: "firewall.rejected",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["firewall.dropped", "route.icmp-unreachable", "broken.reset-by-peer", "refused.no-listener", "timeout.dropped", "timeout.queue-full"],
+    hides: &[
+        "firewall.dropped",
+        "route.icmp-unreachable",
+        "broken.reset-by-peer",
+        "refused.no-listener",
+        "timeout.dropped",
+        "timeout.queue-full",
+    ],
     tells: Tells::Failure,
 };
 
@@ -111,8 +118,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         let at = place(c, &d);
         let what = phrase::packet(d.packet);
         return Judgement::Yes(
-            Finding::new(Certainty::Proven, format!("{rule} rejected its {what} {at}"), seen(c, d.time, "drop", format!("{what} dropped {at} by netfilter")))
-                .advise("allow this connection before that rule, or remove it"),
+            Finding::new(
+                Certainty::Proven,
+                format!("{rule} rejected its {what} {at}"),
+                seen(c, d.time, "drop", format!("{what} dropped {at} by netfilter")),
+            )
+            .advise("allow this connection before that rule, or remove it"),
         );
     }
     let Some((time, icmp)) = answer(c) else { return Judgement::No };
@@ -125,7 +136,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 
 fn answered_with(c: &Connection, time: Time, icmp: Option<IcmpError>) -> (String, Evidence) {
     match icmp {
-        None => ("a TCP reset".into(), seen(c, time, "reset-received", "RST came back, and no TCP of this host sent it")),
+        None => {
+            ("a TCP reset".into(), seen(c, time, "reset-received", "RST came back, and no TCP of this host sent it"))
+        }
         Some(i) => {
             let name = phrase::icmp(i.v6, i.kind, i.code);
             (name.clone(), seen(c, time, "icmp-received", format!("{name} came back from {}", i.from)))
@@ -141,21 +154,28 @@ fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) ->
     let what = phrase::packet(d.packet);
     let because = match &culprit {
         Culprit::Exact(rule) => format!("{rule} rejected its {what} {at} with {with}"),
-        Culprit::Possible(rules) => format!("the firewall rejected its {what} {at} with {with}; it can have been {}", rules.join(", or ")),
+        Culprit::Possible(rules) => {
+            format!("the firewall rejected its {what} {at} with {with}; it can have been {}", rules.join(", or "))
+        }
         Culprit::Unknown(why) => format!("the firewall rejected its {what} {at} with {with} (which rule: {why})"),
     };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because, seen(c, d.time, "drop", format!("{what} dropped {at} by netfilter, which answered it")))
-            .and(answer)
-            .and_all(culprit.evidence())
-            .and_all(told(c))
-            .advise(culprit.advice(c, "allow this connection before it, or remove it")),
+        Finding::new(
+            Certainty::Proven,
+            because,
+            seen(c, d.time, "drop", format!("{what} dropped {at} by netfilter, which answered it")),
+        )
+        .and(answer)
+        .and_all(culprit.evidence())
+        .and_all(told(c))
+        .advise(culprit.advice(c, "allow this connection before it, or remove it")),
     )
 }
 
 fn elsewhere(c: &Connection, time: Time, i: &IcmpError) -> Judgement {
     let (with, answer) = answered_with(c, time, Some(*i));
-    let whose = if i.from == c.tuple.remote { "the target itself".to_owned() } else { format!("{} on the way", i.from) };
+    let whose =
+        if i.from == c.tuple.remote { "the target itself".to_owned() } else { format!("{} on the way", i.from) };
     let because = format!("a filter of {whose} rejected it with {with}");
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, answer)

@@ -4,15 +4,20 @@ use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
     event::Call,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase},
     fact::{Answer, SocketEntry},
     report::Certainty,
     story::{Connection, FailedCall},
     want::Want,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "local.address-in-use", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &["timeout.abandoned"], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "local.address-in-use",
+    page: PAGE,
+    rule: Rule::Connection { wants, judge },
+    hides: &["timeout.abandoned"],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 Somebody else has that local address and port.
@@ -37,7 +42,11 @@ fn taken(c: &Connection) -> Option<FailedCall> {
     let fits = match call.call {
         Call::Bind => call.errno == errno::EADDRINUSE && c.tuple.local_port != 0,
         Call::Listen => call.errno == errno::EADDRINUSE,
-        Call::Connect | Call::IoUringConnect => matches!(call.errno, errno::EADDRNOTAVAIL | errno::EADDRINUSE) && c.tuple.local_port != 0 && call.route.error == 0,
+        Call::Connect | Call::IoUringConnect => {
+            matches!(call.errno, errno::EADDRNOTAVAIL | errno::EADDRINUSE)
+                && c.tuple.local_port != 0
+                && call.route.error == 0
+        }
         _ => false,
     };
     fits.then_some(call)
@@ -61,7 +70,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let by = holders.iter().take(3).map(|s| holder(s)).collect::<Vec<_>>().join("; ");
     let because = match (by.is_empty(), call.call) {
         (false, _) => format!("{local} is taken: {by}"),
-        (true, Call::Connect | Call::IoUringConnect) => format!("a connection from {local} to {} exists already", phrase::target(c)),
+        (true, Call::Connect | Call::IoUringConnect) => {
+            format!("a connection from {local} to {} exists already", phrase::target(c))
+        }
         (true, _) => format!("{local} is taken (by whom could not be seen any more)"),
     };
     Judgement::Yes(
@@ -78,7 +89,8 @@ fn holds(c: &Connection, s: &SocketEntry) -> bool {
 }
 
 fn holder(s: &SocketEntry) -> String {
-    let who = if s.owners.is_empty() && s.inode == 0 { "a closed connection".into() } else { phrase::owners(&s.owners) };
+    let who =
+        if s.owners.is_empty() && s.inode == 0 { "a closed connection".into() } else { phrase::owners(&s.owners) };
     let local = phrase::endpoint(s.tuple.local, s.tuple.local_port);
     if s.tuple.remote_port == 0 {
         format!("{who} has {local} ({})", s.state)

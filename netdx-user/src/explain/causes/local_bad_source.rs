@@ -4,15 +4,20 @@ use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
     event::Call,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact},
     fact::Answer,
     report::Certainty,
     story::Connection,
     want::Want,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "local.bad-source", page: PAGE, rule: Rule::Connection { wants, judge }, hides: &["route.rejects", "route.none"], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "local.bad-source",
+    page: PAGE,
+    rule: Rule::Connection { wants, judge },
+    hides: &["route.rejects", "route.none"],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The local address can't be used for that.
@@ -34,15 +39,29 @@ local.address-in-use: the address is right, the port is taken. local.no-family: 
 ";
 
 fn wants(c: &Connection) -> Vec<Want> {
-    let suspicious = c.failed_call().is_some_and(|f| matches!(f.errno, errno::EADDRNOTAVAIL | errno::EINVAL | errno::ENODEV));
-    if suspicious { vec![Want::Interfaces { netns: c.netns }, Want::Sysctl { netns: c.netns, key: "ipv6/conf/all/disable_ipv6".into() }] } else { Vec::new() }
+    let suspicious =
+        c.failed_call().is_some_and(|f| matches!(f.errno, errno::EADDRNOTAVAIL | errno::EINVAL | errno::ENODEV));
+    if suspicious {
+        vec![
+            Want::Interfaces { netns: c.netns },
+            Want::Sysctl { netns: c.netns, key: "ipv6/conf/all/disable_ipv6".into() },
+        ]
+    } else {
+        Vec::new()
+    }
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some(call) = c.failed_call() else { return Judgement::No };
     let local = c.tuple.local;
     let addresses: Option<Vec<String>> = match c.facts.get(&Want::Interfaces { netns: c.netns }) {
-        Some(Answer::Interfaces(all)) => Some(all.iter().flat_map(|i| i.addresses.iter()).filter(|(a, _)| a.is_ipv4() == local.is_ipv4()).map(|(a, _)| a.to_string()).collect()),
+        Some(Answer::Interfaces(all)) => Some(
+            all.iter()
+                .flat_map(|i| i.addresses.iter())
+                .filter(|(a, _)| a.is_ipv4() == local.is_ipv4())
+                .map(|(a, _)| a.to_string())
+                .collect(),
+        ),
         _ => None,
     };
     let because = match (call.call, call.errno) {
@@ -52,7 +71,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             }
             format!("{local} is not an address of this host")
         }
-        (Call::Bind, errno::EINVAL) if scoped(c) => format!("{local} is a link-local address: it needs the interface it belongs to (scope id)"),
+        (Call::Bind, errno::EINVAL) if scoped(c) => {
+            format!("{local} is a link-local address: it needs the interface it belongs to (scope id)")
+        }
         (Call::Connect | Call::IoUringConnect | Call::Send, errno::EINVAL)
             if local.is_loopback() && !c.tuple.remote.is_loopback() && call.route.error == 0 =>
         {
@@ -60,7 +81,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         }
         _ => return Judgement::No,
     };
-    let list = addresses.map(|a| fact("addresses", format!("addresses of that family here: {}", if a.is_empty() { "none".into() } else { a.join(", ") })));
+    let list = addresses.map(|a| {
+        fact(
+            "addresses",
+            format!("addresses of that family here: {}", if a.is_empty() { "none".into() } else { a.join(", ") }),
+        )
+    });
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, call_proof(c, &call))
             .and_all(list)

@@ -4,14 +4,19 @@ use super::evidence::{call_proof, route, told};
 use crate::{
     coverage::Coverage,
     event::{Call, Protocol},
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing},
     report::Certainty,
     story::Connection,
 };
 use std::net::IpAddr;
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "local.bad-target", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &["route.none", "route.rejects", "denied.policy"], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "local.bad-target",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &["route.none", "route.rejects", "denied.policy"],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 That address can't be connected to.
@@ -37,7 +42,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     }
     let remote = c.tuple.remote;
     let link_local = matches!(remote, IpAddr::V6(a) if a.segments()[0] & 0xffc0 == 0xfe80);
-    let broadcast = matches!(remote, IpAddr::V4(a) if a.is_broadcast()) || route(c).is_some_and(|r| r.kind == "broadcast");
+    let broadcast =
+        matches!(remote, IpAddr::V4(a) if a.is_broadcast()) || route(c).is_some_and(|r| r.kind == "broadcast");
     let multicast = remote.is_multicast();
     let unknown = remote.is_unspecified() && c.tuple.remote_port == 0;
     let kind = match call.errno {
@@ -52,8 +58,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         }
         _ => return Judgement::No,
     };
-    let (certainty, target) =
-        if unknown { (Certainty::Likely, "the address it sent to".to_owned()) } else { (Certainty::Proven, remote.to_string()) };
+    let (certainty, target) = if unknown {
+        (Certainty::Likely, "the address it sent to".to_owned())
+    } else {
+        (Certainty::Proven, remote.to_string())
+    };
     Judgement::Yes(
         Finding::new(certainty, format!("{target} is {kind}"), call_proof(c, &call))
             .and_all(told(c))

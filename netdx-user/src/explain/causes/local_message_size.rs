@@ -3,13 +3,18 @@
 use super::evidence::{call_proof, route, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing},
     report::Certainty,
     story::Connection,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "local.message-size", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "local.message-size",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 The datagram is too large.

@@ -3,7 +3,7 @@
 use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact},
     fact::Answer,
     report::Certainty,
     story::Connection,
@@ -41,11 +41,14 @@ fn key(c: &Connection) -> Want {
 
 /// IPv6 is switched off in this namespace.
 pub(super) fn switched_off(c: &Connection) -> bool {
-    (c.v6_socket || c.tuple.remote.is_ipv6() || c.tuple.local.is_ipv6()) && matches!(c.facts.get(&key(c)), Some(Answer::Sysctl(v)) if v == "1")
+    (c.v6_socket || c.tuple.remote.is_ipv6() || c.tuple.local.is_ipv6())
+        && matches!(c.facts.get(&key(c)), Some(Answer::Sysctl(v)) if v == "1")
 }
 
 fn suspicious(c: &Connection) -> bool {
-    c.id.is_none() && c.failed_call().is_some_and(|f| matches!(f.errno, errno::EAFNOSUPPORT | errno::EADDRNOTAVAIL | errno::ENETUNREACH))
+    c.id.is_none()
+        && c.failed_call()
+            .is_some_and(|f| matches!(f.errno, errno::EAFNOSUPPORT | errno::EADDRNOTAVAIL | errno::ENETUNREACH))
 }
 
 fn wants(c: &Connection) -> Vec<Want> {

@@ -4,7 +4,7 @@ use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
     event::{Call, Protocol},
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase},
     fact::{Answer, PortUse},
     report::Certainty,
     story::{Connection, FailedCall},
@@ -44,7 +44,9 @@ fn no_port(c: &Connection) -> Option<FailedCall> {
     let call = c.failed_call()?;
     let fits = match call.call {
         Call::Bind => call.errno == errno::EADDRINUSE && c.tuple.local_port == 0,
-        Call::Connect | Call::IoUringConnect | Call::Send if c.tuple.protocol == Protocol::Udp => call.errno == errno::EAGAIN,
+        Call::Connect | Call::IoUringConnect | Call::Send if c.tuple.protocol == Protocol::Udp => {
+            call.errno == errno::EAGAIN
+        }
         // The socket went to SYN_SENT and back within the call, and never got a port.
         Call::Connect | Call::IoUringConnect | Call::Send => {
             call.errno == errno::EADDRNOTAVAIL && c.tuple.local_port == 0 && call.route.error == 0 && !rejected(&call)
@@ -60,7 +62,12 @@ fn rejected(call: &FailedCall) -> bool {
 }
 
 fn want(c: &Connection) -> Want {
-    Want::PortUse { netns: c.netns, protocol: c.tuple.protocol, remote: c.tuple.remote, remote_port: c.tuple.remote_port }
+    Want::PortUse {
+        netns: c.netns,
+        protocol: c.tuple.protocol,
+        remote: c.tuple.remote,
+        remote_port: c.tuple.remote_port,
+    }
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
@@ -75,28 +82,42 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     };
     let size = used.map(|u| u32::from(u.range.1.saturating_sub(u.range.0)) + 1);
     let because = match (used, size) {
-        (Some(u), Some(size)) => format!("no local port is left: {} of the {size} ports {} to {} are in use{}", u.used.min(size), u.range.0, u.range.1, by(u)),
+        (Some(u), Some(size)) => format!(
+            "no local port is left: {} of the {size} ports {} to {} are in use{}",
+            u.used.min(size),
+            u.range.0,
+            u.range.1,
+            by(u)
+        ),
         _ => "no local port is left".into(),
     };
     // The range is looked at after the call: it may have got some room meanwhile.
-    let certainty = if c.id.is_some() || call.call == Call::Bind || used.is_some_and(|u| Some(u.used) >= size) { Certainty::Proven } else { Certainty::Likely };
+    let certainty = if c.id.is_some() || call.call == Call::Bind || used.is_some_and(|u| Some(u.used) >= size) {
+        Certainty::Proven
+    } else {
+        Certainty::Likely
+    };
     Judgement::Yes(
         Finding::new(certainty, because, call_proof(c, &call))
-            .and_all(used.map(|u| fact("ports", format!("net.ipv4.ip_local_port_range = {} {}; in use: {}{}", u.range.0, u.range.1, u.used, by(u)))))
+            .and_all(used.map(|u| {
+                fact(
+                    "ports",
+                    format!("net.ipv4.ip_local_port_range = {} {}; in use: {}{}", u.range.0, u.range.1, u.used, by(u)),
+                )
+            }))
             .and_all(told(c))
             .advise("reuse connections (a pool, keep-alive), or widen net.ipv4.ip_local_port_range"),
     )
 }
 
 fn by(u: &PortUse) -> String {
-    let rows: Vec<String> = u
-        .by
-        .iter()
-        .take(3)
-        .map(|(owner, state, n)| match owner {
-            Some(o) => format!("{n} {state} by {}", phrase::owners(std::slice::from_ref(o))),
-            None => format!("{n} {state}"),
-        })
-        .collect();
+    let rows: Vec<String> =
+        u.by.iter()
+            .take(3)
+            .map(|(owner, state, n)| match owner {
+                Some(o) => format!("{n} {state} by {}", phrase::owners(std::slice::from_ref(o))),
+                None => format!("{n} {state}"),
+            })
+            .collect();
     if rows.is_empty() { String::new() } else { format!(" ({})", rows.join(", ")) }
 }

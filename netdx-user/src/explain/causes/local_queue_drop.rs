@@ -3,7 +3,7 @@
 use super::evidence::{place, stopping_drops, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
 };
@@ -36,7 +36,8 @@ denied.bpf: a program at the same place drops it. route.interface-down: the inte
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if let Some(d) = stopping_drops(c).find(|d| {
-        d.reason.starts_with("QDISC") || matches!(d.reason, "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" | "PROTO_MEM" | "CPU_BACKLOG" | "FULL_RING")
+        d.reason.starts_with("QDISC")
+            || matches!(d.reason, "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" | "PROTO_MEM" | "CPU_BACKLOG" | "FULL_RING")
     }) {
         let what = phrase::packet(d.packet);
         let at = place(c, &d);
@@ -48,9 +49,13 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             _ => "the interface's queue (qdisc) dropped it",
         };
         return Judgement::Yes(
-            Finding::new(Certainty::Proven, format!("its {what} was dropped {at}: {queue}"), seen(c, d.time, "drop", format!("{what} dropped {at}: {}", d.reason)))
-                .and_all(told(c))
-                .advise("`tc -s qdisc` and `netdx conns` show where packets queue up"),
+            Finding::new(
+                Certainty::Proven,
+                format!("its {what} was dropped {at}: {queue}"),
+                seen(c, d.time, "drop", format!("{what} dropped {at}: {}", d.reason)),
+            )
+            .and_all(told(c))
+            .advise("`tc -s qdisc` and `netdx conns` show where packets queue up"),
         );
     }
     // NET_XMIT_DROP: the device's queue said so to the sender (include/linux/netdevice.h).
@@ -59,17 +64,23 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         && c.established.is_none()
     {
         return Judgement::Yes(
-            Finding::new(Certainty::Likely, "the interface's queue dropped its SYN", seen(c, t, "retransmit", "the send was told that the queue dropped the packet"))
-                .and_all(told(c))
-                .advise("`tc -s qdisc show` counts the drops of the interface's queue"),
+            Finding::new(
+                Certainty::Likely,
+                "the interface's queue dropped its SYN",
+                seen(c, t, "retransmit", "the send was told that the queue dropped the packet"),
+            )
+            .and_all(told(c))
+            .advise("`tc -s qdisc show` counts the drops of the interface's queue"),
         );
     }
     match c.failed_call() {
-        Some(call) if call.errno == errno::ENOBUFS && c.tuple.protocol == crate::event::Protocol::Udp => Judgement::Yes(
-            Finding::new(Certainty::Proven, "the interface's queue is full", super::evidence::call_proof(c, &call))
-                .and_all(told(c))
-                .advise("send slower, or give the interface a longer queue"),
-        ),
+        Some(call) if call.errno == errno::ENOBUFS && c.tuple.protocol == crate::event::Protocol::Udp => {
+            Judgement::Yes(
+                Finding::new(Certainty::Proven, "the interface's queue is full", super::evidence::call_proof(c, &call))
+                    .and_all(told(c))
+                    .advise("send slower, or give the interface a longer queue"),
+            )
+        }
         _ => Judgement::No,
     }
 }

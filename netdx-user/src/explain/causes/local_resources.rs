@@ -3,15 +3,20 @@
 use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing},
     fact::Answer,
     report::Certainty,
     story::Connection,
     want::Want,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "local.resources", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "local.resources",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 This host or this process ran out of something.

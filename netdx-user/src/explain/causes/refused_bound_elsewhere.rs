@@ -4,7 +4,7 @@ use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, s
 use crate::{
     coverage::Coverage,
     event::Netns,
-    explain::{Cause, Finding, Judgement, Rule, fact, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase},
     fact::Listener,
     report::Certainty,
     story::Connection,
@@ -15,7 +15,8 @@ pub(super) const CAUSE: Cause = Cause {
     code: "refused.bound-elsewhere",
     page: PAGE,
     rule: Rule::Connection { wants: listener_wants, judge },
-    hides: &["refused.no-listener"], tells: Tells::Failure
+    hides: &["refused.no-listener"],
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

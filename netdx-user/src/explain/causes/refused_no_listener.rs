@@ -4,7 +4,7 @@ use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, s
 use crate::{
     coverage::Coverage,
     event::Protocol,
-    explain::{Cause, Finding, Judgement, Rule, fact, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase},
     fact::Answer,
     report::Certainty,
     story::Connection,
@@ -15,7 +15,8 @@ pub(super) const CAUSE: Cause = Cause {
     code: "refused.no-listener",
     page: PAGE,
     rule: Rule::Connection { wants: listener_wants, judge },
-    hides: &[], tells: Tells::Failure
+    hides: &[],
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

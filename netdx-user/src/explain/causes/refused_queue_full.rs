@@ -4,7 +4,7 @@ use super::evidence::{told, who_listens, who_listens_want};
 use crate::{
     coverage::Coverage,
     event::TcpState,
-    explain::{Cause, Finding, Judgement, Rule, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, phrase, seen},
     report::Certainty,
     story::{Connection, SentReset},
     want::Want,
@@ -39,7 +39,10 @@ refused.no-listener: there is no socket at all. timeout.queue-full: the same wit
 
 fn reset_by_listener(c: &Connection) -> Option<SentReset<'_>> {
     let mut all = c.resets_sent(true);
-    all.find(|r| r.sock.is_some_and(|s| s.state == TcpState::Listen) && r.reason.is_none_or(|n| n == "INVALID_SYN" || n == "TCP_ABORT_ON_OVERFLOW"))
+    all.find(|r| {
+        r.sock.is_some_and(|s| s.state == TcpState::Listen)
+            && r.reason.is_none_or(|n| n == "INVALID_SYN" || n == "TCP_ABORT_ON_OVERFLOW")
+    })
 }
 
 fn overflowed(c: &Connection) -> bool {
@@ -64,8 +67,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     );
     let at = phrase::namespace(&c.facts, sock.netns, c.netns);
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because, seen(c, reset.time, "reset-sent", format!("RST sent by the listening socket in {at}")))
-            .and_all(told(c))
-            .advise("have the server accept faster, or give it a longer queue (listen backlog, net.core.somaxconn)"),
+        Finding::new(
+            Certainty::Proven,
+            because,
+            seen(c, reset.time, "reset-sent", format!("RST sent by the listening socket in {at}")),
+        )
+        .and_all(told(c))
+        .advise("have the server accept faster, or give it a longer queue (listen backlog, net.core.somaxconn)"),
     )
 }

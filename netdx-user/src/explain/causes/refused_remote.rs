@@ -3,7 +3,7 @@
 use super::evidence::{absence, reset_came, stopping_drops, target_want, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact, here, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, here, phrase},
     fact::Answer,
     story::Connection,
 };
@@ -12,7 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     code: "refused.remote",
     page: PAGE,
     rule: Rule::Connection { wants: |c| c.reset_in_handshake().map(|_| target_want(c)).into_iter().collect(), judge },
-    hides: &[], tells: Tells::Failure
+    hides: &[],
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -3,7 +3,7 @@
 use super::evidence::{place, stopping_drops, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase, seen},
     fact::Answer,
     report::Certainty,
     story::{Connection, Dropped},
@@ -38,7 +38,13 @@ route.rejects and route.icmp-unreachable: forwarding is on, and routing says no.
 ";
 
 fn dropped(c: &Connection) -> Option<Dropped<'_>> {
-    stopping_drops(c).find(|d| d.by("ip_error") || d.by("ip6_forward") || d.by("ip_forward") || d.by("ip6_pkt_discard") || d.reason == "IP_INADDRERRORS")
+    stopping_drops(c).find(|d| {
+        d.by("ip_error")
+            || d.by("ip6_forward")
+            || d.by("ip_forward")
+            || d.by("ip6_pkt_discard")
+            || d.reason == "IP_INADDRERRORS"
+    })
 }
 
 fn keys(d: &Dropped<'_>) -> Vec<String> {
@@ -70,7 +76,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         Finding::new(
             Certainty::Proven,
             format!("its {what} should have been forwarded {at}, but {setting} is 0"),
-            seen(c, d.time, "drop", format!("{what} dropped {at}: {}", if d.reason.is_empty() { d.at } else { d.reason })),
+            seen(
+                c,
+                d.time,
+                "drop",
+                format!("{what} dropped {at}: {}", if d.reason.is_empty() { d.at } else { d.reason }),
+            ),
         )
         .and(fact("sysctl", format!("{setting} = 0")))
         .and_all(told(c))

@@ -4,7 +4,7 @@ use super::evidence::told;
 use crate::{
     coverage::Coverage,
     event::IcmpError,
-    explain::{Cause, Finding, Judgement, Rule, here, owners_want, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, here, owners_want, phrase, seen},
     report::Certainty,
     story::Connection,
     time::Time,
@@ -40,7 +40,11 @@ host's own next hop does not answer.
 /// The message that says so: not this host's own, not one that only filters send.
 fn message(c: &Connection) -> Option<(Time, IcmpError)> {
     c.icmp_errors().find(|(_, i)| {
-        let kind = if i.v6 { i.kind == 1 && matches!(i.code, 0 | 2 | 3 | 6) } else { i.kind == 3 && matches!(i.code, 0 | 1 | 2 | 5..=8 | 11 | 12 | 14 | 15) };
+        let kind = if i.v6 {
+            i.kind == 1 && matches!(i.code, 0 | 2 | 3 | 6)
+        } else {
+            i.kind == 3 && matches!(i.code, 0 | 1 | 2 | 5..=8 | 11 | 12 | 14 | 15)
+        };
         kind && !super::firewall_rejected::own(c, i.from)
     })
 }
@@ -58,8 +62,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         _ => format!("router {}", i.from),
     };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, format!("{who} answered: {name}"), seen(c, time, "icmp-received", format!("{name} from {}", i.from)))
-            .and_all(told(c))
-            .advise(format!("the way ends at {}: look at its routes and its next hop towards {}", i.from, c.tuple.remote)),
+        Finding::new(
+            Certainty::Proven,
+            format!("{who} answered: {name}"),
+            seen(c, time, "icmp-received", format!("{name} from {}", i.from)),
+        )
+        .and_all(told(c))
+        .advise(format!("the way ends at {}: look at its routes and its next hop towards {}", i.from, c.tuple.remote)),
     )
 }

@@ -3,7 +3,7 @@
 use super::evidence::{route, route_fact, stopping_drops, target_here, target_want, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::{Answer, Interface},
     report::Certainty,
     story::Connection,
@@ -14,7 +14,14 @@ pub(super) const CAUSE: Cause = Cause {
     code: "route.interface-down",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["route.none", "route.neighbor-silent", "local.queue-drop", "timeout.silent", "timeout.dropped", "timeout.abandoned"],
+    hides: &[
+        "route.none",
+        "route.neighbor-silent",
+        "local.queue-drop",
+        "timeout.silent",
+        "timeout.dropped",
+        "timeout.abandoned",
+    ],
     tells: Tells::Failure,
 };
 
@@ -38,7 +45,9 @@ route.none: there is no such route at all. route.neighbor-silent: the interface 
 ";
 
 fn unreachable_call(c: &Connection) -> bool {
-    c.id.is_none() && c.failed_call().is_some_and(|call| matches!(call.errno, errno::ENETUNREACH | errno::ENETDOWN | errno::EADDRNOTAVAIL))
+    c.id.is_none()
+        && c.failed_call()
+            .is_some_and(|call| matches!(call.errno, errno::ENETUNREACH | errno::ENETDOWN | errno::EADDRNOTAVAIL))
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
@@ -54,7 +63,13 @@ fn interfaces(c: &Connection) -> &[Interface] {
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    if unreachable_call(c) { no_route(c) } else if c.tried() && c.established.is_none() { dead_end(c) } else { Judgement::No }
+    if unreachable_call(c) {
+        no_route(c)
+    } else if c.tried() && c.established.is_none() {
+        dead_end(c)
+    } else {
+        Judgement::No
+    }
 }
 
 fn no_route(c: &Connection) -> Judgement {
@@ -69,7 +84,12 @@ fn no_route(c: &Connection) -> Judgement {
         Finding::new(
             Certainty::Proven,
             because,
-            seen(c, call.time, "route-lookup", format!("the call returned {}: no usable route", errno::name(call.errno))),
+            seen(
+                c,
+                call.time,
+                "route-lookup",
+                format!("the call returned {}: no usable route", errno::name(call.errno)),
+            ),
         )
         .and(fact("interface", way.clone()))
         .and_all(told(c))
@@ -81,9 +101,11 @@ fn no_route(c: &Connection) -> Judgement {
 fn dead_end(c: &Connection) -> Judgement {
     let index = if c.bound_device != 0 { c.bound_device } else { route(c).map_or(0, |r| r.device) };
     let Some(i) = interfaces(c).iter().find(|i| i.index == index) else { return Judgement::No };
-    let stopped = stopping_drops(c).find(|d| d.ours && (d.reason.starts_with("QDISC") || d.reason == "NEIGH_FAILED" || d.by("__dev_queue_xmit")));
+    let stopped = stopping_drops(c)
+        .find(|d| d.ours && (d.reason.starts_with("QDISC") || d.reason == "NEIGH_FAILED" || d.by("__dev_queue_xmit")));
     let silent = c.silent_neighbors().next();
-    let unanswered = c.reset_in_handshake().is_none() && c.icmp_errors().all(|(_, e)| super::firewall_rejected::own(c, e.from));
+    let unanswered =
+        c.reset_in_handshake().is_none() && c.icmp_errors().all(|(_, e)| super::firewall_rejected::own(c, e.from));
     if !unanswered {
         return Judgement::No;
     }
@@ -91,7 +113,9 @@ fn dead_end(c: &Connection) -> Judgement {
     if !i.up || !i.carrier {
         let state = if i.up { "has no carrier" } else { "is down" };
         let proof = match (&stopped, silent) {
-            (Some(d), _) => seen(c, d.time, "drop", format!("{} dropped at {}: {}", phrase::packet(d.packet), i.name, d.reason)),
+            (Some(d), _) => {
+                seen(c, d.time, "drop", format!("{} dropped at {}: {}", phrase::packet(d.packet), i.name, d.reason))
+            }
             (None, Some((t, ..))) => seen(c, t, "neighbor-failed", format!("nobody answered on {}", i.name)),
             (None, None) => start,
         };
@@ -103,12 +127,20 @@ fn dead_end(c: &Connection) -> Judgement {
                 .advise(format!("`ip link set {} up`, or mend its cable or peer", i.name)),
         );
     }
-    if c.bound_device != 0 && i.loopback && !c.tuple.remote.is_loopback() && !target_here(c).is_some_and(|n| n.contains(&c.netns)) {
+    if c.bound_device != 0
+        && i.loopback
+        && !c.tuple.remote.is_loopback()
+        && !target_here(c).is_some_and(|n| n.contains(&c.netns))
+    {
         return Judgement::Yes(
-            Finding::new(Certainty::Proven, format!("the socket is bound to interface {}, which doesn't lead to {}", i.name, c.tuple.remote), start)
-                .and(fact("interface", format!("the socket is bound to {} (SO_BINDTODEVICE)", i.name)))
-                .and_all(told(c))
-                .advise("bind the socket to the interface that leads there, or to none"),
+            Finding::new(
+                Certainty::Proven,
+                format!("the socket is bound to interface {}, which doesn't lead to {}", i.name, c.tuple.remote),
+                start,
+            )
+            .and(fact("interface", format!("the socket is bound to {} (SO_BINDTODEVICE)", i.name)))
+            .and_all(told(c))
+            .advise("bind the socket to the interface that leads there, or to none"),
         );
     }
     Judgement::No

@@ -4,7 +4,7 @@ use super::evidence::{place, route, route_fact, stopping_drops, told};
 use crate::{
     coverage::Coverage,
     event::Netns,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::Answer,
     report::{Certainty, Evidence},
     story::Connection,
@@ -50,7 +50,11 @@ fn neighbor_want(c: &Connection) -> Option<Want> {
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    if c.tried() && c.established.is_none() || sent_in_vain(c) { neighbor_want(c).into_iter().collect() } else { Vec::new() }
+    if c.tried() && c.established.is_none() || sent_in_vain(c) {
+        neighbor_want(c).into_iter().collect()
+    } else {
+        Vec::new()
+    }
 }
 
 fn sent_in_vain(c: &Connection) -> bool {
@@ -59,7 +63,11 @@ fn sent_in_vain(c: &Connection) -> bool {
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if let Some((netns, address, proof)) = found(c) {
-        let elsewhere = if netns == c.netns { String::new() } else { format!(" in {}", phrase::namespace(&c.facts, netns, c.netns)) };
+        let elsewhere = if netns == c.netns {
+            String::new()
+        } else {
+            format!(" in {}", phrase::namespace(&c.facts, netns, c.netns))
+        };
         let role = match next_hop(c) {
             Some((hop, _)) if Some(hop) == address && hop == c.tuple.remote => "the target".to_owned(),
             Some((hop, _)) if Some(hop) == address => format!("the gateway {hop}"),
@@ -72,7 +80,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                 .and_all(entry(c))
                 .and_all(route_fact(c))
                 .and_all(told(c))
-                .advise(format!("is {} up and on this network, and are address and prefix length right?", address.unwrap_or(c.tuple.remote))),
+                .advise(format!(
+                    "is {} up and on this network, and are address and prefix length right?",
+                    address.unwrap_or(c.tuple.remote)
+                )),
         );
     }
     Judgement::No
@@ -82,36 +93,70 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 fn found(c: &Connection) -> Option<(Netns, Option<IpAddr>, Evidence)> {
     let hop = next_hop(c).map(|(a, _)| a);
     // The drop of the very packet that waited for the neighbour.
-    if let Some(d) = stopping_drops(c).find(|d| d.reason == "NEIGH_FAILED" || d.reason == "NEIGH_QUEUEFULL" || d.by("neigh_invalidate")) {
+    if let Some(d) = stopping_drops(c)
+        .find(|d| d.reason == "NEIGH_FAILED" || d.reason == "NEIGH_QUEUEFULL" || d.by("neigh_invalidate"))
+    {
         let netns = d.netns().unwrap_or(c.netns);
         let of = c.silent_neighbors().find(|(_, n, ..)| *n == netns).map(|(_, _, a, _)| a);
         let address = if netns == c.netns { hop.or(of) } else { of };
-        return Some((netns, address, seen(c, d.time, "drop", format!("{} dropped {}: the neighbour did not answer", phrase::packet(d.packet), place(c, &d)))));
+        return Some((
+            netns,
+            address,
+            seen(
+                c,
+                d.time,
+                "drop",
+                format!("{} dropped {}: the neighbour did not answer", phrase::packet(d.packet), place(c, &d)),
+            ),
+        ));
     }
     let waits = c.syn_retransmits().find(|(_, r)| *r == Some(-errno::EBUSY));
-    let own_icmp = c.icmp_errors().find(|(_, i)| super::firewall_rejected::own(c, i.from) && (i.kind == 3 && i.code == 1 || i.v6 && i.code == 3));
+    let own_icmp = c
+        .icmp_errors()
+        .find(|(_, i)| super::firewall_rejected::own(c, i.from) && (i.kind == 3 && i.code == 1 || i.v6 && i.code == 3));
     // The neighbour's own failure, where it is this connection's next hop.
     let stuck = c.errno == Some(errno::EHOSTUNREACH) || waits.is_some() || own_icmp.is_some();
     if let Some((t, netns, address, dev)) = c.silent_neighbors().find(|(_, n, a, _)| *n == c.netns && hop == Some(*a))
         && c.established.is_none()
         && stuck
     {
-        return Some((netns, Some(address), seen(c, t, "neighbor-failed", format!("{address} did not answer on {dev}"))));
+        return Some((
+            netns,
+            Some(address),
+            seen(c, t, "neighbor-failed", format!("{address} did not answer on {dev}")),
+        ));
     }
     if let Some((t, _)) = own_icmp.filter(|_| !stopping_drops(c).any(|d| super::firewall_rule::by_netfilter(&d))) {
-        return Some((c.netns, hop, seen(c, t, "icmp-received", "this host told itself that the next hop is unreachable: the neighbour did not answer")));
+        return Some((
+            c.netns,
+            hop,
+            seen(
+                c,
+                t,
+                "icmp-received",
+                "this host told itself that the next hop is unreachable: the neighbour did not answer",
+            ),
+        ));
     }
     let failed = matches!(
         neighbor_want(c).and_then(|w| c.facts.get(&w)),
         Some(Answer::Neighbor(Some(n))) if matches!(n.state.as_str(), "failed" | "incomplete")
     );
     let (t, _) = waits?;
-    failed.then(|| (c.netns, hop, seen(c, t, "retransmit", "SYN could not be sent again: the first one still waits for the neighbour")))
+    failed.then(|| {
+        (
+            c.netns,
+            hop,
+            seen(c, t, "retransmit", "SYN could not be sent again: the first one still waits for the neighbour"),
+        )
+    })
 }
 
 fn entry(c: &Connection) -> Option<Evidence> {
     match neighbor_want(c).and_then(|w| c.facts.get(&w))? {
-        Answer::Neighbor(Some(n)) => Some(fact("neighbor", format!("{} on {} is {}", n.address, n.device_name, n.state))),
+        Answer::Neighbor(Some(n)) => {
+            Some(fact("neighbor", format!("{} on {} is {}", n.address, n.device_name, n.state)))
+        }
         Answer::Neighbor(None) => Some(fact("neighbor", "there is no neighbour entry for the next hop")),
         _ => None,
     }

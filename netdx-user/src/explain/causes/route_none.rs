@@ -3,13 +3,18 @@
 use super::evidence::{route, route_fact, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "route.none", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "route.none",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 const PAGE: &str = "\
 This host has no route to that address.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     coverage::Coverage,
     event::Netns,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::{Answer, Route},
     report::Certainty,
     story::{Connection, Dropped, FailedCall},
@@ -18,7 +18,8 @@ pub(super) const CAUSE: Cause = Cause {
     code: "route.rejects",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["route.icmp-unreachable", "timeout.dropped", "route.none", "firewall.rejected"], tells: Tells::Failure
+    hides: &["route.icmp-unreachable", "timeout.dropped", "route.none", "firewall.rejected"],
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\

@@ -3,7 +3,7 @@
 use super::evidence::{place, stopping_drops, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase, seen},
     fact::Answer,
     report::Certainty,
     story::{Connection, Dropped},
@@ -40,7 +40,14 @@ firewall.dropped: a rule, also one of `fib saddr . iif`. route.forwarding-off: t
 fn dropped(c: &Connection) -> Option<Dropped<'_>> {
     stopping_drops(c).find(|d| {
         d.reason.starts_with("IP_RPFILTER")
-            || matches!(d.reason, "IP_LOCAL_SOURCE" | "IP_INVALID_SOURCE" | "IP_LOCALNET" | "IP_MARTIAN_SOURCE" | "IP_MARTIAN_DESTINATION")
+            || matches!(
+                d.reason,
+                "IP_LOCAL_SOURCE"
+                    | "IP_INVALID_SOURCE"
+                    | "IP_LOCALNET"
+                    | "IP_MARTIAN_SOURCE"
+                    | "IP_MARTIAN_DESTINATION"
+            )
     })
 }
 
@@ -76,14 +83,22 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         })
         .unwrap_or_default();
     let why = if d.reason.starts_with("IP_RPFILTER") {
-        format!("reverse-path filtering (rp_filter) dropped its {what} {at}: answers to {source} would not go out there")
+        format!(
+            "reverse-path filtering (rp_filter) dropped its {what} {at}: answers to {source} would not go out there"
+        )
     } else {
         format!("the {what} from {source} was dropped as a martian {at}")
     };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, why, seen(c, d.time, "drop", format!("{what} from {source} dropped {at}: {}", d.reason)))
-            .and_all(settings)
-            .and_all(told(c))
-            .advise(format!("give that host a route back to {source} by this interface, or set rp_filter to 2 (loose) there")),
+        Finding::new(
+            Certainty::Proven,
+            why,
+            seen(c, d.time, "drop", format!("{what} from {source} dropped {at}: {}", d.reason)),
+        )
+        .and_all(settings)
+        .and_all(told(c))
+        .advise(format!(
+            "give that host a route back to {source} by this interface, or set rp_filter to 2 (loose) there"
+        )),
     )
 }

@@ -3,7 +3,7 @@
 use super::evidence::told;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
 };
@@ -35,7 +35,9 @@ route.icmp-unreachable: a router says that it can't deliver.
 ";
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    let Some((time, i)) = c.icmp_errors().find(|(_, i)| if i.v6 { i.kind == 3 } else { i.kind == 11 }) else { return Judgement::No };
+    let Some((time, i)) = c.icmp_errors().find(|(_, i)| if i.v6 { i.kind == 3 } else { i.kind == 11 }) else {
+        return Judgement::No;
+    };
     let name = phrase::icmp(i.v6, i.kind, i.code);
     Judgement::Yes(
         Finding::new(

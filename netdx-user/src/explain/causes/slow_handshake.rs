@@ -3,13 +3,18 @@
 use super::evidence::route_fact;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, nothing, phrase, seen},
     report::{Certainty, Outcome},
     story::Connection,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "slow.handshake", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Success };
+pub(super) const CAUSE: Cause = Cause {
+    code: "slow.handshake",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &[],
+    tells: Tells::Success,
+};
 
 const PAGE: &str = "\
 The connection worked, later than it should.
@@ -39,7 +44,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let dropped = c.drops().next();
     let why = match (again, dropped) {
         (0, _) => "no packet had to be sent again: the way or the other host is slow".to_owned(),
-        (n, Some(d)) => format!("{} sent again; the {} was dropped here ({})", phrase::count(n, "SYN"), phrase::packet(d.packet), if d.reason.is_empty() { d.at } else { d.reason }),
+        (n, Some(d)) => format!(
+            "{} sent again; the {} was dropped here ({})",
+            phrase::count(n, "SYN"),
+            phrase::packet(d.packet),
+            if d.reason.is_empty() { d.at } else { d.reason }
+        ),
         (n, None) => format!("{} sent again: a packet or its answer was lost", phrase::count(n, "SYN")),
     };
     Judgement::Yes(

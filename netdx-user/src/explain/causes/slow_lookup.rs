@@ -3,13 +3,18 @@
 use super::evidence::servers;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, noted, nothing_more, phrase, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
     report::Certainty,
     story::Lookup,
 };
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "slow.lookup", page: PAGE, rule: Rule::Lookup { wants: nothing_more, judge }, hides: &[], tells: Tells::Success };
+pub(super) const CAUSE: Cause = Cause {
+    code: "slow.lookup",
+    page: PAGE,
+    rule: Rule::Lookup { wants: nothing_more, judge },
+    hides: &[],
+    tells: Tells::Success,
+};
 
 const PAGE: &str = "\
 The name was found, later than it should.
@@ -33,16 +38,21 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     if l.slow.is_none() || !l.succeeded() {
         return Judgement::No;
     }
-    let Some(slowest) = l.queries.iter().max_by_key(|q| q.answer.as_ref().map_or(l.ended.unwrap_or(q.sent), |(t, _)| *t).since(q.sent)) else {
+    let Some(slowest) =
+        l.queries.iter().max_by_key(|q| q.answer.as_ref().map_or(l.ended.unwrap_or(q.sent), |(t, _)| *t).since(q.sent))
+    else {
         return Judgement::No;
     };
     let what = format!("{} {}", phrase::dns_type(slowest.kind), slowest.name);
     let again = l.queries.iter().map(|q| q.tries.saturating_sub(1)).sum::<u32>();
     let why = match &slowest.answer {
-        Some((t, _)) => format!("{} answered {what} after {}", slowest.tuple.remote, phrase::duration(t.since(slowest.sent))),
+        Some((t, _)) => {
+            format!("{} answered {what} after {}", slowest.tuple.remote, phrase::duration(t.since(slowest.sent)))
+        }
         None => format!("{} never answered {what}", slowest.tuple.remote),
     };
-    let repeats = if again > 0 { format!(", {} sent again", phrase::count(again as usize, "query")) } else { String::new() };
+    let repeats =
+        if again > 0 { format!(", {} sent again", phrase::count(again as usize, "query")) } else { String::new() };
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,

@@ -3,14 +3,19 @@
 use super::evidence::{anything_came_back, syns};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, nothing, phrase, seen},
     report::{Certainty, Outcome},
     story::Connection,
 };
 use std::time::Duration;
 
-pub(super) const CAUSE: Cause =
-    Cause { code: "timeout.abandoned", page: PAGE, rule: Rule::Connection { wants: nothing, judge }, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause = Cause {
+    code: "timeout.abandoned",
+    page: PAGE,
+    rule: Rule::Connection { wants: nothing, judge },
+    hides: &[],
+    tells: Tells::Failure,
+};
 
 /// The kernel sends a SYN again after this (`TCP_TIMEOUT_INIT`, RFC 6298 §2.1), doubling each time.
 const FIRST_RETRANSMISSION: Duration = Duration::from_secs(1);
@@ -49,7 +54,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         Some((_, status)) => crate::explain::exit_status(status),
         // Nobody gave up: the recording or the run ended first.
         None if c.ending().is_none() => {
-            return Judgement::CannotTell(format!("netdx stopped watching {elapsed} after the SYN, which had no answer yet"));
+            return Judgement::CannotTell(format!(
+                "netdx stopped watching {elapsed} after the SYN, which had no answer yet"
+            ));
         }
         None => "the application closed the socket".into(),
     };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase, seen},
     fact::Answer,
     report::Certainty,
     story::{Connection, Dropped},
@@ -63,7 +63,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             format!("connection tracking dropped its {what} {at}: its table is full ({} of {})", t.count, t.max),
             seen(c, d.time, "drop", format!("{what} dropped {at} by netfilter, by no rule")),
         )
-        .and(fact("conntrack", format!("{} of {} entries, {} packets dropped for want of room", t.count, t.max, t.drop)))
+        .and(fact(
+            "conntrack",
+            format!("{} of {} entries, {} packets dropped for want of room", t.count, t.max, t.drop),
+        ))
         .and_all(told(c))
         .advise("raise net.netfilter.nf_conntrack_max, or find what fills the table (`conntrack -L`)"),
     )

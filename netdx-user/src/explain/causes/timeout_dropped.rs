@@ -3,7 +3,7 @@
 use super::evidence::{place, stopping_drops, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, errno, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
     report::{Certainty, Outcome},
     story::Connection,
 };
@@ -47,7 +47,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let whose = if d.ours { "its" } else { "the answering" };
     let what = phrase::packet(d.packet);
     let at = place(c, &d);
-    let reason = if d.reason.is_empty() || d.reason == "NOT_SPECIFIED" { format!("in {}", or_unknown(d.at)) } else { format!("reason {}", d.reason) };
+    let reason = if d.reason.is_empty() || d.reason == "NOT_SPECIFIED" {
+        format!("in {}", or_unknown(d.at))
+    } else {
+        format!("reason {}", d.reason)
+    };
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,

@@ -4,7 +4,7 @@ use super::evidence::{listener, target_here, target_want, told, who_listens, who
 use crate::{
     coverage::Coverage,
     event::Netns,
-    explain::{Cause, Finding, Judgement, Rule, fact, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase, seen},
     fact::Answer,
     report::{Certainty, Evidence},
     story::Connection,
@@ -41,16 +41,28 @@ timeout.silent: the packets are lost elsewhere. refused.queue-full: the same, wi
 ";
 
 fn suspicious(c: &Connection) -> bool {
-    c.is_tcp() && c.reset_in_handshake().is_none() && (c.established.is_none() && c.tried() || c.overflow().is_some() || overflow_drop(c).is_some())
+    c.is_tcp()
+        && c.reset_in_handshake().is_none()
+        && (c.established.is_none() && c.tried() || c.overflow().is_some() || overflow_drop(c).is_some())
 }
 
 fn overflow_drop(c: &Connection) -> Option<(Netns, Evidence)> {
     let d = c.drops().find(|d| {
-        d.ours && (d.reason == "TCP_LISTEN_OVERFLOW" || d.reason == "NO_SOCKET" && (d.by("cookie_v4_check") || d.by("cookie_v6_check")))
+        d.ours
+            && (d.reason == "TCP_LISTEN_OVERFLOW"
+                || d.reason == "NO_SOCKET" && (d.by("cookie_v4_check") || d.by("cookie_v6_check")))
     })?;
     let netns = d.netns()?;
     let at = phrase::namespace(&c.facts, netns, c.netns);
-    Some((netns, seen(c, d.time, "drop", format!("{} dropped in {at}: the listener's accept queue is full", phrase::packet(d.packet)))))
+    Some((
+        netns,
+        seen(
+            c,
+            d.time,
+            "drop",
+            format!("{} dropped in {at}: the listener's accept queue is full", phrase::packet(d.packet)),
+        ),
+    ))
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
@@ -71,7 +83,15 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         return Judgement::No;
     }
     let seen_full = c.overflow().map(|(t, l)| {
-        (l.netns, seen(c, t, "listen-overflow", format!("the SYN reached a listener whose accept queue held {} of {}", l.backlog, l.max_backlog)))
+        (
+            l.netns,
+            seen(
+                c,
+                t,
+                "listen-overflow",
+                format!("the SYN reached a listener whose accept queue held {} of {}", l.backlog, l.max_backlog),
+            ),
+        )
     });
     if let Some((netns, proof)) = seen_full.or_else(|| overflow_drop(c)) {
         return full(c, netns, Certainty::Proven, proof);
@@ -80,10 +100,15 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if c.drops().next().is_some() || c.icmp_errors().next().is_some() || c.syn_retransmits().next().is_none() {
         return Judgement::No;
     }
-    let Some(target) = target_here(c).and_then(|all| all.iter().find(|n| listener(c, **n).is_some())) else { return Judgement::No };
+    let Some(target) = target_here(c).and_then(|all| all.iter().find(|n| listener(c, **n).is_some())) else {
+        return Judgement::No;
+    };
     let Some(l) = listener(c, *target) else { return Judgement::No };
     if l.backlog > l.max_backlog {
-        let proof = fact("listener", format!("the accept queue of {} holds {} of {}", phrase::owners(&l.owners), l.backlog, l.max_backlog));
+        let proof = fact(
+            "listener",
+            format!("the accept queue of {} holds {} of {}", phrase::owners(&l.owners), l.backlog, l.max_backlog),
+        );
         return full(c, *target, Certainty::Proven, proof);
     }
     let drops = match c.facts.get(&Want::Counters { netns: *target }) {
@@ -93,7 +118,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if drops == 0 {
         return Judgement::No;
     }
-    let proof = fact("counters", format!("{drops} SYNs were dropped by listeners in that namespace (ListenDrops), and nothing else dropped this one"));
+    let proof = fact(
+        "counters",
+        format!(
+            "{drops} SYNs were dropped by listeners in that namespace (ListenDrops), and nothing else dropped this one"
+        ),
+    );
     full(c, *target, Certainty::Likely, proof)
 }
 
@@ -102,15 +132,22 @@ fn full(c: &Connection, netns: Netns, certainty: Certainty, proof: Evidence) -> 
     let at = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
     let now = listener(c, netns).map(|l| (l.backlog, l.max_backlog));
     let fill = now.map(|(n, max)| format!(" (accept queue {n} of {max} now)")).unwrap_or_default();
-    let place = if netns == c.netns { String::new() } else { format!(" in {}", phrase::namespace(&c.facts, netns, c.netns)) };
-    let queue = if certainty == Certainty::Proven { "its accept queue is full" } else { "its queue of half-open connections is full" };
+    let place =
+        if netns == c.netns { String::new() } else { format!(" in {}", phrase::namespace(&c.facts, netns, c.netns)) };
+    let queue = if certainty == Certainty::Proven {
+        "its accept queue is full"
+    } else {
+        "its queue of half-open connections is full"
+    };
     let because = format!("{who}{place} listens on {at} but does not take its connections: {queue}{fill}");
     let rows = listener(c, netns).map(phrase::listener_row).into_iter().collect();
     Judgement::Yes(
         Finding::new(certainty, because, proof)
             .and_all(now.map(|(n, max)| fact("listener", format!("accept queue of {who}: {n} of {max}"))))
             .and_all(told(c))
-            .advise(format!("find out why {who} does not accept connections; a longer backlog only helps against bursts"))
+            .advise(format!(
+                "find out why {who} does not accept connections; a longer backlog only helps against bursts"
+            ))
             .with_listeners(rows),
     )
 }

@@ -4,7 +4,7 @@ use super::evidence::{absence, anything_came_back, route_fact, stopping_drops, s
 use crate::{
     coverage::Coverage,
     event::Opened,
-    explain::{Cause, Finding, Judgement, Rule, errno, fact, nothing, phrase, seen, Tells},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing, phrase, seen},
     report::Outcome,
     story::Connection,
 };
@@ -13,7 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     code: "timeout.silent",
     page: PAGE,
     rule: Rule::Connection { wants: nothing, judge },
-    hides: &["timeout.abandoned"], tells: Tells::Failure
+    hides: &["timeout.abandoned"],
+    tells: Tells::Failure,
 };
 
 const PAGE: &str = "\
@@ -60,7 +61,9 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         return Judgement::No;
     }
     if c.opened != Opened::Here {
-        return Judgement::CannotTell("it began before netdx watched, and what happened to its first packets was not seen".into());
+        return Judgement::CannotTell(
+            "it began before netdx watched, and what happened to its first packets was not seen".into(),
+        );
     }
     let via = super::evidence::route(c)
         .filter(|r| !r.device_name.is_empty())

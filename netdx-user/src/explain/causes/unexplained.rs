@@ -2,7 +2,8 @@
 
 use crate::explain::{Cause, Rule, Tells};
 
-pub(super) const CAUSE: Cause = Cause { code: "unexplained", page: PAGE, rule: Rule::Rest, hides: &[], tells: Tells::Failure };
+pub(super) const CAUSE: Cause =
+    Cause { code: "unexplained", page: PAGE, rule: Rule::Rest, hides: &[], tells: Tells::Failure };
 
 const PAGE: &str = "\
 Something failed, and nothing that netdx could observe proves why.
