@@ -2,6 +2,7 @@
 
 pub mod island;
 pub mod lab;
+pub mod patience;
 pub mod recordings;
 pub mod remote;
 pub mod servers;

@@ -5,6 +5,7 @@
 
 use crate::island::netdx;
 use crate::lab::{Attempt, Lab};
+use crate::patience::patience;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -23,6 +24,7 @@ pub struct Tracer {
     lines: Receiver<Value>,
     seen: RefCell<Vec<Value>>,
     inodes: Vec<u64>,
+    start: Value,
 }
 
 /// What a report has to say; what is none is not looked at.
@@ -52,7 +54,12 @@ impl Tracer {
     /// The same with flags of the test's own.
     #[must_use]
     pub fn with(lab: &Lab, flags: &[&str]) -> Tracer {
-        let mut command = Command::new(netdx());
+        Tracer::run(Command::new(netdx()), lab, flags)
+    }
+
+    /// The same with a netdx that the test has prepared something for.
+    #[must_use]
+    pub fn run(mut command: Command, lab: &Lab, flags: &[&str]) -> Tracer {
         match std::env::var_os("NETDX_BLESS") {
             None => command.arg("trace"),
             Some(folder) => {
@@ -80,10 +87,9 @@ impl Tracer {
                 }
             }
         });
-        let tracer = Tracer { child, lines, seen: RefCell::default(), inodes: lab.inodes() };
-        let first = tracer.lines.recv_timeout(START).expect("netdx starts");
-        assert_eq!(first["kind"], "start", "{first}");
-        tracer
+        let start: Value = lines.recv_timeout(patience(START)).expect("netdx starts");
+        assert_eq!(start["kind"], "start", "{start}");
+        Tracer { child, lines, seen: RefCell::default(), inodes: lab.inodes(), start }
     }
 
     /// The process id of netdx.
@@ -111,12 +117,12 @@ impl Tracer {
         report
     }
 
-    /// Waits for the first report that fits.
+    /// Waits for the first report that fits, for this time, or longer where everything takes longer.
     ///
     /// # Panics
     /// When none came in time; says what came instead.
-    pub fn wait_for(&self, patience: Duration, fits: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + patience;
+    pub fn wait_for(&self, time: Duration, fits: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + patience(time);
         loop {
             if let Some(report) = self.seen.borrow().iter().find(|report| fits(report)) {
                 return report.clone();
@@ -124,7 +130,7 @@ impl Tracer {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(report) => self.seen.borrow_mut().push(report),
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("no such report within {patience:?}, but: {}", self.summaries())
+                    panic!("no such report within {:?}, but: {}", patience(time), self.summaries())
                 }
                 Err(RecvTimeoutError::Disconnected) => panic!("netdx ended, having said: {}", self.summaries()),
             }
@@ -136,7 +142,7 @@ impl Tracer {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).expect("netdx runs");
         let mut seen = self.seen.take();
-        while let Ok(report) = self.lines.recv_timeout(Duration::from_secs(10)) {
+        while let Ok(report) = self.lines.recv_timeout(patience(Duration::from_secs(10))) {
             seen.push(report);
         }
         let status = self.child.wait().expect("wait for netdx");
@@ -168,7 +174,12 @@ impl Tracer {
             .filter(|report| self.is_of_the_lab(report))
             .map(|report| format!("\n  {} {} {}", report["outcome"], report["errno"], report["verdict"]["summary"]))
             .collect();
-        format!("{} reports, of the lab:{}", seen.len(), lines.concat())
+        let probes = self.start["coverage"]["probes"].as_array().into_iter().flatten();
+        let missing: Vec<String> = probes
+            .filter(|probe| probe["hook"].is_null())
+            .map(|probe| format!("\n  {}: {}", probe["name"], probe["reason"]))
+            .collect();
+        format!("{} reports, of the lab:{}\nprobes missing:{}", seen.len(), lines.concat(), missing.concat())
     }
 }
 

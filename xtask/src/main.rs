@@ -14,6 +14,7 @@ mod lint;
 mod run;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -73,6 +74,8 @@ enum Task {
         /// Only scenarios whose name contains one of these
         filters: Vec<String>,
     },
+    /// The live scenarios on Debian's kernels, in virtual machines (QEMU); the result of each on each in a table
+    Vm(vm::Arguments),
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Task::Fmt => lint::format(&workspace, false),
         Task::Bless { filters } => test::bless(&workspace, &filters),
         Task::Live { filters } => test::live(&workspace, &filters),
+        Task::Vm(arguments) => vm::vm(&workspace, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

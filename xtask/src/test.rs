@@ -42,7 +42,7 @@ pub(crate) fn bless(workspace: &Workspace, filters: &[String]) -> Result<()> {
         bail!("recordings are made by live scenarios: run this as root");
     }
     run::build(workspace, false)?;
-    let scenarios = scenarios(workspace)?;
+    let scenarios = program(workspace, "live", false)?;
     let stage = tempfile::Builder::new().prefix("netdx-bless-").tempdir().context("cannot make a temporary folder")?;
     fs::create_dir(stage.path().join("deps")).context("cannot make a temporary folder")?;
     let beside = workspace.netdx(false);
@@ -66,9 +66,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(drop).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
-/// Builds the live scenarios; the program they are in.
-pub(crate) fn scenarios(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo(["test", "--package", "netdx-tests", "--test", "live", "--no-run"]);
+/// Builds live scenarios, one of [`LIVE`]; the program they are in.
+pub(crate) fn program(workspace: &Workspace, test: &str, release: bool) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo(["test", "--package", "netdx-tests", "--test", test, "--no-run"]);
+    if release {
+        cargo.arg("--release");
+    }
     let output = cargo.output().context("cannot run cargo")?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {

@@ -1,0 +1,117 @@
+//! `cargo xtask vm`: the live scenarios on Debian's kernels, each booted in QEMU. Owns: which kernels, and the order of
+//! the work. Must not know: any scenario.
+//!
+//! Everything comes from this machine and the Debian archive that its apt is configured with: nothing is installed, and
+//! what is made or downloaded stays in `target/vm`. A guest has no network: its scenarios make their own.
+
+mod archive;
+mod guest;
+mod machine;
+mod modules;
+mod results;
+
+use crate::command;
+use crate::run;
+use crate::test::LIVE;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail};
+use archive::Archive;
+use guest::Guest;
+use results::{Matrix, Report};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Kernels by the beginning of their version, and the Debian suite that has them.
+const KERNELS: [(&str, &str); 5] = [
+    ("5.10", "bullseye"),
+    ("6.1", "bookworm"),
+    ("6.12", "trixie"),
+    ("6.18", "trixie-backports"),
+    ("7.3", "trixie-backports"),
+];
+
+/// What to run, and where.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only these kernels, separated by commas: 5.10, 6.1, 6.12, 6.18, 7.3
+    #[arg(long = "kernel", value_delimiter = ',', value_parser = KERNELS.map(|(version, _)| version))]
+    kernels: Vec<String>,
+    /// Write the results to docs/kernels.md (every kernel, every scenario)
+    #[arg(long, conflicts_with_all = ["kernels", "filters"])]
+    write: bool,
+    /// Only scenarios whose name contains one of these
+    filters: Vec<String>,
+}
+
+/// Runs the scenarios on each kernel and shows what came of them.
+pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    need_tools()?;
+    let folder = workspace.target().join("vm");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let programs = build(workspace)?;
+    let guest = Guest::make(&programs)?;
+    let archive = Archive::find(&folder)?;
+    let mut matrix = Matrix::default();
+    for (version, suite) in KERNELS {
+        if !arguments.kernels.is_empty() && arguments.kernels.iter().all(|wanted| wanted != version) {
+            continue;
+        }
+        let kernel = archive.kernel(suite, version)?;
+        let began = Instant::now();
+        eprintln!("Linux {} (Debian {suite}):", kernel.release);
+        let output = machine::run(&kernel, &guest, &arguments.filters)?;
+        let report = Report::read(&output)?;
+        eprint!("{}", report.failures());
+        eprintln!("  {} in {:.0} s", report.counts(), began.elapsed().as_secs_f64());
+        matrix.add(&kernel.release, report);
+    }
+    print!("{}", matrix.table());
+    if arguments.write {
+        let page = workspace.root().join("docs/kernels.md");
+        fs::write(&page, matrix.page()).with_context(|| format!("cannot write {}", page.display()))?;
+        eprintln!("written: {}", page.display());
+    }
+    matrix.verdict()
+}
+
+/// Programs that the work itself needs, and the Debian packages they are in.
+const TOOLS: [(&str, &str); 7] = [
+    ("apt-get", "apt"),
+    ("dpkg-deb", "dpkg"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("ldd", "libc-bin"),
+    ("timeout", "coreutils"),
+];
+
+fn need_tools() -> Result<()> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("the guests are x86-64 machines and run this machine's programs: this works on x86-64 only");
+    }
+    let missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(program, _)| guest::system_program(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("these packages are missing: {0}\n       apt-get install {0}", missing.join(" "))
+}
+
+/// netdx, the scenarios and the client program, with optimizations: the guests' processor is interpreted.
+fn build(workspace: &Workspace) -> Result<Vec<(PathBuf, String)>> {
+    run::build(workspace, true)?;
+    command::run(&mut workspace.cargo(["build", "--quiet", "--release", "--package", "netdx-tests", "--bins"]))?;
+    let mut programs = vec![
+        (workspace.netdx(true), "/netdx/netdx".to_owned()),
+        (workspace.target().join("release/netdx-client"), "/netdx/netdx-client".to_owned()),
+    ];
+    for test in LIVE {
+        let program = crate::test::program(workspace, test, true)?;
+        programs.push((program, format!("{}/{test}", guest::SCENARIOS)));
+    }
+    Ok(programs)
+}

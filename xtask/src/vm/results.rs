@@ -1,0 +1,244 @@
+//! What came of the scenarios, kernel by kernel. Owns: reading it from a guest's output, the table, the page. Must not
+//! know: how a guest runs.
+
+use super::machine::MARK;
+use anyhow::{Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+/// What came of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It went as it does everywhere.
+    Passed,
+    /// The kernel lacks something, which the scenario showed; netdx said less than elsewhere, and nothing wrong.
+    Weaker(String),
+    /// The kernel lacks what it is about, which the scenario showed.
+    Skipped(String),
+    /// netdx said something else, or nothing.
+    Failed,
+}
+
+/// What came of the scenarios on one kernel.
+#[derive(Default)]
+pub(super) struct Report {
+    outcomes: BTreeMap<String, Outcome>,
+    details: String,
+}
+
+impl Report {
+    /// Reads the output of the test programs: libtest's lines, and those of tests/tests/live/needs.rs.
+    pub(super) fn read(output: &str) -> Result<Report> {
+        let mut report = Report::default();
+        let mut notes: Vec<(String, Outcome)> = Vec::new();
+        let mut program = "";
+        let mut is_detail = false;
+        for line in output.lines() {
+            if let Some(name) = line.strip_prefix(MARK) {
+                (program, is_detail) = (name.trim(), false);
+            } else if let Some((name, outcome)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
+            {
+                let outcome = if outcome == "ok" { Outcome::Passed } else { Outcome::Failed };
+                report.outcomes.insert(full_name(program, name), outcome);
+            } else if let Some((name, why)) = line.strip_prefix("skipped: ").and_then(|rest| rest.split_once(": ")) {
+                notes.push((full_name(program, name), Outcome::Skipped(why.to_owned())));
+            } else if let Some((name, why)) = line.strip_prefix("weaker: ").and_then(|rest| rest.split_once(": ")) {
+                notes.push((full_name(program, name), Outcome::Weaker(why.to_owned())));
+            }
+            is_detail |= line == "failures:";
+            if is_detail {
+                _ = writeln!(report.details, "{line}");
+            }
+        }
+        for (name, note) in notes {
+            match report.outcomes.get_mut(&name) {
+                Some(outcome @ Outcome::Passed) => *outcome = note,
+                Some(_) => {}
+                None => bail!("{name} said that something is missing, and has no result"),
+            }
+        }
+        Ok(report)
+    }
+
+    /// What failed scenarios said.
+    pub(super) fn failures(&self) -> &str {
+        &self.details
+    }
+
+    /// How many of each.
+    pub(super) fn counts(&self) -> String {
+        let count = |fits: fn(&Outcome) -> bool| self.outcomes.values().filter(|outcome| fits(outcome)).count();
+        let mut text = format!("{} passed", count(|outcome| matches!(outcome, Outcome::Passed)));
+        for (number, what) in [
+            (count(|outcome| matches!(outcome, Outcome::Weaker(_))), "passed with a weaker answer"),
+            (count(|outcome| matches!(outcome, Outcome::Skipped(_))), "skipped"),
+            (count(|outcome| matches!(outcome, Outcome::Failed)), "FAILED"),
+        ] {
+            if number > 0 {
+                _ = write!(text, ", {number} {what}");
+            }
+        }
+        text
+    }
+}
+
+/// The scenarios of `live` have their families in their names already.
+fn full_name(program: &str, name: &str) -> String {
+    if program == "live" { name.to_owned() } else { format!("{program}::{name}") }
+}
+
+/// The results of several kernels.
+#[derive(Default)]
+pub(super) struct Matrix {
+    kernels: Vec<(String, Report)>,
+}
+
+impl Matrix {
+    /// Adds a kernel's.
+    pub(super) fn add(&mut self, release: &str, report: Report) {
+        self.kernels.push((release.to_owned(), report));
+    }
+
+    /// One row for each scenario, one column for each kernel, and the reasons below.
+    pub(super) fn table(&self) -> String {
+        let names: BTreeSet<&String> = self.kernels.iter().flat_map(|(_, report)| report.outcomes.keys()).collect();
+        let mut reasons: Vec<&str> = Vec::new();
+        let mut rows = vec![vec!["Scenario".to_owned()]];
+        rows[0].extend(self.kernels.iter().map(|(release, _)| short(release).to_owned()));
+        for name in names {
+            let mut row = vec![name.clone()];
+            for (_, report) in &self.kernels {
+                row.push(match report.outcomes.get(name) {
+                    Some(Outcome::Passed) => "ok".to_owned(),
+                    Some(Outcome::Weaker(why)) => format!("ok [{}]", number(&mut reasons, why)),
+                    Some(Outcome::Skipped(why)) => format!("skipped [{}]", number(&mut reasons, why)),
+                    Some(Outcome::Failed) => "FAILED".to_owned(),
+                    None => "no result".to_owned(),
+                });
+            }
+            rows.push(row);
+        }
+        let columns = rows[0].len();
+        let widths: Vec<usize> =
+            (0..columns).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default()).collect();
+        let mut text = String::new();
+        for (index, row) in rows.iter().enumerate() {
+            for (cell, width) in row.iter().zip(&widths) {
+                _ = write!(text, "| {cell:width$} ");
+            }
+            text += "|\n";
+            if index == 0 {
+                for width in &widths {
+                    _ = write!(text, "|{}", "-".repeat(width + 2));
+                }
+                text += "|\n";
+            }
+        }
+        if !reasons.is_empty() {
+            text += "\n";
+        }
+        for (index, reason) in reasons.iter().enumerate() {
+            _ = writeln!(text, "[{}] {reason}  ", index + 1);
+        }
+        text
+    }
+
+    /// docs/kernels.md.
+    pub(super) fn page(&self) -> String {
+        let releases: Vec<&str> = self.kernels.iter().map(|(release, _)| release.as_str()).collect();
+        format!("{PAGE}{}\n\nKernels: {}.\n", self.table().trim_end(), releases.join(", "))
+    }
+
+    /// An error when anything failed.
+    pub(super) fn verdict(&self) -> Result<()> {
+        let names: BTreeSet<&String> = self.kernels.iter().flat_map(|(_, report)| report.outcomes.keys()).collect();
+        if names.is_empty() {
+            bail!("no scenario has such a name");
+        }
+        let failed = |(_, report): &(String, Report)| {
+            let failed = |name: &&&String| matches!(report.outcomes.get(**name), None | Some(Outcome::Failed));
+            names.iter().filter(failed).count()
+        };
+        match self.kernels.iter().map(failed).sum::<usize>() {
+            0 => Ok(()),
+            count => bail!("{count} scenarios failed"),
+        }
+    }
+}
+
+/// The beginning of the page.
+const PAGE: &str = "# Kernels
+
+Every live scenario on Debian's kernels, each booted in a virtual machine of its own: `cargo xtask vm --write` wrote this
+page. A number in brackets stands for what the kernel lacks; the scenario has shown that it is missing by looking for it
+in the kernel's own type information or tracing folder, not by the kernel's version.
+
+- *ok*: netdx gives the verdict that it gives everywhere.
+- *ok [n]*: netdx cannot prove as much on this kernel. It gives the weaker answer that it should, and says what was missing.
+- *skipped [n]*: the kernel cannot do what the scenario is about.
+
+";
+
+/// `6.12` of `6.12.107+deb13-cloud-amd64`.
+fn short(release: &str) -> &str {
+    release.match_indices('.').nth(1).map_or(release, |(end, _)| &release[..end])
+}
+
+/// The number of a reason, from 1.
+fn number<'a>(reasons: &mut Vec<&'a str>, why: &'a str) -> usize {
+    if let Some(index) = reasons.iter().position(|known| *known == why) {
+        return index + 1;
+    }
+    reasons.push(why);
+    reasons.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "== netdx: live
+test refused::nobody_listens ... ok
+weaker: firewall::rejects: no tracepoint icmp_send
+test firewall::rejects ... ok
+skipped: refused::by_mptcp: no MPTCP
+test refused::by_mptcp ... ok
+== netdx: verb_dns
+test a_name ... FAILED
+failures:
+---- a_name stdout ----
+== netdx:
+";
+
+    #[test]
+    fn a_guests_output_is_read() {
+        let report = Report::read(OUTPUT).expect("an output");
+        assert_eq!(report.counts(), "1 passed, 1 passed with a weaker answer, 1 skipped, 1 FAILED");
+        assert!(report.failures().contains("a_name stdout"));
+        let mut matrix = Matrix::default();
+        matrix.add("5.10.0-32-cloud-amd64", report);
+        let table = matrix.table();
+        assert!(table.contains("| verb_dns::a_name        | FAILED      |"), "{table}");
+        assert!(table.contains("| firewall::rejects       | ok [1]      |"), "{table}");
+        assert!(table.contains("| refused::by_mptcp       | skipped [2] |"), "{table}");
+        assert!(table.contains("[1] no tracepoint icmp_send"), "{table}");
+        assert!(matrix.verdict().is_err());
+    }
+
+    #[test]
+    fn what_fails_after_a_note_has_failed() {
+        let report = Report::read("weaker: a: b\ntest a ... FAILED\n").expect("an output");
+        assert_eq!(report.counts(), "0 passed, 1 FAILED");
+        assert!(Report::read("weaker: a: b\n").is_err());
+    }
+
+    #[test]
+    fn a_scenario_without_a_result_is_no_success() {
+        let mut matrix = Matrix::default();
+        matrix.add("6.1.0-1-cloud-amd64", Report::read("test a ... ok\ntest b ... ok\n").expect("an output"));
+        assert!(matrix.verdict().is_ok());
+        matrix.add("5.10.0-1-cloud-amd64", Report::read("test a ... ok\n").expect("an output"));
+        assert!(matrix.table().contains("no result"));
+        assert!(matrix.verdict().is_err());
+    }
+}
