@@ -38,6 +38,8 @@ pub(super) struct Lookups {
     open: BTreeMap<u64, Lookup>,
     /// The lookup that a thread is at.
     by_thread: HashMap<u32, u64>,
+    /// By thread: when the last lookup began that was over before getaddrinfo returned, as far as could be told.
+    told: HashMap<u32, Time>,
     /// Where an answer belongs: socket and message id.
     by_message: HashMap<(Option<Cookie>, u16, Protocol), u64>,
     due: BTreeMap<(Time, u64), ()>,
@@ -52,6 +54,7 @@ impl Lookups {
             settings,
             open: BTreeMap::new(),
             by_thread: HashMap::new(),
+            told: HashMap::new(),
             by_message: HashMap::new(),
             due: BTreeMap::new(),
             when: HashMap::new(),
@@ -237,6 +240,8 @@ impl Lookups {
         let key = match of_thread.split_first() {
             // Found without asking a server.
             None if result == 0 || resolved.name.is_empty() => return,
+            // A thread that had to wait for a processor returns late: its questions are told already.
+            None if self.told.remove(&task.tid).is_some_and(|began| began >= started) => return,
             None => self.begin(started, Some(task), None, memory),
             Some((&first, others)) => {
                 // What the library asked in one call is one lookup, whatever it looked like from outside.
@@ -445,6 +450,12 @@ impl Lookups {
 
     fn close(&mut self, keys: &[u64], time: Time, memory: &mut Memory) -> Vec<Lookup> {
         let slow = self.settings.slow;
+        if self.told.len() > LIMIT {
+            self.told.clear();
+        }
+        for lookup in keys.iter().filter_map(|k| self.open.get(k)).filter(|l| l.resolved.is_none()) {
+            self.told.extend(lookup.task.as_ref().map(|t| (t.tid, lookup.began)));
+        }
         keys.iter().filter_map(|k| self.remove(*k)).map(|l| finish(l, time, slow, memory)).collect()
     }
 }

@@ -357,6 +357,21 @@ fn the_search_list_is_one_lookup() {
 }
 
 #[test]
+fn a_lookup_whose_thread_returns_late_is_told_once() {
+    let returned = Event::GetAddrInfo {
+        task: task(),
+        started: Time(MS / 2),
+        result: -3,
+        family: 0,
+        name: "sf.test".into(),
+        service: String::new(),
+    };
+    let events =
+        vec![(MS, dns(1, "sf.test", 1, None)), (2 * MS, dns(1, "sf.test", 1, Some((2, vec![])))), (900 * MS, returned)];
+    assert_eq!(code(&run(events, unknown)), ["dns.servfail"]);
+}
+
+#[test]
 fn a_query_without_answer_times_out() {
     let reports = run(vec![(MS, dns(1, "drop.test", 1, None))], unknown);
     assert_eq!(code(&reports), ["dns.timeout"]);

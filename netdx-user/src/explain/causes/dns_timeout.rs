@@ -5,7 +5,7 @@ use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
     report::Certainty,
-    story::Lookup,
+    story::{Lookup, Query},
 };
 
 pub(super) const CAUSE: Cause = Cause {
@@ -37,6 +37,14 @@ dns.server-unreachable: an error says that it can't be reached. dns.servfail: it
 
 fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     if l.succeeded() || l.queries.is_empty() {
+        return Judgement::No;
+    }
+    // A server whose host or way answered with an error has not been silent.
+    let in_error = |q: &Query| {
+        let way = l.paths.iter().filter(|p| p.tuple.remote == q.tuple.remote && p.tuple.remote_port == 53);
+        way.into_iter().any(|p| p.errno.is_some() || p.icmp_errors().next().is_some())
+    };
+    if l.open().all(in_error) {
         return Judgement::No;
     }
     let mut open = l.open().peekable();
