@@ -21,6 +21,11 @@
 //! `sock_send_length`, `sock_recv_length`, `io_uring_submit_req`, `io_uring_complete`, `sched_process_fork` (only for
 //! the process-tree filter), `sched_process_exit`.
 //!
+//! Where a kernel lacks a tracepoint but has a function with its arguments, the program `NAME` goes to the function's entry
+//! (fentry), or `NAME_kprobe` does (kprobe): `inet_sk_error_report` to `sock_def_error_report`, `icmp_send` to
+//! `__icmp_send`. `inet_sendmsg` and `inet_recvmsg` (fexit, on these functions and on their twins `inet6_sendmsg` and
+//! `inet6_recvmsg`) tell what `sock_send_length` and `sock_recv_length` do.
+//!
 //! Classic tracepoints (category `syscalls`), by the same name: `sys_enter_connect`, `sys_enter_bind`,
 //! `sys_enter_socket`, `sys_enter_listen`; and `sys_exit` on `sys_exit_connect`, `sys_exit_bind`, `sys_exit_socket` and
 //! `sys_exit_listen`.

@@ -15,7 +15,7 @@ pub struct Coverage {
 pub struct Probe {
     /// Stable name: tcp-state, socket-error, reset-received, reset-sent, retransmit, synack-retransmit, drop, icmp,
     /// icmp-sent, neighbor, route4, route6, connect-call, bind-call, socket-call, send-receive, io-uring, dns-out,
-    /// dns-in, listen-overflow, cgroup-connect, process-exit, process-tree, getaddrinfo.
+    /// dns-in, listen-overflow, cgroup-connect, process-exit, process-tree, getaddrinfo, function-names, drop-reasons.
     pub name: String,
     /// The hook in use (`tp_btf/inet_sock_set_state`); none: not attached.
     pub hook: Option<String>,
@@ -36,6 +36,12 @@ impl Coverage {
     #[must_use]
     pub fn reason(&self, name: &str) -> Option<&str> {
         self.probes.iter().find(|p| p.name == name)?.reason.as_deref()
+    }
+
+    /// Why the named probe could not be attached; none: it is, or nobody tried (older recordings don't know them all).
+    #[must_use]
+    pub fn refused(&self, name: &str) -> Option<&str> {
+        self.probes.iter().find(|p| p.name == name && p.hook.is_none())?.reason.as_deref()
     }
 
     /// Why the named probe is not attached; none: it is.

@@ -1,4 +1,5 @@
-//! `inet_sk_error_report(const struct sock *sk)`, 5.14: an error is reported to a socket, TCP or UDP.
+//! `inet_sk_error_report(const struct sock *sk)`, 5.14: an error is reported to a socket, TCP or UDP. Before that,
+//! `sock_def_error_report(struct sock *sk)` (net/core/sock.c), which sockets of both are made with: `sk->sk_error_report`.
 //!
 //! For TCP it comes after the change to TCP_CLOSE with the same error, which is told once.
 //! Without an error it still comes for each ICMP error that is queued (sock_queue_err_skb), which is worth a record, and
@@ -6,7 +7,7 @@
 
 use netdx_common::record::SocketError;
 
-use super::{Arguments, tracepoint};
+use super::{Arguments, kprobe, tracepoint};
 use crate::{
     emit::{self, Wake},
     filter,
@@ -17,6 +18,7 @@ use crate::{
 };
 
 tracepoint!("inet_sk_error_report", inet_sk_error_report, inet_sk_error_report_raw, reported);
+kprobe!("sock_def_error_report", inet_sk_error_report_kprobe, reported);
 
 #[inline(always)]
 fn reported<A: Arguments>(arguments: &A) {

@@ -1,10 +1,12 @@
 //! `netif_receive_skb(struct sk_buff *skb)`, 2.6.37: every packet that comes in, of which only ICMP errors matter (what
 //! isn't ICMP must be let go after a few instructions); and `icmp_send(const struct sk_buff *skb, int type, int code)`,
-//! 6.11 (backported to 6.1): this kernel sends an ICMP error about `skb`. ICMPv6 has no such tracepoint.
+//! 6.11 (backported to 6.1): this kernel sends an ICMP error about `skb`. ICMPv6 has no such tracepoint. Before that, the
+//! entry of `__icmp_send(struct sk_buff *skb_in, int type, int code, __be32 info, const struct ip_options *opt)` (5.1,
+//! net/ipv4/icmp.c), which may still decide against it (a rate limit, an error about an error).
 
 use netdx_common::record::{IcmpReceived, IcmpSent};
 
-use super::{Arguments, tracepoint};
+use super::{Arguments, kprobe, tracepoint};
 use crate::{
     emit::{self, Wake},
     packet::{self, ETH_IP, ETH_IPV6, ICMP, ICMPV6},
@@ -13,6 +15,7 @@ use crate::{
 
 tracepoint!("netif_receive_skb", netif_receive_skb, netif_receive_skb_raw, received);
 tracepoint!("icmp_send", icmp_send, icmp_send_raw, sent);
+kprobe!("__icmp_send", icmp_send_kprobe, sent);
 
 #[inline(always)]
 fn received<A: Arguments>(arguments: &A) {

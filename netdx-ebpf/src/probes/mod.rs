@@ -1,7 +1,9 @@
 //! The probes: one file for each hook or pair of hooks, with the kernel prototype it relies on.
 //!
 //! A tracepoint's program exists twice with one body: `NAME` (`tp_btf`) and `NAME_raw` (`raw_tp`), which get the same
-//! arguments; the second is for a kernel or privileges without the first.
+//! arguments; the second is for a kernel or privileges without the first. Where a kernel has no such tracepoint but calls a
+//! function with the same arguments, the loader attaches `NAME` to the function's entry (fentry), or a third program,
+//! `NAME_kprobe`.
 
 mod bind;
 mod cgroup;
@@ -22,7 +24,7 @@ mod state;
 
 use aya_ebpf::{
     EbpfContext,
-    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
+    programs::{BtfTracePointContext, FExitContext, ProbeContext, RawTracePointContext, TracePointContext},
 };
 
 use crate::read::Kernel;
@@ -60,6 +62,25 @@ impl Arguments for RawTracePointContext {
     }
 }
 
+/// The result comes after the last argument.
+impl Arguments for FExitContext {
+    const TYPED: bool = true;
+
+    #[inline(always)]
+    fn number(&self, position: usize) -> u64 {
+        self.arg(position)
+    }
+}
+
+impl Arguments for ProbeContext {
+    const TYPED: bool = false;
+
+    #[inline(always)]
+    fn number(&self, position: usize) -> u64 {
+        self.arg(position).unwrap_or(0)
+    }
+}
+
 /// Two programs from one body.
 macro_rules! tracepoint {
     ($tracepoint:literal, $name:ident, $raw:ident, $body:path) => {
@@ -79,6 +100,19 @@ macro_rules! tracepoint {
     };
 }
 use tracepoint;
+
+/// A program for the entry of a function that has a tracepoint's arguments, from the same body.
+macro_rules! kprobe {
+    ($function:literal, $name:ident, $body:path) => {
+        #[doc = concat!("`", $function, "`, kprobe.")]
+        #[aya_ebpf::macros::kprobe(function = $function)]
+        pub fn $name(context: aya_ebpf::programs::ProbeContext) -> u32 {
+            $body(&context);
+            0
+        }
+    };
+}
+use kprobe;
 
 /// A field of a classic tracepoint's record, 8 bytes at `offset`. Those of `sys_enter_*` are the system call's
 /// arguments from 16 on, of `sys_exit_*` the result at 16 (kernel/trace/trace_syscalls.c).

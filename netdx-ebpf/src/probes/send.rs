@@ -1,14 +1,18 @@
 //! `sock_send_length(struct sock *sk, int ret, int flags)` and `sock_recv_length`, the same, 6.3: what sending and
 //! receiving gave, in the context of whoever called. They don't say whereto a datagram was to go: the user's registers do.
+//! Before that, the returns of `inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`,
+//! `inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)` and their twins for IPv6.
 
 use netdx_common::record::{CallFailed, call};
+
+use aya_ebpf::{macros::fexit, programs::FExitContext};
 
 use super::{Arguments, registers, route, tracepoint};
 use crate::{
     emit::{self, Wake},
     filter,
     maps::Call,
-    read::offset,
+    read::{Kernel, offset},
     socket::{self, MPTCP, NOWHERE, TCP, UDP},
     task,
 };
@@ -23,6 +27,29 @@ const EAGAIN: i32 = -11;
 /// ERESTARTSYS, and the others of its kind down to ERESTART_RESTARTBLOCK (linux/errno.h): a signal came.
 const RESTARTS: core::ops::RangeInclusive<i32> = -516..=-512;
 
+/// `inet_sendmsg`, `inet6_sendmsg`, fexit.
+#[fexit(function = "inet_sendmsg")]
+pub fn inet_sendmsg(context: FExitContext) -> i32 {
+    returned_by_socket(&context, 3, call::SEND);
+    0
+}
+
+/// `inet_recvmsg`, `inet6_recvmsg`, fexit.
+#[fexit(function = "inet_recvmsg")]
+pub fn inet_recvmsg(context: FExitContext) -> i32 {
+    returned_by_socket(&context, 4, call::RECEIVE);
+    0
+}
+
+/// `position`: of the result, behind the arguments.
+#[inline(always)]
+fn returned_by_socket<A: Arguments>(arguments: &A, position: usize, which: u16) {
+    let result = arguments.number(position) as i32;
+    if is_failure(result) {
+        failed(arguments.pointer(0).pointer(offset!(socket_sk)), result, which);
+    }
+}
+
 #[inline(always)]
 fn sent<A: Arguments>(arguments: &A) {
     returned(arguments, call::SEND);
@@ -36,10 +63,19 @@ fn received<A: Arguments>(arguments: &A) {
 #[inline(always)]
 fn returned<A: Arguments>(arguments: &A, which: u16) {
     let result = arguments.number(1) as i32;
-    if result >= 0 || result == EINTR || result == EAGAIN || RESTARTS.contains(&result) {
-        return;
+    if is_failure(result) {
+        failed(arguments.pointer(0), result, which);
     }
-    let sk = arguments.pointer(0);
+}
+
+/// Whether a result tells of a failure, and not of a call that is to be made again.
+#[inline(always)]
+fn is_failure(result: i32) -> bool {
+    result < 0 && result != EINTR && result != EAGAIN && !RESTARTS.contains(&result)
+}
+
+#[inline(always)]
+fn failed(sk: Kernel, result: i32, which: u16) {
     let protocol: u16 = sk.read(offset!(sk_protocol));
     if !socket::is_internet(sk) || !matches!(protocol, TCP | UDP | MPTCP) {
         return;

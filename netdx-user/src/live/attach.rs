@@ -5,10 +5,10 @@
 
 use super::{
     btf::TypeId,
-    features::Directory,
+    features::{self, Directory},
     libraries::{self, Library},
     loader::{Loader, Refusal, c_name},
-    probes::{Fact, Hook},
+    probes::{Fact, Function, Hook},
     sys::{self, AttachType, PerfEvent, ProgramType},
 };
 use crate::coverage::Probe;
@@ -35,6 +35,8 @@ enum Refused {
     NoBtf,
     #[error("this kernel has no tracepoint {0}")]
     NoTracepoint(&'static str),
+    #[error("this kernel has no function {0}, or a different one")]
+    NoFunction(&'static str),
     #[error("tracefs can't be opened: {0}")]
     NoTracefs(String),
     #[error("cannot read {path}: {error}")]
@@ -59,8 +61,8 @@ fn refused(what: &'static str) -> impl FnOnce(io::Error) -> Refused {
 
 /// Where hooks are on this system.
 pub(super) struct Places {
-    /// BTF ids of tracepoints; none: the kernel has no BTF of its own.
-    pub tracepoints: Option<HashMap<&'static str, TypeId>>,
+    /// BTF ids; none: the kernel has no BTF of its own.
+    pub ids: Option<Ids>,
     /// Where tracefs is.
     pub tracefs: io::Result<Directory>,
     /// The root of the v2 cgroups.
@@ -69,8 +71,16 @@ pub(super) struct Places {
     pub libraries: Vec<Library>,
 }
 
+/// The numbers by which this kernel knows its tracepoints and functions.
+pub(super) struct Ids {
+    /// By the tracepoint's name.
+    pub tracepoints: HashMap<&'static str, TypeId>,
+    /// By the function's name.
+    pub functions: HashMap<&'static str, TypeId>,
+}
+
 /// How a program for a hook is loaded.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Load {
     program_type: ProgramType,
     attach_type: Option<AttachType>,
@@ -84,8 +94,8 @@ type Loaded = Result<Arc<OwnedFd>, String>;
 pub(super) struct Attacher<'a> {
     loader: &'a Loader,
     places: &'a Places,
-    /// Programs by name.
-    programs: HashMap<String, Loaded>,
+    /// Programs by name, and for what they were loaded.
+    programs: HashMap<(String, Load), Loaded>,
     /// Hooks that are attached, and why those that aren't are not.
     tried: HashMap<Hook, Result<(), String>>,
     links: Vec<OwnedFd>,
@@ -110,7 +120,7 @@ impl<'a> Attacher<'a> {
         for hook in facts.iter().flat_map(|f| f.parts).filter_map(|part| part.first()) {
             let program = hook.program();
             if let Ok(load) = places.load(*hook)
-                && wanted.iter().all(|(name, _)| *name != program)
+                && wanted.iter().all(|known| *known != (program.clone(), load))
             {
                 wanted.push((program, load));
             }
@@ -120,13 +130,13 @@ impl<'a> Attacher<'a> {
         let take = || {
             let mut done = Vec::new();
             while let Some((name, load)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push((name.clone(), load_program(loader, name, *load)));
+                done.push(((name.clone(), *load), load_program(loader, name, *load)));
             }
             done
         };
         let programs = thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(take)).collect();
-            let mut programs: HashMap<String, Loaded> = take().into_iter().collect();
+            let mut programs: HashMap<(String, Load), Loaded> = take().into_iter().collect();
             for other in others {
                 programs.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             }
@@ -144,11 +154,15 @@ impl<'a> Attacher<'a> {
             for hook in *part {
                 match self.attach_once(*hook) {
                     Ok(()) => {
-                        used.push(hook.to_string());
+                        let hook = hook.to_string();
+                        if !used.contains(&hook) {
+                            used.push(hook);
+                        }
                         attached = true;
                         break;
                     }
-                    Err(why) => refusals.push((why, *hook)),
+                    Err(why) if !refusals.contains(&(why.clone(), *hook)) => refusals.push((why, *hook)),
+                    Err(_) => {}
                 }
             }
             if !attached {
@@ -182,12 +196,19 @@ impl<'a> Attacher<'a> {
 
     fn try_hook(&mut self, hook: Hook) -> Result<(), Refused> {
         let load = self.places.load(hook)?;
-        let name = hook.program();
         let loader = self.loader;
-        let program = self.programs.entry(name).or_insert_with_key(|name| load_program(loader, name, load));
+        let key = (hook.program(), load);
+        let program = self.programs.entry(key).or_insert_with_key(|(name, load)| load_program(loader, name, *load));
         let program = Arc::clone(program.as_ref().map_err(|why| Refused::Load(why.clone()))?);
         let link = match hook {
-            Hook::BtfTracepoint(_) => sys::attach_raw(program.as_fd(), None).map_err(refused("attaching"))?,
+            Hook::BtfTracepoint(_) | Hook::FunctionEntry(..) | Hook::FunctionReturn(..) => {
+                sys::attach_raw(program.as_fd(), None).map_err(refused("attaching"))?
+            }
+            Hook::Kprobe(_, function) => {
+                let pmu = features::kprobe_pmu().map_err(|(path, error)| Refused::Read { path, error })?;
+                let event = PerfEvent::Kprobe { pmu, function: &c_name(function.name) };
+                sys::attach_perf(program.as_fd(), &event).map_err(refused("attaching a kprobe"))?
+            }
             Hook::RawTracepoint(name) => match sys::attach_raw(program.as_fd(), Some(&c_name(name))) {
                 Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Err(Refused::NoTracepoint(name)),
                 other => other.map_err(refused("attaching"))?,
@@ -225,10 +246,13 @@ impl Places {
     fn load(&self, hook: Hook) -> Result<Load, Refused> {
         let (program_type, attach_type, btf_id) = match hook {
             Hook::BtfTracepoint(name) => {
-                let ids = self.tracepoints.as_ref().ok_or(Refused::NoBtf)?;
-                let id = ids.get(name).ok_or(Refused::NoTracepoint(name))?;
+                let ids = self.ids.as_ref().ok_or(Refused::NoBtf)?;
+                let id = ids.tracepoints.get(name).ok_or(Refused::NoTracepoint(name))?;
                 (ProgramType::Tracing, Some(AttachType::TraceRawTp), id.0)
             }
+            Hook::FunctionEntry(_, function) => self.function(function, AttachType::TraceFentry)?,
+            Hook::FunctionReturn(_, function) => self.function(function, AttachType::TraceFexit)?,
+            Hook::Kprobe(..) => (ProgramType::KProbe, None, 0),
             Hook::RawTracepoint(_) => (ProgramType::RawTracepoint, None, 0),
             Hook::SyscallEntry(_) | Hook::SyscallExit(_) => (ProgramType::Tracepoint, None, 0),
             Hook::Cgroup(_, attach_type) => {
@@ -239,6 +263,12 @@ impl Places {
             Hook::LibcEntry(..) | Hook::LibcReturn(..) => (ProgramType::KProbe, None, 0),
         };
         Ok(Load { program_type, attach_type, btf_id })
+    }
+
+    fn function(&self, function: &Function, at: AttachType) -> Result<(ProgramType, Option<AttachType>, u32), Refused> {
+        let ids = self.ids.as_ref().ok_or(Refused::NoBtf)?;
+        let id = ids.functions.get(function.name).ok_or(Refused::NoFunction(function.name))?;
+        Ok((ProgramType::Tracing, Some(at), id.0))
     }
 
     /// The id of a tracepoint of a system call.
@@ -297,7 +327,7 @@ fn attach_library(program: &LibraryProgram, library: &Library) -> Result<OwnedFd
     let offset = libraries::function_offset(&library.path, program.function)
         .map_err(read)?
         .ok_or(Refused::NoLibrary(program.function))?;
-    let (pmu, return_bit) = libraries::uprobe_pmu().map_err(|(path, error)| Refused::Read { path, error })?;
+    let (pmu, return_bit) = features::uprobe_pmu().map_err(|(path, error)| Refused::Read { path, error })?;
     let path = c_name(&library.path.to_string_lossy());
     let event = PerfEvent::Uprobe { pmu, return_bit: program.at_return.then_some(return_bit), path: &path, offset };
     sys::attach_perf(program.program.as_fd(), &event).map_err(refused("attaching a uprobe"))

@@ -131,6 +131,29 @@ pub fn tracefs(mounts: &[Mount]) -> io::Result<Directory> {
     Directory::open(mounts, "tracefs")
 }
 
+/// Type of the uprobe performance unit, and the bit of its configuration that asks for returns.
+///
+/// # Errors
+/// Which file could not be read, and why.
+pub fn uprobe_pmu() -> Result<(u32, u32), (PathBuf, io::Error)> {
+    Ok((pmu_number("uprobe/type")?, pmu_number("uprobe/format/retprobe")?))
+}
+
+/// Type of the kprobe performance unit.
+///
+/// # Errors
+/// As above; without kprobes in the kernel it has no such file.
+pub fn kprobe_pmu() -> Result<u32, (PathBuf, io::Error)> {
+    pmu_number("kprobe/type")
+}
+
+fn pmu_number(file: &str) -> Result<u32, (PathBuf, io::Error)> {
+    let path = Path::new("/sys/bus/event_source/devices").join(file);
+    let text = fs::read_to_string(&path).map_err(|e| (path.clone(), e))?;
+    let digits = text.trim().trim_start_matches("config:");
+    digits.parse().map_err(|e| (path, io::Error::other(e)))
+}
+
 /// How far the kernel is locked down (`none`, `integrity`, `confidentiality`); none: it doesn't say.
 #[must_use]
 pub fn lockdown() -> Option<String> {

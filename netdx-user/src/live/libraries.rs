@@ -116,21 +116,6 @@ pub(super) fn function_offset(path: &Path, function: &str) -> io::Result<Option<
     Ok(segment.and_then(|s| (address - s.address()).checked_add(s.file_range().0)))
 }
 
-/// Type of the uprobe performance unit, and the bit of its configuration that asks for returns.
-///
-/// # Errors
-/// Which file could not be read, and why.
-pub(super) fn uprobe_pmu() -> Result<(u32, u32), (PathBuf, io::Error)> {
-    const UNIT: &str = "/sys/bus/event_source/devices/uprobe";
-    let read = |file: &str| {
-        let path = Path::new(UNIT).join(file);
-        let text = fs::read_to_string(&path).map_err(|e| (path.clone(), e))?;
-        let digits = text.trim().trim_start_matches("config:");
-        digits.parse().map_err(|e| (path, io::Error::other(e)))
-    };
-    Ok((read("type")?, read("format/retprobe")?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ mod ring;
 pub mod survey;
 pub mod symbols;
 mod sys;
+mod unhooked;
 mod watch;
 
 pub use clock::{now, utc_offset};
@@ -26,7 +27,7 @@ use crate::{
     input::{Input, Stamped},
     privilege::{Insufficient, Privileges},
 };
-use attach::{Attacher, Places};
+use attach::{Attacher, Ids, Places};
 use btf::{Blob, Btf};
 use loader::Loader;
 use names::{Names, Reading};
@@ -105,7 +106,7 @@ pub enum Error {
     #[error(transparent)]
     Privileges(#[from] Insufficient),
     /// No type information.
-    #[error("cannot read the kernel's type information {path}: {error}\n{advice}", advice = BTF_ADVICE)]
+    #[error("cannot read the kernel's type information {path}: {error}\n{advice}", advice = btf_advice())]
     NoBtf {
         /// Where it was looked for.
         path: PathBuf,
@@ -145,8 +146,17 @@ pub enum Error {
     },
 }
 
-const BTF_ADVICE: &str =
-    "run a kernel with CONFIG_DEBUG_INFO_BTF=y, or give a BTF file made for exactly this kernel: --btf FILE";
+/// How to get type information for the running kernel.
+fn btf_advice() -> String {
+    let release = features::kernel_release();
+    format!(
+        "netdx needs it to find its way in kernel memory. Run a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions build \
+         theirs; or make it for this one out of its debugging symbols: install these (Debian: linux-image-{release}-dbg, \
+         Ubuntu: linux-image-{release}-dbgsym, Fedora: kernel-debuginfo) and pahole, then \
+         `pahole --btf_encode_detached=kernel.btf VMLINUX`, with VMLINUX the file vmlinux* of {release} below \
+         /usr/lib/debug, and give netdx --btf kernel.btf"
+    )
+}
 
 fn lockdown_hint() -> &'static str {
     match features::lockdown().as_deref() {
@@ -199,7 +209,8 @@ impl Live {
             reasons.dedup();
             return Err(Error::NothingAttached { reasons: reasons.join("\n") });
         }
-        coverage.probes.push(symbols_probe());
+        coverage.probes.push(unhooked::function_names());
+        coverage.probes.push(unhooked::drop_reasons(&kernel));
         step("programs attached");
         // Beside what follows, not beside the verifier: it takes a CPU for as long as all the rest.
         let reading = Reading::start().map_err(Error::Thread)?;
@@ -320,14 +331,18 @@ fn read_kernel(file: Option<&Path>) -> Result<Kernel, Error> {
     let path = file.unwrap_or(Path::new(btf::KERNEL));
     let blob = Blob::open(path).map_err(|error| Error::NoBtf { path: path.into(), error })?;
     let parsed = Btf::parse(blob.bytes()).map_err(|error| Error::Btf { path: path.into(), error })?;
-    Kernel::read(&parsed, &probes::tracepoints()).map_err(|error| Error::Offsets { path: path.into(), error })
+    Kernel::read(&parsed, &probes::tracepoints(), &probes::FUNCTIONS)
+        .map_err(|error| Error::Offsets { path: path.into(), error })
 }
 
 fn places(kernel: &Kernel, settings: &Settings) -> Places {
     let mounts = features::mounts();
     Places {
         // A BTF file has no ids that the kernel knows.
-        tracepoints: settings.btf.is_none().then(|| kernel.tracepoints.clone()),
+        ids: settings
+            .btf
+            .is_none()
+            .then(|| Ids { tracepoints: kernel.tracepoints.clone(), functions: kernel.functions.clone() }),
         tracefs: features::tracefs(&mounts),
         cgroup: features::cgroup_root(&mounts),
         libraries: if settings.dns { libraries::own() } else { Vec::new() },
@@ -383,17 +398,6 @@ fn fill_filters(loader: &Loader, filter: &KernelFilter) -> Result<(), loader::Er
         keys.iter().try_for_each(|key| loader.insert(map, &key.to_ne_bytes()))?;
     }
     filter.cgroups.iter().try_for_each(|key| loader.insert("CGROUPS", &key.to_ne_bytes()))
-}
-
-/// Names of kernel functions are a thing to observe, too: a drop is placed by them.
-fn symbols_probe() -> Probe {
-    let hidden = symbols::hidden();
-    Probe {
-        name: "function-names".to_owned(),
-        hook: hidden.is_none().then(|| symbols::KALLSYMS.to_owned()),
-        reason: hidden.map(|e| e.to_string()),
-        gives: "in which kernel function a packet was dropped or a socket closed".to_owned(),
-    }
 }
 
 #[cfg(test)]

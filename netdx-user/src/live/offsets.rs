@@ -3,7 +3,10 @@
 //! Owns: filling `netdx_common::config` from BTF. Must not know: how programs are loaded. Nothing here depends on a
 //! kernel's version: what its BTF doesn't have, it doesn't have.
 
-use super::btf::{Btf, Kind, TypeId};
+use super::{
+    btf::{Btf, Kind, TypeId},
+    probes::Function,
+};
 use netdx_common::config::{ABSENT, ARGUMENTS, Arguments, Config, FIELDS, Field, IGNORED_DROPS, Offsets, PLAIN_DROPS};
 use std::collections::HashMap;
 
@@ -35,6 +38,8 @@ pub struct Kernel {
     pub reset_reasons: HashMap<i32, String>,
     /// BTF ids of tracepoints (`btf_trace_NAME`), by name.
     pub tracepoints: HashMap<&'static str, TypeId>,
+    /// BTF ids of functions that have the expected parameters, by name.
+    pub functions: HashMap<&'static str, TypeId>,
     /// Optional fields that aren't there, as `structure.path`.
     pub absent: Vec<String>,
 }
@@ -42,11 +47,11 @@ pub struct Kernel {
 const TRACEPOINT_PREFIX: &str = "btf_trace_";
 
 impl Kernel {
-    /// Looks everything up in two passes over the types. `tracepoints`: names whose ids are wanted.
+    /// Looks everything up in two passes over the types. `tracepoints`, `functions`: whose ids are wanted.
     ///
     /// # Errors
     /// When a field that programs can't do without is missing or not as expected.
-    pub fn read(btf: &Btf<'_>, tracepoints: &[&'static str]) -> Result<Kernel, Error> {
+    pub fn read(btf: &Btf<'_>, tracepoints: &[&'static str], functions: &[&'static Function]) -> Result<Kernel, Error> {
         let typedefs: Vec<(&'static str, String)> = tracepoints
             .iter()
             .copied()
@@ -58,6 +63,7 @@ impl Kernel {
                 .iter()
                 .map(|f| (Kind::Struct, f.structure))
                 .chain(typedefs.iter().map(|(_, t)| (Kind::Typedef, t.as_str())))
+                .chain(functions.iter().map(|f| (Kind::Func, f.name)))
                 .chain([(Kind::Enum, "skb_drop_reason"), (Kind::Enum, "sk_rst_reason")]),
         );
         let tracepoint = |name: &str| {
@@ -90,7 +96,13 @@ impl Kernel {
             // Reasons of a subsystem carry its number in their upper 16 bits.
             drop_reasons.extend(constants(btf, Some(&id), "").into_iter().filter(|(value, _)| *value > 0xffff));
         }
+        let is_as_expected = |function: &Function, id: TypeId| {
+            let found = btf.parameters(id)?.into_iter().map(|id| btf.type_name(id));
+            found.eq(function.parameters.iter().copied()).then_some(id)
+        };
+        let function = |f: &&'static Function| Some((f.name, is_as_expected(f, *ids.get(&(Kind::Func, f.name))?)?));
         Ok(Kernel {
+            functions: functions.iter().filter_map(function).collect(),
             offsets: Offsets::from_values(&offsets),
             arguments: Arguments::from_values(&arguments),
             drop_reasons,
@@ -146,7 +158,10 @@ fn constants(btf: &Btf<'_>, id: Option<&TypeId>, prefix: &str) -> HashMap<i32, S
 
 #[cfg(test)]
 mod tests {
-    use super::super::btf::{self, Blob};
+    use super::super::{
+        btf::{self, Blob},
+        probes::FUNCTIONS,
+    };
     use super::*;
     use std::{ffi::c_int, path::Path};
 
@@ -160,7 +175,10 @@ mod tests {
             }
         };
         let btf = Btf::parse(blob.bytes()).expect("a kernel's own BTF");
-        Some(Kernel::read(&btf, &["inet_sock_set_state", "no_such_tracepoint"]).expect("all required fields"))
+        Some(
+            Kernel::read(&btf, &["inet_sock_set_state", "no_such_tracepoint"], &FUNCTIONS)
+                .expect("all required fields"),
+        )
     }
 
     #[test]
@@ -169,6 +187,7 @@ mod tests {
         // What sock_common has had in these places since 3.12, whatever the configuration.
         assert_eq!((kernel.offsets.skc_daddr, kernel.offsets.skc_rcv_saddr, kernel.offsets.skc_dport), (0, 4, 12));
         assert_eq!(kernel.tracepoints.keys().copied().collect::<Vec<_>>(), ["inet_sock_set_state"]);
+        assert!(kernel.functions.contains_key("inet_sendmsg"), "{:?}", kernel.functions);
         for path in &kernel.absent {
             assert!(FIELDS.iter().any(|f| !f.required && *path == format!("{}.{}", f.structure, f.path)), "{path}");
         }
@@ -193,7 +212,7 @@ mod tests {
         header.iter().for_each(|word| empty.extend(word.to_ne_bytes()));
         empty.push(0);
         let btf = Btf::parse(&empty).expect("empty, but BTF");
-        let error = Kernel::read(&btf, &[]).expect_err("nothing is there");
+        let error = Kernel::read(&btf, &[], &[]).expect_err("nothing is there");
         assert_eq!(error.to_string(), "this BTF has no usable `sock.__sk_common.skc_family`: no such structure");
     }
 }

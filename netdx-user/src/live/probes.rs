@@ -41,6 +41,12 @@ pub enum Hook {
     BtfTracepoint(&'static str),
     /// The same without types; the program is `NAME_raw`.
     RawTracepoint(&'static str),
+    /// Entry of a kernel function (fentry) whose arguments are those of a tracepoint; the program is the tracepoint's.
+    FunctionEntry(&'static str, &'static Function),
+    /// Its return (fexit); the program by its name.
+    FunctionReturn(&'static str, &'static Function),
+    /// The entry of the same kind of function by a breakpoint (kprobe); the program is `NAME_kprobe`.
+    Kprobe(&'static str, &'static Function),
     /// Entry of a system call, `syscalls/NAME`, by its id in tracefs; the program has its name.
     SyscallEntry(&'static str),
     /// Its return; the program is `sys_exit`.
@@ -53,6 +59,44 @@ pub enum Hook {
     LibcReturn(&'static str, &'static str),
 }
 
+/// A kernel function, as netdx knows it: one of another signature is left alone.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Function {
+    /// Its name.
+    pub name: &'static str,
+    /// The types of its parameters, qualifiers left out.
+    pub parameters: &'static [&'static str],
+}
+
+/// net/core/sock.c
+const SOCK_DEF_ERROR_REPORT: Function = Function { name: "sock_def_error_report", parameters: &["struct sock*"] };
+
+/// net/ipv4/icmp.c
+const ICMP_SEND: Function =
+    Function { name: "__icmp_send", parameters: &["struct sk_buff*", "int", "int", "__be32", "struct ip_options*"] };
+
+/// net/ipv4/af_inet.c and net/ipv6/af_inet6.c
+const SENDMSG: [Function; 2] = {
+    const PARAMETERS: &[&str] = &["struct socket*", "struct msghdr*", "size_t"];
+    [
+        Function { name: "inet_sendmsg", parameters: PARAMETERS },
+        Function { name: "inet6_sendmsg", parameters: PARAMETERS },
+    ]
+};
+
+/// The same files.
+const RECVMSG: [Function; 2] = {
+    const PARAMETERS: &[&str] = &["struct socket*", "struct msghdr*", "size_t", "int"];
+    [
+        Function { name: "inet_recvmsg", parameters: PARAMETERS },
+        Function { name: "inet6_recvmsg", parameters: PARAMETERS },
+    ]
+};
+
+/// The functions of the table, whose BTF ids the loader needs.
+pub const FUNCTIONS: [&Function; 6] =
+    [&SOCK_DEF_ERROR_REPORT, &ICMP_SEND, &SENDMSG[0], &SENDMSG[1], &RECVMSG[0], &RECVMSG[1]];
+
 impl Hook {
     /// The program's name in the object.
     #[must_use]
@@ -60,7 +104,10 @@ impl Hook {
         match self {
             Hook::RawTracepoint(name) => format!("{name}_raw"),
             Hook::SyscallExit(_) => "sys_exit".to_owned(),
+            Hook::Kprobe(name, _) => format!("{name}_kprobe"),
             Hook::BtfTracepoint(name)
+            | Hook::FunctionEntry(name, _)
+            | Hook::FunctionReturn(name, _)
             | Hook::SyscallEntry(name)
             | Hook::Cgroup(name, _)
             | Hook::LibcEntry(name, _)
@@ -74,6 +121,9 @@ impl std::fmt::Display for Hook {
         match self {
             Hook::BtfTracepoint(name) => write!(f, "tp_btf/{name}"),
             Hook::RawTracepoint(name) => write!(f, "raw_tp/{name}"),
+            Hook::FunctionEntry(_, function) => write!(f, "fentry/{}", function.name),
+            Hook::FunctionReturn(_, function) => write!(f, "fexit/{}", function.name),
+            Hook::Kprobe(_, function) => write!(f, "kprobe/{}", function.name),
             Hook::SyscallEntry(name) | Hook::SyscallExit(name) => write!(f, "tracepoint/syscalls/{name}"),
             Hook::Cgroup(_, AttachType::Connect4) => write!(f, "cgroup/connect4"),
             Hook::Cgroup(_, AttachType::Connect6) => write!(f, "cgroup/connect6"),
@@ -87,6 +137,29 @@ impl std::fmt::Display for Hook {
 
 macro_rules! tracepoint {
     ($($name:literal),+) => { &[$(&[Hook::BtfTracepoint($name), Hook::RawTracepoint($name)]),+] };
+}
+
+/// A tracepoint that older kernels lack, or the entry of a function that they have.
+macro_rules! tracepoint_or_entry {
+    ($name:literal, $function:ident) => {
+        &[&[
+            Hook::BtfTracepoint($name),
+            Hook::RawTracepoint($name),
+            Hook::FunctionEntry($name, &$function),
+            Hook::Kprobe($name, &$function),
+        ]]
+    };
+}
+
+/// The same with the return of a function.
+macro_rules! tracepoint_or_return {
+    ($($name:literal, $program:literal, $function:expr;)+) => {
+        &[$(&[
+            Hook::BtfTracepoint($name),
+            Hook::RawTracepoint($name),
+            Hook::FunctionReturn($program, &$function),
+        ]),+]
+    };
 }
 
 macro_rules! syscall {
@@ -111,7 +184,7 @@ pub const FACTS: &[Fact] = &[
         name: "socket-error",
         gives: "errors reported to a socket, and the ICMP error behind them (UDP needs it)",
         when: When::Always,
-        parts: tracepoint!["inet_sk_error_report"],
+        parts: tracepoint_or_entry!["inet_sk_error_report", SOCK_DEF_ERROR_REPORT],
         verdicts: &["route.icmp-unreachable", "firewall.rejected", "dns.server-unreachable"],
     },
     Fact {
@@ -166,7 +239,7 @@ pub const FACTS: &[Fact] = &[
         name: "icmp-sent",
         gives: "ICMP errors that this kernel sent",
         when: When::Always,
-        parts: tracepoint!["icmp_send"],
+        parts: tracepoint_or_entry!["icmp_send", ICMP_SEND],
         verdicts: &["firewall.rejected", "route.rejects"],
     },
     Fact {
@@ -222,7 +295,12 @@ pub const FACTS: &[Fact] = &[
         name: "send-receive",
         gives: "sends and receives that failed",
         when: When::Always,
-        parts: tracepoint!["sock_send_length", "sock_recv_length"],
+        parts: tracepoint_or_return![
+            "sock_send_length", "inet_sendmsg", SENDMSG[0];
+            "sock_send_length", "inet_sendmsg", SENDMSG[1];
+            "sock_recv_length", "inet_recvmsg", RECVMSG[0];
+            "sock_recv_length", "inet_recvmsg", RECVMSG[1];
+        ],
         verdicts: &["local.message-size", "dns.server-unreachable"],
     },
     Fact {

@@ -8,7 +8,7 @@ use super::{
     features,
     offsets::Kernel,
     probes::{self, FACTS, Fact, Hook},
-    symbols,
+    symbols, unhooked,
 };
 use crate::{
     coverage,
@@ -90,6 +90,7 @@ pub fn survey(file: Option<PathBuf>) -> Survey {
     checks.push(rights(privileges));
     checks.extend(places());
     checks.push(function_names());
+    checks.extend(kernel.as_ref().map(drop_reasons));
 
     let attempt = Live::start(&Settings { btf: file, ..Settings::default() });
     let probes: Vec<Probe> = FACTS
@@ -105,8 +106,11 @@ pub fn survey(file: Option<PathBuf>) -> Survey {
             }
         })
         .collect();
-    let weakened: BTreeSet<&str> =
+    let mut weakened: BTreeSet<&str> =
         probes.iter().filter(|p| p.coverage.hook.is_none()).flat_map(|p| p.verdicts.iter().copied()).collect();
+    if kernel.as_ref().is_some_and(|kernel| kernel.arguments.kfree_skb_reason == 0) {
+        weakened.extend(unhooked::OF_REASONS);
+    }
     let advice = [State::Missing, State::Limited]
         .iter()
         .find_map(|state| checks.iter().find(|c| c.state == *state && c.advice.is_some()))
@@ -139,13 +143,17 @@ fn untried(fact: &Fact) -> coverage::Probe {
 
 /// The hooks that a fact would get, as far as the kernel's BTF tells.
 fn expected(fact: &Fact, kernel: Option<&Kernel>) -> Option<String> {
-    let known: HashSet<&str> = kernel?.tracepoints.keys().copied().collect();
+    let kernel = kernel?;
+    let known: HashSet<&str> = kernel.tracepoints.keys().copied().collect();
     let hooks: Option<Vec<String>> = fact
         .parts
         .iter()
         .map(|part| {
             let exists = |hook: &&Hook| match hook {
                 Hook::BtfTracepoint(name) | Hook::RawTracepoint(name) => known.contains(name),
+                Hook::FunctionEntry(_, function) | Hook::FunctionReturn(_, function) | Hook::Kprobe(_, function) => {
+                    kernel.functions.contains_key(function.name)
+                }
                 _ => true,
             };
             part.iter().find(exists).map(ToString::to_string)
@@ -173,14 +181,14 @@ fn types(file: Option<&Path>) -> (Check, Option<Kernel>) {
         name: "type information",
         state: State::Missing,
         found: why,
-        advice: Some(super::BTF_ADVICE.to_owned()),
+        advice: Some(super::btf_advice()),
     };
     let blob = match Blob::open(path) {
         Ok(blob) => blob,
         Err(error) => return (bad(format!("{}: {error}", path.display())), None),
     };
     let read = Btf::parse(blob.bytes()).map_err(|e| e.to_string()).and_then(|btf| {
-        let kernel = Kernel::read(&btf, &probes::tracepoints()).map_err(|e| e.to_string())?;
+        let kernel = Kernel::read(&btf, &probes::tracepoints(), &probes::FUNCTIONS).map_err(|e| e.to_string())?;
         Ok((btf.len(), kernel))
     });
     match read {
@@ -249,6 +257,20 @@ fn places() -> [Check; 2] {
         check("tracefs", features::tracefs(&mounts), "what syscalls answered is not seen"),
         check("cgroup v2", features::cgroup_root(&mounts), "DNS and full accept queues are not seen"),
     ]
+}
+
+fn drop_reasons(kernel: &Kernel) -> Check {
+    let has_reasons = kernel.arguments.kfree_skb_reason != 0;
+    Check {
+        name: "drop reasons",
+        state: if has_reasons { State::Good } else { State::Limited },
+        found: if has_reasons {
+            format!("{} in this kernel", kernel.drop_reasons.len())
+        } else {
+            format!("{}: the function that dropped it has to do", unhooked::NO_REASONS)
+        },
+        advice: None,
+    }
 }
 
 fn function_names() -> Check {

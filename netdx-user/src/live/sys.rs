@@ -27,7 +27,7 @@ enum Command {
 }
 
 /// Program types (`enum bpf_prog_type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub(super) enum ProgramType {
     /// kprobes and uprobes
@@ -58,6 +58,10 @@ pub enum AttachType {
     Connect6 = 11,
     /// BPF_TRACE_RAW_TP
     TraceRawTp = 23,
+    /// BPF_TRACE_FENTRY
+    TraceFentry = 24,
+    /// BPF_TRACE_FEXIT
+    TraceFexit = 25,
 }
 
 /// Beginning of `union bpf_attr` for BPF_MAP_CREATE.
@@ -259,6 +263,13 @@ pub(super) fn attach_cgroup(
 pub(super) enum PerfEvent<'a> {
     /// A classic tracepoint by its id.
     Tracepoint(u64),
+    /// Entry of a kernel function.
+    Kprobe {
+        /// Type number of the kprobe PMU.
+        pmu: u32,
+        /// Its name.
+        function: &'a CStr,
+    },
     /// An instruction of a file.
     Uprobe {
         /// Type number of the uprobe PMU.
@@ -301,6 +312,10 @@ pub(super) fn attach_perf(program: BorrowedFd<'_>, event: &PerfEvent<'_>) -> io:
             attributes.event_type = PERF_TYPE_TRACEPOINT;
             attributes.config = *id;
             attributes.wakeup_events = 1;
+        }
+        PerfEvent::Kprobe { pmu, function } => {
+            attributes.event_type = *pmu;
+            attributes.config1 = pointer(*function);
         }
         PerfEvent::Uprobe { pmu, return_bit, path, offset } => {
             attributes.event_type = *pmu;

@@ -276,6 +276,32 @@ fn lost_records_lower_certainty() {
     assert_eq!(verdict.certainty, crate::report::Certainty::Likely);
 }
 
+#[test]
+fn without_a_reason_the_place_and_the_setting_tell_of_a_reverse_path_filter() {
+    let drop = Event::Drop {
+        packet: packet(tuple()),
+        sock: None,
+        receiver: false,
+        reason: None,
+        at: Some("ip_rcv_finish_core".into()),
+        hook: None,
+        current: None,
+        stack: vec![],
+    };
+    let events = || vec![(1000 * MS, attempt()), (1001 * MS, drop.clone()), (3000 * MS, closed(110))];
+    let filter = |setting: &'static str| {
+        move |want: &Want| match want {
+            Want::Sysctl { .. } => Answer::Sysctl(setting.into()),
+            other => elsewhere(other),
+        }
+    };
+    let reports = run(events(), filter("1"));
+    assert_eq!(code(&reports), ["route.reverse-path"]);
+    let verdict = reports[0].verdict.as_ref().expect("a verdict");
+    assert_eq!(verdict.certainty, crate::report::Certainty::Likely);
+    assert_eq!(code(&run(events(), filter("0"))), ["timeout.dropped"]);
+}
+
 fn message(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> DnsMessage {
     let (rcode, addresses) = answer.clone().unwrap_or_default();
     DnsMessage {

@@ -1,5 +1,6 @@
 //! Somebody answered "no".
 
+use crate::needs::{Feature, skipped_without};
 use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
@@ -68,7 +69,9 @@ fn nobody_listens_by_fast_open() {
 
 #[test]
 fn nobody_listens_by_mptcp() {
-    refused_by("mptcp");
+    if !skipped_without(Feature::Mptcp) {
+        refused_by("mptcp");
+    }
 }
 
 #[test]

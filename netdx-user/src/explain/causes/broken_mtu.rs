@@ -4,7 +4,7 @@ use super::evidence::{life, place, told};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
-    report::{Certainty, Outcome},
+    report::{Certainty, Evidence, Outcome},
     story::Connection,
 };
 
@@ -29,7 +29,7 @@ The connection is set up, small requests work, and it hangs as soon as a large a
 
 # How netdx knows
 After the handshake, full-size segments were sent again and again while nothing smaller was lost; where it was on this host,
-the drop with reason PKT_TOO_BIG was seen.
+the drop with reason PKT_TOO_BIG was seen, or that its own ICMP \"fragmentation needed\" about them was made there.
 
 # What to do
 Let ICMP type 3 code 4 (ICMPv6 type 2) pass in firewalls. Lower the MTU of the tunnel's interface, or clamp the MSS there
@@ -47,25 +47,23 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let small = c.retransmits().filter(|(_, _, _, length, _)| *length <= LARGE && *length > 0).count();
     let too_big = c.drops().find(|d| d.ours && d.reason == "PKT_TOO_BIG");
     let gave_up = c.errno == Some(errno::ETIMEDOUT) || c.outcome == Outcome::Broken;
-    if let Some(d) = too_big
+    let proof = too_big.map(|d| {
+        let at = place(c, &d);
+        let text = format!("{} of {} bytes dropped {at}: PKT_TOO_BIG", phrase::packet(d.packet), d.packet.length);
+        (d.packet.length, at, seen(c, d.time, "drop", text))
+    });
+    if let Some((length, at, proof)) = proof.or_else(|| fragmentation_needed(c))
         && gave_up
         && !large.is_empty()
     {
-        let at = place(c, &d);
         return Judgement::Yes(
             Finding::new(
                 Certainty::Proven,
                 format!(
-                    "its packets of {} bytes are too big for the next link {at}, and no ICMP message told so, {}",
-                    d.packet.length,
+                    "its packets of {length} bytes are too big for the next link {at}, and no ICMP message told so, {}",
                     life(c)
                 ),
-                seen(
-                    c,
-                    d.time,
-                    "drop",
-                    format!("{} of {} bytes dropped {at}: PKT_TOO_BIG", phrase::packet(d.packet), d.packet.length),
-                ),
+                proof,
             )
             .and_all(large.pop().map(|(t, _, _, length, _)| {
                 seen(c, t, "retransmit", format!("{length} bytes sent again, the last time here"))
@@ -99,4 +97,13 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         );
     }
     Judgement::No
+}
+
+/// A router of this host had to say that a packet does not fit: its length, where, the proof. (IPv4; IPv6's has no
+/// tracepoint.)
+fn fragmentation_needed(c: &Connection) -> Option<(u32, String, Evidence)> {
+    let (time, packet, _) = c.icmp_sent().find(|(_, packet, _)| (packet.icmp_type, packet.icmp_code) == (3, 4))?;
+    let at = format!("in {}", phrase::namespace(&c.facts, packet.netns?, c.netns));
+    let text = format!("ICMP \"fragmentation needed\" about {} bytes made {at}; it did not come back", packet.length);
+    Some((packet.length, at, seen(c, time, "icmp-sent", text)))
 }

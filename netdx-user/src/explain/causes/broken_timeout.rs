@@ -3,7 +3,7 @@
 use super::evidence::{life, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
 };
@@ -37,7 +37,7 @@ firewall.dropped: a rule of this host began to drop it. broken.zero-window: the 
 broken.mtu: only large packets are lost.
 ";
 
-fn judge(c: &Connection, _: &Coverage) -> Judgement {
+fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let Some(end) = c.ending().filter(|_| c.established.is_some()) else { return Judgement::No };
     if !matches!(end.error, errno::ETIMEDOUT | errno::EHOSTUNREACH | errno::ENETUNREACH) {
         return Judgement::No;
@@ -64,14 +64,17 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         .retransmits()
         .last()
         .map(|(t, ..)| seen(c, t, "retransmit", format!("{n} segments sent again, the last one here")));
+    // That this host itself does not drop the segments is seen only where the kernel says why it drops.
+    let blind = coverage.refused("drop-reasons");
     Judgement::Yes(
         Finding::new(
-            Certainty::Proven,
+            if blind.is_some() { Certainty::Likely } else { Certainty::Proven },
             format!("{peer} stopped answering: {timer}, {}", life(c)),
             seen(c, end.time, "timer", format!("the kernel's timer gave up: {timer}")),
         )
         .and_all(last)
         .and_all(told(c))
+        .and_all(blind.map(|why| fact("not-seen", format!("drops of its packets on this host: {why}"))))
         .advise(format!("is {} still there, and did the way to it change?", c.tuple.remote)),
     )
 }

@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "refused.no-listener",
     page: PAGE,
     rule: Rule::Connection { wants: listener_wants, judge },
-    hides: &[],
+    hides: &["timeout.dropped"],
     tells: Tells::Failure,
 };
 

@@ -27,7 +27,8 @@ would answer. Packets with impossible sources (martians: loopback from outside, 
 asymmetric routing, several uplinks, VPNs, and sources without a route back.
 
 # How netdx knows
-The kernel reported the drop with that reason, for a packet of this connection, with namespace and interface.
+The kernel reported the drop with that reason, for a packet of this connection, with namespace and interface. Before Linux
+5.17 it names no reasons: there the verdict is *likely*, from the function that dropped the packet and the setting.
 
 # What to do
 Give the host a route back to that source by the interface it comes in on, or loosen the filter there:
@@ -39,7 +40,8 @@ firewall.dropped: a rule, also one of `fib saddr . iif`. route.forwarding-off: t
 
 fn dropped(c: &Connection) -> Option<Dropped<'_>> {
     stopping_drops(c).find(|d| {
-        d.reason.starts_with("IP_RPFILTER")
+        is_by_place(d)
+            || d.reason.starts_with("IP_RPFILTER")
             || matches!(
                 d.reason,
                 "IP_LOCAL_SOURCE"
@@ -49,6 +51,11 @@ fn dropped(c: &Connection) -> Option<Dropped<'_>> {
                     | "IP_MARTIAN_DESTINATION"
             )
     })
+}
+
+/// Without a reason: routing refused a packet that came in (`ip_rcv_finish_core`, net/ipv4/ip_input.c).
+fn is_by_place(d: &Dropped<'_>) -> bool {
+    d.reason.is_empty() && d.at == "ip_rcv_finish_core"
 }
 
 fn keys(d: &Dropped<'_>) -> Vec<String> {
@@ -70,6 +77,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let what = phrase::packet(d.packet);
     let source = d.packet.tuple.map_or(c.tuple.local, |t| t.local);
     let at = place(c, &d);
+    if is_by_place(&d) && !filters(c, &d) {
+        return Judgement::No;
+    }
     let settings: Vec<_> = d
         .netns()
         .map(|netns| {
@@ -82,7 +92,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                 .collect()
         })
         .unwrap_or_default();
-    let why = if d.reason.starts_with("IP_RPFILTER") {
+    let how = if d.reason.is_empty() { "by its route lookup; this kernel names no reason" } else { d.reason };
+    let why = if is_by_place(&d) || d.reason.starts_with("IP_RPFILTER") {
         format!(
             "reverse-path filtering (rp_filter) dropped its {what} {at}: answers to {source} would not go out there"
         )
@@ -91,9 +102,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     };
     Judgement::Yes(
         Finding::new(
-            Certainty::Proven,
+            if is_by_place(&d) { Certainty::Likely } else { Certainty::Proven },
             why,
-            seen(c, d.time, "drop", format!("{what} from {source} dropped {at}: {}", d.reason)),
+            seen(c, d.time, "drop", format!("{what} from {source} dropped {at}: {how}")),
         )
         .and_all(settings)
         .and_all(told(c))
@@ -101,4 +112,14 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             "give that host a route back to {source} by this interface, or set rp_filter to 2 (loose) there"
         )),
     )
+}
+
+/// Whether a reverse-path filter is on where the packet came in.
+fn filters(c: &Connection, d: &Dropped<'_>) -> bool {
+    let is_on = |value: &str| value.trim().parse::<u8>().is_ok_and(|value| value > 0);
+    d.netns().is_some_and(|netns| {
+        keys(d)
+            .into_iter()
+            .any(|key| matches!(c.facts.get(&Want::Sysctl { netns, key }), Some(Answer::Sysctl(value)) if is_on(value)))
+    })
 }

@@ -1,0 +1,57 @@
+//! What scenarios need of the kernel they run on. Owns: looking for it, in the kernel's own type information, and saying
+//! that it is missing. Must not know: any scenario.
+//!
+//! A kernel's version tells nothing: distributions carry features back and leave others out.
+
+use netdx::live::btf::{Blob, Btf, KERNEL, Kind};
+use std::io::Write as _;
+use std::path::Path;
+
+/// Something that not every kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    /// Reasons for drops (5.17).
+    DropReasons,
+    /// Multipath TCP.
+    Mptcp,
+}
+
+impl Feature {
+    /// The type that comes with it, and what is missing without.
+    fn sign(self) -> (Kind, &'static str, &'static str) {
+        match self {
+            Feature::DropReasons => {
+                (Kind::Enum, "skb_drop_reason", "the kernel names no reasons for drops (no `enum skb_drop_reason`)")
+            }
+            Feature::Mptcp => (Kind::Struct, "mptcp_sock", "the kernel has no MPTCP (no `struct mptcp_sock`)"),
+        }
+    }
+
+    fn is_missing(self) -> bool {
+        let blob = Blob::open(Path::new(KERNEL)).expect("the kernel's type information");
+        let types = Btf::parse(blob.bytes()).expect("the kernel's own BTF");
+        let (kind, name, _) = self.sign();
+        types.find([(kind, name)]).is_empty()
+    }
+}
+
+/// The kernel lacks what the scenario is about, which is told: there is nothing to test.
+#[must_use]
+pub(crate) fn skipped_without(feature: Feature) -> bool {
+    feature.is_missing() && tell("skipped", feature)
+}
+
+/// The kernel lacks what the full answer needs, which is told: the scenario expects the weaker one.
+#[must_use]
+pub(crate) fn weaker_without(feature: Feature) -> bool {
+    feature.is_missing() && tell("weaker", feature)
+}
+
+/// One line past libtest's capture, which `cargo xtask vm` reads. Always true.
+fn tell(what: &str, feature: Feature) -> bool {
+    let thread = std::thread::current();
+    let scenario = thread.name().expect("a test's thread has its name");
+    let line = format!("{what}: {scenario}: {}\n", feature.sign().2);
+    std::io::stdout().write_all(line.as_bytes()).expect("standard output is open");
+    true
+}
