@@ -15,6 +15,9 @@ use crate::{
     socket::{MPTCP, TCP, UDP},
 };
 
+/// SOCK_NONBLOCK and SOCK_CLOEXEC come in the upper bits of the type (SOCK_TYPE_MASK).
+pub(super) const SOCKET_TYPE: u64 = 0xf;
+
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_bind")]
 pub fn sys_enter_bind(context: TracePointContext) -> u32 {
@@ -29,11 +32,9 @@ pub fn sys_enter_bind(context: TracePointContext) -> u32 {
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_socket")]
 pub fn sys_enter_socket(context: TracePointContext) -> u32 {
-    /// SOCK_NONBLOCK and SOCK_CLOEXEC come in the upper bits of the type (SOCK_TYPE_MASK).
-    const TYPE: u64 = 0xf;
     let mut call = Call::EMPTY;
     call.family = syscall_field(&context, 0) as u16;
-    call.socket_type = (syscall_field(&context, 1) & TYPE) as u16;
+    call.socket_type = (syscall_field(&context, 1) & SOCKET_TYPE) as u16;
     call.protocol = syscall_field(&context, 2) as u32;
     // Not those of ping and its kin, which try one kind of socket after another.
     let carries = matches!(call.protocol as u16, 0 | TCP | UDP | MPTCP);

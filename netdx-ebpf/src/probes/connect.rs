@@ -8,7 +8,7 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use netdx_common::config::flag;
 use netdx_common::record::{CallFailed, Task, call};
 
-use super::{syscall_field, syscall_number};
+use super::{registers, syscall_field, syscall_number};
 use crate::{
     emit::{self, Wake},
     filter,
@@ -24,8 +24,6 @@ const EPERM: i32 = 1;
 const EACCES: i32 = 13;
 /// ENOSYS
 const ENOSYS: i32 = 38;
-/// EAFNOSUPPORT
-const EAFNOSUPPORT: i32 = 97;
 /// EISCONN
 const EISCONN: i32 = 106;
 /// EALREADY
@@ -59,8 +57,9 @@ pub fn sys_enter_connect(context: TracePointContext) -> u32 {
 /// time is most of netdx's start.
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 pub fn sys_exit(context: TracePointContext) -> u32 {
-    if let Some(which) = which(syscall_number(&context)) {
-        end(which, syscall_field(&context, 0) as i32);
+    let number = syscall_number(&context);
+    if let Some(which) = which(number) {
+        end(number, which, syscall_field(&context, 0) as i32);
     }
     0
 }
@@ -131,22 +130,26 @@ pub(super) fn begin(mut call: Call, wanted: bool) {
 
 /// Writes a call that failed, with what was kept of it.
 #[inline(always)]
-fn end(which: u16, result: i32) {
+fn end(number: i32, which: u16, result: i32) {
     let fine = result >= 0 || which == call::CONNECT && matches!(-result, EISCONN | EALREADY | EINPROGRESS);
     let tid = task::tid();
     let kept = find!(CALLS, tid);
     let own = match &kept {
         Some(call) => call.family != Call::FOREIGN,
-        None => matches!(-result, EPERM | EACCES | ENOSYS) || which == call::SOCKET && -result == EAFNOSUPPORT,
+        // socket returns at once: what has no entry there was not entered.
+        None => matches!(-result, EPERM | EACCES | ENOSYS) || which == call::SOCKET,
     };
     if !fine && own {
         let task = task::read_current();
         match kept {
             Some(call) => write(which, result, &task, socket_of(call.fd), call),
-            // Without its arguments it can't pass a filter by port.
-            None if filter::current_task() && filter::port(0) => {
+            None if filter::current_task() => {
                 let mut unseen = Call::EMPTY;
-                write(which, result, &task, Kernel::NULL, &mut unseen);
+                registers::arguments(number, which, &mut unseen);
+                // Without its arguments it can't pass a filter by port.
+                if filter::port(unseen.port) {
+                    write(which, result, &task, socket_of(unseen.fd), &mut unseen);
+                }
             }
             None => {}
         }

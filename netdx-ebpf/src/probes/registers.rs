@@ -1,8 +1,9 @@
-//! The destination that a system call under way was given, out of the user's registers.
+//! What a system call was given, out of the user's registers: the destination of a send under way, and the arguments of a
+//! call whose entry nobody saw, because seccomp answered it.
 //!
 //! Owns: where they are and which call has what in them. Read only when a call has failed, it costs working ones nothing.
 //! They lie at the end of the kernel stack (`task_pt_regs`), and only what proves to be them is believed: a user's code
-//! segment and the number of a call that sends. Elsewhere than on x86_64 the destination stays unknown.
+//! segment and the number of the call. Elsewhere than on x86_64 these stay unknown.
 
 use crate::maps::Call;
 
@@ -18,11 +19,25 @@ pub(super) fn destination(call: &mut Call) {
 #[inline(always)]
 pub(super) fn destination(_: &mut Call) {}
 
+/// Notes what a call that returns now was given: `which` of `netdx_common::record::call`, by its system call's number;
+/// leaves `call` as it is when it can't be told.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn arguments(number: i32, which: u16, call: &mut Call) {
+    x86_64::arguments(number, which, call);
+}
+
+/// Not known here.
+#[cfg(not(bpf_target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn arguments(_: i32, _: u16, _: &mut Call) {}
+
 #[cfg(bpf_target_arch = "x86_64")]
 mod x86_64 {
     use netdx_common::config::ABSENT;
+    use netdx_common::record::call;
 
-    use super::super::connect::address;
+    use super::super::{bind::SOCKET_TYPE, connect::address};
     use crate::{
         maps::Call,
         read::{Kernel, User, current, offset},
@@ -40,6 +55,7 @@ mod x86_64 {
     const R8: u32 = 72;
     const DX: u32 = 96;
     const SI: u32 = 104;
+    const DI: u32 = 112;
     const ORIG_AX: u32 = 120;
     const CS: u32 = 136;
 
@@ -52,6 +68,34 @@ mod x86_64 {
     const SENDMSG: u64 = 46;
     /// sendmmsg(fd, messages, count, flags)
     const SENDMMSG: u64 = 307;
+
+    #[inline(always)]
+    pub(super) fn arguments(number: i32, which: u16, call: &mut Call) {
+        let stack = current().pointer(offset!(task_stack));
+        if offset!(task_stack) == ABSENT || stack.is_null() {
+            return;
+        }
+        for padding in PADDINGS {
+            let registers = stack.field(STACK - padding - SIZE);
+            if registers.read::<u16>(CS) != USER_CS || registers.read::<u64>(ORIG_AX) != number as u64 {
+                continue;
+            }
+            let first: u64 = registers.read(DI);
+            match which {
+                call::SOCKET => {
+                    call.family = first as u16;
+                    call.socket_type = (registers.read::<u64>(SI) & SOCKET_TYPE) as u16;
+                    call.protocol = registers.read::<u64>(DX) as u32;
+                }
+                call::CONNECT | call::BIND => {
+                    call.fd = first as i32;
+                    address(User(registers.read(SI)), registers.read(DX), call);
+                }
+                _ => call.fd = first as i32,
+            }
+            return;
+        }
+    }
 
     #[inline(always)]
     pub(super) fn destination(call: &mut Call) {

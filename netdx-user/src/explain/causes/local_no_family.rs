@@ -57,7 +57,8 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some(call) = c.failed_call() else { return Judgement::No };
-    if !suspicious(c) {
+    // What answered in place of the call says nothing of families.
+    if !suspicious(c) || !call.entered {
         return Judgement::No;
     }
     let (because, note) = match call.errno {
