@@ -55,14 +55,22 @@ fn dropped(c: &Connection) -> Option<(Dropped<'_>, &'static [&'static str])> {
     })
 }
 
-/// The call was refused after the control group's programs were asked, and before anything else was done.
+/// The call was refused after the control group's programs were asked, and before anything else was done. Programs may set
+/// any error (bpf_set_retval).
 fn refused(c: &Connection) -> bool {
     c.failed_call().is_some_and(|call| {
         c.id.is_none()
             && call.cgroup_hook == Some(true)
             && call.route.count == 0
-            && matches!(call.errno, errno::EPERM | errno::EACCES | errno::ECONNREFUSED)
+            && (call.errno == errno::EPERM || !unroutable(c))
     })
+}
+
+/// connect refuses such a target by itself before it looks for a route (tcp_v6_connect, __ip6_datagram_connect, 6.18).
+fn unroutable(c: &Connection) -> bool {
+    let link_local = matches!(c.tuple.remote, std::net::IpAddr::V6(a) if a.is_unicast_link_local());
+    let mapped = c.v6_socket && c.tuple.remote.is_ipv4();
+    c.tuple.remote.is_multicast() || c.tuple.remote_port == 0 || link_local || mapped
 }
 
 fn programs_want(c: &Connection, netns: crate::event::Netns) -> Want {
@@ -76,11 +84,17 @@ fn wants(c: &Connection) -> Vec<Want> {
     dropped(c).and_then(|(d, _)| d.netns()).map(|n| vec![programs_want(c, n)]).unwrap_or_default()
 }
 
+/// A call that programs can refuse without netdx having one of its own there to tell that they were asked.
 fn socket_refused(c: &Connection) -> bool {
+    use crate::event::{Call, Protocol};
     c.failed_call().is_some_and(|call| {
-        matches!(call.call, crate::event::Call::Socket | crate::event::Call::Bind)
-            && call.entered
-            && call.errno == errno::EPERM
+        let asked = match call.call {
+            Call::Socket | Call::Bind => call.entered,
+            // A filter and a control group's filter of packets give EPERM too, and drop the packet.
+            Call::Send => c.tuple.protocol == Protocol::Udp && call.route.count == 0 && c.drops().next().is_none(),
+            _ => false,
+        };
+        asked && call.errno == errno::EPERM
     })
 }
 
@@ -119,15 +133,21 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             c,
             call.time,
             "call-failed",
-            format!(
-                "the call returned {} after the control group's programs were asked, before any routing lookup",
-                errno::name(call.errno)
-            ),
+            if call.cgroup_hook == Some(true) {
+                format!(
+                    "the call returned {} after the control group's programs were asked, before any routing lookup",
+                    errno::name(call.errno)
+                )
+            } else {
+                format!("the call returned {} before any packet was made", errno::name(call.errno))
+            },
         );
         return match programs {
             Some(p) if p.is_empty() => Judgement::No,
             Some(p) => {
-                yes(c, proof, if p.len() == 1 { Certainty::Proven } else { Certainty::Likely }, &p, "refused the call")
+                // Of a send it was not seen that the programs were asked.
+                let one = p.len() == 1 && call.call != crate::event::Call::Send;
+                yes(c, proof, if one { Certainty::Proven } else { Certainty::Likely }, &p, "refused the call")
             }
             None if refused(c) => Judgement::Yes(
                 Finding::new(Certainty::Likely, "a BPF program of its control group refused the call", proof)
