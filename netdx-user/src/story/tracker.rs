@@ -30,6 +30,10 @@ const SETTLE_OTHER: Duration = Duration::from_millis(100);
 const OPEN_LIMIT: usize = 262_144;
 /// How many processes, names and failures are remembered.
 const MEMORY: usize = 8_192;
+/// EPIPE
+const EPIPE: i32 = 32;
+/// ENOTCONN
+const ENOTCONN: i32 = 107;
 /// How long after an IPv6 attempt an IPv4 one counts as its fallback.
 const FALLBACK: Duration = Duration::from_secs(10);
 
@@ -546,10 +550,21 @@ impl Tracker {
                     _ => errno,
                 });
             }
+            if let Some(address) = address
+                && c.tuple.remote.is_unspecified()
+            {
+                // A multipath socket gets its endpoints from its first subflow, and here there was none.
+                (c.tuple.remote, c.tuple.remote_port) = (address, port);
+            }
             c.push(time, event);
             return;
         }
-        if matches!(call, Call::Send | Call::Receive) || interrupted(errno) {
+        // Fast Open: sending is what connects a socket that isn't.
+        let opens = call == Call::Send
+            && address.is_some()
+            && sock.as_ref().is_some_and(|s| s.id.is_none() && s.state == TcpState::Close)
+            && !matches!(errno, EPIPE | ENOTCONN);
+        if matches!(call, Call::Send | Call::Receive) && !opens || interrupted(errno) {
             // On a socket that isn't followed nothing can be said about its history.
             return;
         }
@@ -590,7 +605,11 @@ impl Tracker {
         c.task = Some(task.clone());
         c.ended = Some(time);
         c.errno = Some(errno);
-        c.via = if call == Call::IoUringConnect { Via::IoUring } else { Via::Connect };
+        c.via = match call {
+            Call::IoUringConnect => Via::IoUring,
+            Call::Send => Via::FastOpen,
+            _ => Via::Connect,
+        };
         c.push(time, event);
         self.memory.dress(&mut c);
         self.settle(c, time);
@@ -598,8 +617,15 @@ impl Tracker {
 
     /// A story whose events are all there.
     fn finish(&mut self, mut c: Connection) {
-        if c.tuple.protocol == Protocol::Mptcp && self.subflow_told(&c) {
-            return;
+        if c.tuple.protocol == Protocol::Mptcp {
+            if self.subflow_told(&c) {
+                return;
+            }
+            if c.established.is_none() && c.errno.is_some() {
+                // No subflow came to be, so no packet was made: the call's failure is the whole story.
+                c.id = None;
+                c.outcome = Outcome::Failed;
+            }
         }
         let end = c.ended.unwrap_or(c.began).after(SETTLE);
         self.memory.dress(&mut c);
