@@ -25,6 +25,7 @@ pub const FUNCTIONS: &[&str] = &[
     "cookie_v6_check",
     "dev_hard_start_xmit",
     "do_xdp_generic",
+    "dst_discard_out",
     "icmp6_send",
     "icmp_rcv",
     "icmpv6_rcv",

@@ -3,9 +3,11 @@
 use super::evidence::{life, told};
 use crate::{
     coverage::Coverage,
+    event::{TcpCounters, TcpState},
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
+    time::Time,
 };
 
 pub(super) const CAUSE: Cause = Cause {
@@ -39,6 +41,9 @@ broken.mtu: only large packets are lost.
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let Some(end) = c.ending().filter(|_| c.established.is_some()) else { return Judgement::No };
+    if end.new != TcpState::Close {
+        return given_up(c, end.time, end.tcp);
+    }
     if !matches!(end.error, errno::ETIMEDOUT | errno::EHOSTUNREACH | errno::ENETUNREACH) {
         return Judgement::No;
     }
@@ -75,6 +80,36 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         .and_all(last)
         .and_all(told(c))
         .and_all(blind.map(|why| fact("not-seen", format!("drops of its packets on this host: {why}"))))
+        .advise(format!("is {} still there, and did the way to it change?", c.tuple.remote)),
+    )
+}
+
+/// How often the same data was sent again in vain before silence is more than one loss. The kernel doubles the pause each
+/// time, from 200 ms on (RFC 6298, TCP_RTO_MIN): together at least 0.6 s.
+const SILENT: usize = 2;
+
+/// The application closed the connection while its data was sent again and again.
+fn given_up(c: &Connection, closed: Time, tcp: TcpCounters) -> Judgement {
+    let sent: Vec<_> = c.retransmits().filter(|(_, _, result, ..)| result.is_none_or(|r| r == 0)).collect();
+    let silent = tcp.idle_ms.is_none_or(|ms| ms >= 500) && c.drops().next().is_none();
+    let (Some(first), Some(last)) = (sent.first(), sent.last()) else { return Judgement::No };
+    if sent.len() < SILENT || !silent || tcp.unacknowledged == 0 || c.icmp_errors().next().is_some() {
+        return Judgement::No;
+    }
+    let peer = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let waiting = phrase::bytes(tcp.unacknowledged.into());
+    let again = phrase::count(sent.len(), "retransmission");
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Likely,
+            format!(
+                "{peer} stopped answering: {waiting} had no acknowledgement in spite of {again}, until the application closed the connection {}",
+                life(c)
+            ),
+            seen(c, first.0, "retransmit", format!("{} bytes sent again", first.3)),
+        )
+        .and(seen(c, last.0, "retransmit", format!("{again} in all, the last one here")))
+        .and(seen(c, closed, "closed", format!("the application closed it with {waiting} unacknowledged")))
         .advise(format!("is {} still there, and did the way to it change?", c.tuple.remote)),
     )
 }

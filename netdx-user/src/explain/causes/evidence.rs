@@ -244,6 +244,31 @@ pub(super) fn who_listens(c: &Connection, netns: Netns) -> Option<String> {
     listener(c, netns).map(|l| phrase::owners(&l.owners))
 }
 
+/// SYNs went to a listener of this host and were neither dropped with a reason nor answered: what the kernel drops while
+/// it makes the answer leaves no trace of its own (tcp_conn_request, 6.18). The namespaces with such a listener.
+pub(super) fn vanished_at(c: &Connection) -> Vec<Netns> {
+    let silent = c.is_tcp()
+        && c.tried()
+        && !anything_came_back(c)
+        && c.drops().next().is_none()
+        && c.syn_retransmits().next().is_some();
+    let here = target_here(c).filter(|_| silent).unwrap_or_default();
+    here.iter().copied().filter(|n| listener(c, *n).is_some()).collect()
+}
+
+/// The question whether such a listener's answer finds its way back.
+pub(super) fn way_back_want(c: &Connection, netns: Netns) -> Want {
+    Want::Route { netns, to: c.tuple.local, from: Some(c.tuple.remote), device: 0, mark: 0, uid: 0 }
+}
+
+/// The namespace of a listener whose answers can't be routed back, and what routing there says.
+pub(super) fn no_way_back(c: &Connection) -> Option<(Netns, &Route)> {
+    vanished_at(c).into_iter().find_map(|n| match c.facts.get(&way_back_want(c, n)) {
+        Some(Answer::Route(r)) if r.errno != 0 => Some((n, r)),
+        _ => None,
+    })
+}
+
 /// A call's failure as proof.
 pub(super) fn call_proof(c: &Connection, call: &crate::story::FailedCall) -> Evidence {
     use crate::event::Call;

@@ -45,7 +45,13 @@ fn dropped(c: &Connection) -> Option<Dropped<'_>> {
     if super::firewall_rejected::answered_here(c) || c.reset_in_handshake().is_some() {
         return None;
     }
-    stopping_drops(c).filter(by_netfilter).last()
+    harmful(c).last()
+}
+
+/// Drops by a filter that kept data from passing. Where a reset ended the connection, one before it that was lost did not.
+fn harmful(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
+    let reset = c.reset_received().is_some();
+    stopping_drops(c).filter(by_netfilter).filter(move |d| !(reset && phrase::packet(d.packet) == "RST"))
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
@@ -72,8 +78,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         }
         Culprit::Unknown(why) => format!("the firewall dropped {whose} {what} {at} (which rule: {why})"),
     };
-    let n = stopping_drops(c).filter(by_netfilter).count();
-    let first = stopping_drops(c).find(by_netfilter).unwrap_or(d);
+    let n = harmful(c).count();
+    let first = harmful(c).next().unwrap_or(d);
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,

@@ -1,10 +1,10 @@
 //! `local.bad-source`
 
-use super::evidence::{call_proof, told};
+use super::evidence::{anything_came_back, call_proof, stopping_drops, target_here, target_want, told};
 use crate::{
     coverage::Coverage,
     event::Call,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::Answer,
     report::Certainty,
     story::Connection,
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "local.bad-source",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["route.rejects", "route.none"],
+    hides: &["route.rejects", "route.none", "route.reverse-path", "timeout.dropped", "timeout.silent"],
     tells: Tells::Failure,
 };
 
@@ -38,7 +38,15 @@ DHCP lease it may have moved. `net.ipv4.ip_nonlocal_bind=1` lets servers bind be
 local.address-in-use: the address is right, the port is taken. local.no-family: IPv6 is switched off.
 ";
 
+/// SYNs left with a loopback source for somewhere else: IPv6 lets a socket do so, and nobody can take or answer them.
+fn from_loopback(c: &Connection) -> bool {
+    c.tried() && c.established.is_none() && c.tuple.local.is_loopback() && !c.tuple.remote.is_loopback()
+}
+
 fn wants(c: &Connection) -> Vec<Want> {
+    if from_loopback(c) {
+        return vec![target_want(c)];
+    }
     let suspicious =
         c.failed_call().is_some_and(|f| matches!(f.errno, errno::EADDRNOTAVAIL | errno::EINVAL | errno::ENODEV));
     if suspicious {
@@ -52,6 +60,10 @@ fn wants(c: &Connection) -> Vec<Want> {
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    let own = target_here(c).is_some_and(|all| all.contains(&c.netns));
+    if from_loopback(c) && !own && !anything_came_back(c) {
+        return dead_source(c);
+    }
     let Some(call) = c.failed_call() else { return Judgement::No };
     let local = c.tuple.local;
     let addresses: Option<Vec<String>> = match c.facts.get(&Want::Interfaces { netns: c.netns }) {
@@ -92,6 +104,33 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             .and_all(list)
             .and_all(told(c))
             .advise("use an address of this host (`netdx addrs` shows them), or none and let the kernel choose"),
+    )
+}
+
+fn dead_source(c: &Connection) -> Judgement {
+    let (local, remote) = (c.tuple.local, c.tuple.remote);
+    let proof = match stopping_drops(c).find(|d| d.ours) {
+        Some(d) => seen(
+            c,
+            d.time,
+            "drop",
+            format!(
+                "{} from {local} dropped {}: {}",
+                phrase::packet(d.packet),
+                super::evidence::place(c, &d),
+                d.reason
+            ),
+        ),
+        None => seen(c, c.began, "syn-sent", format!("SYN sent from {local}")),
+    };
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Proven,
+            format!("the source address {local} is a loopback address, from which {remote} can't be reached"),
+            proof,
+        )
+        .and_all(told(c))
+        .advise("bind to an address of this host (`netdx addrs` shows them), or to none and let the kernel choose"),
     )
 }
 

@@ -6,7 +6,7 @@ use crate::{
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::{Answer, Interface},
     report::Certainty,
-    story::Connection,
+    story::{Connection, Dropped},
     want::Want,
 };
 
@@ -99,8 +99,14 @@ fn no_route(c: &Connection) -> Judgement {
 
 /// SYNs went towards an interface from which nothing can come back.
 fn dead_end(c: &Connection) -> Judgement {
+    if let Some(d) = stopping_drops(c).find(|d| d.reason == "DEV_READY") {
+        return arrived_at_one_that_is_down(c, &d);
+    }
     let index = if c.bound_device != 0 { c.bound_device } else { route(c).map_or(0, |r| r.device) };
-    let Some(i) = interfaces(c).iter().find(|i| i.index == index) else { return Judgement::No };
+    // A loopback address belongs to that interface, wherever its route leads while that is down.
+    let mut all = interfaces(c).iter();
+    let way = if c.tuple.remote.is_loopback() { all.find(|i| i.loopback) } else { all.find(|i| i.index == index) };
+    let Some(i) = way else { return Judgement::No };
     let stopped = stopping_drops(c)
         .find(|d| d.ours && (d.reason.starts_with("QDISC") || d.reason == "NEIGH_FAILED" || d.by("__dev_queue_xmit")));
     let silent = c.silent_neighbors().next();
@@ -144,4 +150,21 @@ fn dead_end(c: &Connection) -> Judgement {
         );
     }
     Judgement::No
+}
+
+/// The interface by which a packet came in was down (SKB_DROP_REASON_DEV_READY).
+fn arrived_at_one_that_is_down(c: &Connection, d: &Dropped<'_>) -> Judgement {
+    let name = &d.packet.device_name;
+    let at = d.netns().map_or_else(|| "this host".to_owned(), |n| phrase::namespace(&c.facts, n, c.netns));
+    let what = phrase::packet(d.packet);
+    let whose = if d.ours { "its" } else { "the answering" };
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Proven,
+            format!("interface {name} of {at}, to which {whose} {what} came, is down"),
+            seen(c, d.time, "drop", format!("{what} dropped at {name}: {}", d.reason)),
+        )
+        .and_all(told(c))
+        .advise(format!("`ip link set {name} up` in {at}")),
+    )
 }

@@ -51,7 +51,7 @@ fn rejected_on_the_way(c: &Connection) -> Option<Dropped<'_>> {
                 || d.by("ip6_pkt_discard")
                 || d.by("ip6_pkt_prohibit")
                 || d.by("ip6_pkt_drop")
-                || d.by("dst_discard"))
+                || d.by("dst_discard_out"))
     })
 }
 

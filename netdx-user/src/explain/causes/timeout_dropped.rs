@@ -47,10 +47,15 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let whose = if d.ours { "its" } else { "the answering" };
     let what = phrase::packet(d.packet);
     let at = place(c, &d);
-    let reason = if d.reason.is_empty() || d.reason == "NOT_SPECIFIED" {
-        format!("in {}", or_unknown(d.at))
+    let reason = match (d.reason, d.at) {
+        ("" | "NOT_SPECIFIED", "") => "without a reason".to_owned(),
+        ("" | "NOT_SPECIFIED", at) => format!("in {at}, without a reason"),
+        (reason, _) => format!("reason {reason}"),
+    };
+    let advice = if matches!(d.reason, "" | "NOT_SPECIFIED") {
+        format!("look at what handles packets {at}: the kernel says only that it dropped this one")
     } else {
-        format!("reason {}", d.reason)
+        format!("look up SKB_DROP_REASON_{} in the kernel's documentation: it says what the packet lacked", d.reason)
     };
     Judgement::Yes(
         Finding::new(
@@ -59,10 +64,6 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             seen(c, d.time, "drop", format!("{what} dropped {at}: {reason}")),
         )
         .and_all(told(c))
-        .advise(format!("look up {reason}: it says what the packet lacked")),
+        .advise(advice),
     )
-}
-
-fn or_unknown(at: &str) -> &str {
-    if at.is_empty() { "a function that is not known" } else { at }
 }

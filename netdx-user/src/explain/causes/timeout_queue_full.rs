@@ -1,6 +1,8 @@
 //! `timeout.queue-full`
 
-use super::evidence::{listener, target_here, target_want, told, who_listens, who_listens_want};
+use super::evidence::{
+    listener, no_way_back, target_here, target_want, told, vanished_at, way_back_want, who_listens, who_listens_want,
+};
 use crate::{
     coverage::Coverage,
     event::Netns,
@@ -75,6 +77,7 @@ fn wants(c: &Connection) -> Vec<Want> {
         wants.extend(all.iter().map(|n| Want::Counters { netns: *n }));
         wants.extend(all.iter().filter(|n| **n != c.netns).map(|n| Want::Namespace { netns: *n }));
     }
+    wants.extend(vanished_at(c).into_iter().map(|n| way_back_want(c, n)));
     wants
 }
 
@@ -97,21 +100,19 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         return full(c, netns, Certainty::Proven, proof);
     }
     // A SYN dropped for a full queue leaves no trace of its own: only the queue itself tells.
-    if c.drops().next().is_some() || c.icmp_errors().next().is_some() || c.syn_retransmits().next().is_none() {
+    if no_way_back(c).is_some() {
         return Judgement::No;
     }
-    let Some(target) = target_here(c).and_then(|all| all.iter().find(|n| listener(c, **n).is_some())) else {
-        return Judgement::No;
-    };
-    let Some(l) = listener(c, *target) else { return Judgement::No };
+    let Some(target) = vanished_at(c).first().copied() else { return Judgement::No };
+    let Some(l) = listener(c, target) else { return Judgement::No };
     if l.backlog > l.max_backlog {
         let proof = fact(
             "listener",
             format!("the accept queue of {} holds {} of {}", phrase::owners(&l.owners), l.backlog, l.max_backlog),
         );
-        return full(c, *target, Certainty::Proven, proof);
+        return full(c, target, Certainty::Proven, proof);
     }
-    let drops = match c.facts.get(&Want::Counters { netns: *target }) {
+    let drops = match c.facts.get(&Want::Counters { netns: target }) {
         Some(Answer::Counters(all)) => all.iter().find(|(n, _)| n == "TcpExt.ListenDrops").map_or(0, |(_, v)| *v),
         _ => 0,
     };
@@ -124,7 +125,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             "{drops} SYNs were dropped by listeners in that namespace (ListenDrops), and nothing else dropped this one"
         ),
     );
-    full(c, *target, Certainty::Likely, proof)
+    full(c, target, Certainty::Likely, proof)
 }
 
 fn full(c: &Connection, netns: Netns, certainty: Certainty, proof: Evidence) -> Judgement {
