@@ -72,6 +72,11 @@ impl Island {
         run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()));
     }
 
+    /// `tc` inside, arguments separated by spaces; it has to succeed.
+    pub fn tc(&self, arguments: &str) {
+        run(Command::new("tc").args(["-n", &self.name]).args(arguments.split_whitespace()));
+    }
+
     /// The inode of the namespace, as reports give it.
     #[must_use]
     pub fn inode(&self) -> u64 {
@@ -86,7 +91,12 @@ impl Island {
     /// Adds an nftables chain `guard` at a hook, with one rule.
     pub fn guard(&self, hook: &str, rule: &str) {
         let chain = format!("chain guard {{\n type filter hook {hook} priority 0;\n {rule}\n}}");
-        run(self.command("nft").arg(format!("table inet lab {{\n{chain}\n}}")));
+        self.nft(&format!("table inet lab {{\n{chain}\n}}"));
+    }
+
+    /// Loads an nftables script.
+    pub fn nft(&self, script: &str) {
+        run(self.command("nft").arg(script));
     }
 
     /// A veth pair between two islands; both ends up, with these addresses.

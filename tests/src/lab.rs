@@ -39,6 +39,9 @@ impl Lab {
             server: Island::new("sv"),
             programs: tempfile::Builder::new().prefix("netdx-lab-").tempdir().expect("make a folder"),
         };
+        // Other users run it, too.
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(lab.programs.path(), everybody).expect("let everybody look into it");
         std::fs::copy(beside_the_tests(CLIENT), lab.programs.path().join(CLIENT)).expect("copy the client program");
         for island in [&lab.client, &lab.router, &lab.server] {
             // The kernel limits how many ICMP errors it sends; a test wants each.

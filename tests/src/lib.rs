@@ -1,5 +1,7 @@
 //! Shared ground of the tests.
 
+pub mod bpf;
+pub mod conntrack;
 pub mod island;
 pub mod lab;
 pub mod patience;

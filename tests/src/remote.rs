@@ -12,6 +12,8 @@ use std::os::fd::AsRawFd as _;
 pub enum Answer {
     /// A reset.
     Reset,
+    /// A SYN-ACK, and nothing to all that follows.
+    Handshake,
     /// Nothing.
     Silence,
     /// ICMP destination unreachable with this code, sent by this address.
@@ -22,17 +24,23 @@ pub enum Answer {
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 
+/// TCP flags.
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
 /// Lengths of headers without options, in bytes.
 const IPV4_HEADER: usize = 20;
 const TCP_HEADER: usize = 20;
 
 /// Puts a network with such a host behind a device `far0` of the island: 10.7.0.0/16 is there. It answers until the test
 /// process ends.
-pub fn attach(island: &Island, answer: Answer) {
+pub fn attach(island: &Island, answer: Answer) -> Remote {
     let mut device = island.inside(|| open_tun("far0"));
     island.ip("addr add 10.6.0.1/32 dev far0");
     island.ip("link set far0 up");
     island.ip("route add 10.7.0.0/16 dev far0 src 10.6.0.1");
+    let remote = Remote { device: device.try_clone().expect("duplicate a descriptor") };
     std::thread::spawn(move || {
         let mut packet = [0; 65536];
         while let Ok(length) = device.read(&mut packet) {
@@ -44,6 +52,25 @@ pub fn attach(island: &Island, answer: Answer) {
             }
         }
     });
+    remote
+}
+
+/// A host behind the device.
+#[derive(Debug)]
+pub struct Remote {
+    device: File,
+}
+
+impl Remote {
+    /// 10.7.0.1 sends a SYN to the island's 10.6.0.1.
+    pub fn knock(&self, from: u16, to: u16) {
+        let (source, target) = ([10, 7, 0, 1], [10, 6, 0, 1]);
+        let mut syn = from.to_be_bytes().to_vec();
+        syn.extend_from_slice(&to.to_be_bytes());
+        syn.extend_from_slice(&[0, 0, 1, 0, 0, 0, 0, 0, 5 << 4, SYN, 0x20, 0, 0, 0, 0, 0]);
+        seal(&mut syn, source, target);
+        (&self.device).write_all(&ipv4(TCP, source, target, &syn)).expect("the device takes a packet");
+    }
 }
 
 /// Opens a TUN device that carries bare IP packets (Documentation/networking/tuntap.rst).
@@ -75,29 +102,38 @@ fn reply(packet: &[u8], answer: Answer) -> Option<Vec<u8>> {
     let target: [u8; 4] = header[16..20].try_into().ok()?;
     match answer {
         Answer::Silence => None,
-        Answer::Reset => Some(ipv4(TCP, target, source, &reset(tcp, target, source))),
+        Answer::Reset => Some(ipv4(TCP, target, source, &segment(RST | ACK, tcp, target, source))),
+        Answer::Handshake => Some(ipv4(TCP, target, source, &segment(SYN | ACK, tcp, target, source))),
         Answer::Unreachable(code, by) => {
             Some(ipv4(ICMP, by.octets(), source, &unreachable(code, packet, header_length)))
         }
     }
 }
 
-/// RFC 9293, 3.10.7.1: a reset that acknowledges the SYN.
-fn reset(syn: &[u8], from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
+/// RFC 9293: a segment that acknowledges the SYN.
+fn segment(flags: u8, syn: &[u8], from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
+    /// What it can receive.
+    const WINDOW: u8 = 0x20;
     let sequence = u32::from_be_bytes([syn[4], syn[5], syn[6], syn[7]]);
     let mut segment = Vec::with_capacity(TCP_HEADER);
     segment.extend_from_slice(&syn[2..4]);
     segment.extend_from_slice(&syn[0..2]);
     segment.extend_from_slice(&0_u32.to_be_bytes());
     segment.extend_from_slice(&sequence.wrapping_add(1).to_be_bytes());
-    // Data offset of five words; RST and ACK; no window, no checksum yet, no urgent pointer.
-    segment.extend_from_slice(&[5 << 4, 0x14, 0, 0, 0, 0, 0, 0]);
+    // Data offset of five words; flags; window; no checksum yet, no urgent pointer.
+    segment.extend_from_slice(&[5 << 4, flags, WINDOW, 0, 0, 0, 0, 0]);
+    seal(&mut segment, from, to);
+    segment
+}
+
+/// Writes the checksum of a segment that is a bare header.
+fn seal(segment: &mut [u8], from: [u8; 4], to: [u8; 4]) {
     let mut pseudo = Vec::from(from);
     pseudo.extend_from_slice(&to);
     pseudo.extend_from_slice(&[0, TCP, 0, TCP_HEADER as u8]);
-    pseudo.extend_from_slice(&segment);
-    segment[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
-    segment
+    pseudo.extend_from_slice(segment);
+    let sum = checksum(&pseudo);
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// RFC 792: type 3, the packet's header and its first eight bytes quoted.

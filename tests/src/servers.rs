@@ -6,9 +6,11 @@ use hickory_proto::{
     op::{Message, MessageType, ResponseCode},
     rr::{Name, RData, Record, RecordType},
 };
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    os::fd::{AsRawFd as _, OwnedFd},
     sync::Arc,
 };
 use tokio_rustls::rustls::{self, ServerConfig, ServerConnection, StreamOwned, crypto::ring};
@@ -136,6 +138,57 @@ pub fn dns(island: &Island, address: &str, zone: Zone) {
 pub fn listen(island: &Island, endpoint: &str) -> TcpListener {
     let endpoint: SocketAddr = endpoint.parse().expect("an endpoint");
     island.inside(move || TcpListener::bind(endpoint).unwrap_or_else(|error| panic!("listen on {endpoint}: {error}")))
+}
+
+/// Listens with room for four connections, never accepts, and takes a connection for set up only when its first data comes
+/// (TCP_DEFER_ACCEPT): several handshakes can be under way at once.
+#[must_use]
+pub fn deferring(island: &Island, endpoint: &str) -> OwnedFd {
+    let seconds = 30_i32.to_ne_bytes();
+    prepared(island, endpoint, 3, move |socket| set(socket, libc::TCP_DEFER_ACCEPT, &seconds))
+}
+
+/// Listens and takes from this peer only segments that are signed (TCP-MD5, RFC 2385).
+#[must_use]
+pub fn signing(island: &Island, endpoint: &str, peer: &str) -> OwnedFd {
+    /// `struct tcp_md5sig` (include/uapi/linux/tcp.h): an address of 128 bytes, flags, prefix, key length, interface, key.
+    const LENGTH: usize = 216;
+    let mut option = [0; LENGTH];
+    match peer.parse().expect("an address") {
+        IpAddr::V4(peer) => {
+            option[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+            option[4..8].copy_from_slice(&peer.octets());
+        }
+        IpAddr::V6(peer) => {
+            option[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+            option[8..24].copy_from_slice(&peer.octets());
+        }
+    }
+    option[130..132].copy_from_slice(&6_u16.to_ne_bytes());
+    option[136..142].copy_from_slice(b"secret");
+    prepared(island, endpoint, 8, move |socket| set(socket, libc::TCP_MD5SIG, &option))
+}
+
+/// Listens on a socket with options of its own, and never accepts.
+fn prepared(island: &Island, endpoint: &str, backlog: i32, options: impl FnOnce(&OwnedFd) + Send + 'static) -> OwnedFd {
+    let endpoint: SocketAddr = endpoint.parse().expect("an endpoint");
+    island.inside(move || {
+        let family = if endpoint.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket");
+        options(&socket);
+        bind(&socket, &endpoint).expect("bind");
+        rustix::net::listen(&socket, backlog).expect("listen");
+        socket
+    })
+}
+
+/// An option of TCP, for which rustix has no name.
+fn set(socket: &OwnedFd, option: libc::c_int, value: &[u8]) {
+    let length = libc::socklen_t::try_from(value.len()).expect("a short option");
+    // SAFETY: the kernel reads `length` bytes of the value, which lives until the call returns.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, value.as_ptr().cast(), length) };
+    assert_eq!(result, 0, "set option {option}: {}", std::io::Error::last_os_error());
 }
 
 /// Answers every HTTP request with this status line and these headers.

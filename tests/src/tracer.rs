@@ -3,7 +3,7 @@
 //! With `NETDX_BLESS=FOLDER` in the environment it records as well, into `FOLDER/SCENARIO.netdx.jsonl`: that is how the
 //! recordings for the replay tests are made (`cargo xtask bless`).
 
-use crate::island::netdx;
+use crate::island::{Island, netdx};
 use crate::lab::{Attempt, Lab};
 use crate::patience::patience;
 use rustix::process::{Pid, Signal, kill_process};
@@ -54,12 +54,18 @@ impl Tracer {
     /// The same with flags of the test's own.
     #[must_use]
     pub fn with(lab: &Lab, flags: &[&str]) -> Tracer {
-        Tracer::run(Command::new(netdx()), lab, flags)
+        Tracer::over(std::slice::from_ref(lab), flags)
+    }
+
+    /// The same for several labs at once.
+    #[must_use]
+    pub fn over(labs: &[Lab], flags: &[&str]) -> Tracer {
+        Tracer::run(Command::new(netdx()), labs, flags)
     }
 
     /// The same with a netdx that the test has prepared something for.
     #[must_use]
-    pub fn run(mut command: Command, lab: &Lab, flags: &[&str]) -> Tracer {
+    pub fn run(mut command: Command, labs: &[Lab], flags: &[&str]) -> Tracer {
         match std::env::var_os("NETDX_BLESS") {
             None => command.arg("trace"),
             Some(folder) => {
@@ -69,7 +75,8 @@ impl Tracer {
             }
         };
         // Other labs fail at the same time; each netdx looks at its own.
-        let names = [&lab.client, &lab.router, &lab.server].map(|island| island.name().to_owned());
+        let islands = labs.iter().flat_map(|lab| [&lab.client, &lab.router, &lab.server]);
+        let names: Vec<&str> = islands.map(Island::name).collect();
         let mut child = command
             .args(["--format", "json", "--netns", &names.join(",")])
             .args(flags)
@@ -89,7 +96,8 @@ impl Tracer {
         });
         let start: Value = lines.recv_timeout(patience(START)).expect("netdx starts");
         assert_eq!(start["kind"], "start", "{start}");
-        Tracer { child, lines, seen: RefCell::default(), inodes: lab.inodes(), start }
+        let inodes = labs.iter().flat_map(Lab::inodes).collect();
+        Tracer { child, lines, seen: RefCell::default(), inodes, start }
     }
 
     /// The process id of netdx.
@@ -164,7 +172,8 @@ impl Tracer {
     }
 
     fn is_of_the_lab(&self, report: &Value) -> bool {
-        report["process"]["netns"].as_u64().is_some_and(|inode| self.inodes.contains(&inode))
+        let of = |netns: &Value| netns.as_u64().is_some_and(|inode| self.inodes.contains(&inode));
+        of(&report["netns"]) || of(&report["process"]["netns"])
     }
 
     fn summaries(&self) -> String {
@@ -172,7 +181,12 @@ impl Tracer {
         let lines: Vec<String> = seen
             .iter()
             .filter(|report| self.is_of_the_lab(report))
-            .map(|report| format!("\n  {} {} {}", report["outcome"], report["errno"], report["verdict"]["summary"]))
+            .map(|report| {
+                format!(
+                    "\n  {} {} {} {}",
+                    report["outcome"], report["errno"], report["process"]["pid"], report["verdict"]["summary"]
+                )
+            })
             .collect();
         let probes = self.start["coverage"]["probes"].as_array().into_iter().flatten();
         let missing: Vec<String> = probes

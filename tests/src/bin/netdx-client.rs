@@ -1,7 +1,12 @@
 //! A program that fails to connect, in the ways programs do. Owns: the interfaces to the kernel that applications use.
 //! Must not know: what is tested.
 //!
-//!     netdx-client HOW ADDRESS:PORT [--bind ADDRESS:PORT] [--give-up MS] [--send BYTES] [--receive] [--hold MS] [--times N]
+//!     netdx-client HOW ADDRESS:PORT [--bind ADDRESS:PORT] [--device NAME] [--give-up MS] [--send BYTES] [--receive]
+//!         [--hold MS] [--times N] [--user-timeout MS] [--keepalive SECONDS] [--pause MS] [--linger-0] [--whole]
+//!         [--burst N] [--at-once N]
+//!
+//! `--pause`: waits so long between connecting and sending. `--whole`: its datagrams may not be fragmented. `--burst`: sends
+//! so many times.
 //!
 //! It writes one line for each attempt: `{"pid":..,"tid":..,"local":"ADDRESS:PORT"|null,"errno":N}`; errno 0: it worked;
 //! -1: it gave up by itself.
@@ -27,6 +32,14 @@ struct Plan {
     receive: bool,
     hold: Duration,
     times: u32,
+    device: Option<String>,
+    user_timeout: Option<u32>,
+    keepalive: Option<u32>,
+    pause: Duration,
+    burst: u32,
+    at_once: u32,
+    linger_0: bool,
+    whole: bool,
 }
 
 /// Ways to connect.
@@ -54,6 +67,8 @@ enum How {
     Udp,
     /// An unconnected UDP socket.
     UdpUnconnected,
+    /// No connection: binds to the address (SO_REUSEADDR), and listens after `--pause`.
+    Listen,
 }
 
 /// Why there is no connection.
@@ -78,6 +93,12 @@ fn main() {
             std::process::exit(2);
         }
     };
+    let others: Vec<_> = (1..plan.at_once)
+        .map(|_| {
+            let plan = plan.clone();
+            std::thread::spawn(move || attempt(&plan))
+        })
+        .collect();
     let mut kept = Vec::new();
     for _ in 0..plan.times {
         let plan = plan.clone();
@@ -86,6 +107,7 @@ fn main() {
             _ => attempt(&plan),
         });
     }
+    kept.extend(others.into_iter().map(|other| other.join().expect("the thread ends by itself")));
     std::thread::sleep(plan.hold);
 }
 
@@ -101,15 +123,38 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
         Some("fast-open") => How::FastOpen,
         Some("mptcp") => How::Mptcp,
         Some("udp") => How::Udp,
+        Some("listen") => How::Listen,
         Some("udp-unconnected") => How::UdpUnconnected,
         other => return Err(format!("no such way to connect: {other:?}")),
     };
     let to = words.next().and_then(|word| word.parse().ok()).ok_or("ADDRESS:PORT is missing")?;
-    let give_up = Duration::from_secs(20);
-    let mut plan = Plan { how, to, bind: None, give_up, send: 0, receive: false, hold: Duration::ZERO, times: 1 };
+    let mut plan = Plan {
+        how,
+        to,
+        bind: None,
+        give_up: Duration::from_secs(20),
+        send: 0,
+        receive: false,
+        hold: Duration::ZERO,
+        times: 1,
+        device: None,
+        user_timeout: None,
+        keepalive: None,
+        pause: Duration::ZERO,
+        burst: 1,
+        at_once: 1,
+        linger_0: false,
+        whole: false,
+    };
     while let Some(flag) = words.next() {
-        if flag == "--receive" {
-            plan.receive = true;
+        let switch = match flag.as_str() {
+            "--receive" => Some(&mut plan.receive),
+            "--linger-0" => Some(&mut plan.linger_0),
+            "--whole" => Some(&mut plan.whole),
+            _ => None,
+        };
+        if let Some(switch) = switch {
+            *switch = true;
             continue;
         }
         let value = words.next().ok_or(format!("{flag} needs a value"))?;
@@ -121,6 +166,12 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
             // Until others have done their part, which takes longer where everything does.
             "--hold" => plan.hold = netdx_tests::patience::patience(Duration::from_millis(number()?.into())),
             "--times" => plan.times = number()?,
+            "--device" => plan.device = Some(value),
+            "--user-timeout" => plan.user_timeout = Some(number()?),
+            "--keepalive" => plan.keepalive = Some(number()?),
+            "--at-once" => plan.at_once = number()?,
+            "--burst" => plan.burst = number()?,
+            "--pause" => plan.pause = Duration::from_millis(number()?.into()),
             _ => return Err(format!("no such flag: {flag}")),
         }
     }
@@ -160,6 +211,7 @@ fn connect_and_talk(plan: &Plan, kept: &mut Option<OwnedFd>) -> Result<(), Failu
     let waits = !matches!(plan.how, How::Poll | How::Epoll);
     let flags = if waits { SocketFlags::CLOEXEC } else { SocketFlags::CLOEXEC | SocketFlags::NONBLOCK };
     let socket = kept.insert(socket_with(family, kind, flags, protocol)?);
+    set_options(plan, socket)?;
     if let Some(source) = plan.bind {
         bind(&*socket, &source)?;
     }
@@ -175,11 +227,61 @@ fn connect_and_talk(plan: &Plan, kept: &mut Option<OwnedFd>) -> Result<(), Failu
         How::UdpUnconnected => {
             sendto(&*socket, b"hello", SendFlags::empty(), &to)?;
         }
+        How::Listen => {
+            sockopt::set_socket_reuseaddr(&*socket, true)?;
+            bind(&*socket, &to)?;
+            std::thread::sleep(plan.pause);
+            net::listen(&*socket, 8)?;
+            return Ok(());
+        }
         How::Blocking | How::Thread | How::Exit | How::Mapped | How::Mptcp | How::Udp => {
             net::connect(&*socket, &to)?;
         }
     }
     talk(plan, socket)
+}
+
+fn set_options(plan: &Plan, socket: &OwnedFd) -> Result<(), Failure> {
+    if let Some(device) = &plan.device {
+        set_device(socket, device)?;
+    }
+    if let Some(ms) = plan.user_timeout {
+        sockopt::set_tcp_user_timeout(socket, ms)?;
+    }
+    if let Some(seconds) = plan.keepalive {
+        sockopt::set_socket_keepalive(socket, true)?;
+        sockopt::set_tcp_keepidle(socket, Duration::from_secs(seconds.into()))?;
+        sockopt::set_tcp_keepintvl(socket, Duration::from_secs(1))?;
+        sockopt::set_tcp_keepcnt(socket, 2)?;
+    }
+    if plan.linger_0 {
+        sockopt::set_socket_linger(socket, Some(Duration::ZERO))?;
+    }
+    if plan.whole {
+        set_whole(socket)?;
+    }
+    Ok(())
+}
+
+/// SO_BINDTODEVICE, for which rustix has no name.
+fn set_device(socket: &OwnedFd, device: &str) -> Result<(), Failure> {
+    set(socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, device.as_bytes())
+}
+
+/// IP_MTU_DISCOVER, for which rustix has no name.
+fn set_whole(socket: &OwnedFd) -> Result<(), Failure> {
+    set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_DO.to_ne_bytes())
+}
+
+fn set(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> Result<(), Failure> {
+    let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the kernel reads `length` bytes of the value, which lives until the call returns.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value.as_ptr().cast(), length) };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = std::io::Error::last_os_error();
+    Err(Failure::System(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
 }
 
 fn start(socket: &OwnedFd, to: &SocketAddr) -> Result<(), Failure> {
@@ -233,7 +335,11 @@ fn connect_by_io_uring(socket: &OwnedFd, to: &SocketAddr) -> Result<(), Failure>
 /// Sends and receives what was asked for.
 fn talk(plan: &Plan, socket: &OwnedFd) -> Result<(), Failure> {
     let is_datagram = matches!(plan.how, How::Udp | How::UdpUnconnected);
-    if plan.send > 0 && plan.how != How::UdpUnconnected {
+    std::thread::sleep(plan.pause);
+    for _ in 0..plan.burst {
+        if plan.send == 0 || plan.how == How::UdpUnconnected {
+            break;
+        }
         let data = vec![b'z'; plan.send];
         let mut sent = 0;
         while sent < data.len() {

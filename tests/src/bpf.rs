@@ -1,0 +1,215 @@
+//! BPF programs that say no, loaded and attached by bpf(2), and a control group to attach them to.
+//! Owns: the attributes of bpf(2) (include/uapi/linux/bpf.h), the life of a control group. Must not know: netdx.
+
+use crate::island::Island;
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Where a program is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// connect(2) of an IPv4 address.
+    Connect4,
+    /// connect(2) of an IPv6 address.
+    Connect6,
+    /// sendto(2) of a datagram socket to an IPv4 address.
+    Sendmsg4,
+    /// socket(2).
+    SockCreate,
+    /// A packet that a socket of the control group sends.
+    Egress,
+    /// A packet that a socket of the control group gets.
+    Ingress,
+    /// A packet that an interface sends (tcx).
+    TcEgress,
+    /// A packet that an interface gets (tcx).
+    TcIngress,
+}
+
+impl Hook {
+    /// `enum bpf_prog_type`
+    fn program_type(self) -> u32 {
+        match self {
+            Hook::TcEgress | Hook::TcIngress => 3,
+            Hook::Egress | Hook::Ingress => 8,
+            Hook::SockCreate => 9,
+            Hook::Connect4 | Hook::Connect6 | Hook::Sendmsg4 => 18,
+        }
+    }
+
+    /// `enum bpf_attach_type`
+    fn attach_type(self) -> u32 {
+        match self {
+            Hook::Ingress => 0,
+            Hook::Egress => 1,
+            Hook::SockCreate => 2,
+            Hook::Connect4 => 10,
+            Hook::Connect6 => 11,
+            Hook::Sendmsg4 => 14,
+            Hook::TcIngress => 46,
+            Hook::TcEgress => 47,
+        }
+    }
+
+    /// The instructions that say no; of an interface's packets only to those of IPv4, so that ARP goes on.
+    fn instructions(self) -> Vec<u64> {
+        /// `r0 = NUMBER` and `exit`
+        const fn result(number: u32) -> u64 {
+            (number as u64) << 32 | 0xb7
+        }
+        const EXIT: u64 = 0x95;
+        /// `r2 = *(u32 *)(r1 + 16)`: `__sk_buff.protocol`
+        const PROTOCOL: u64 = 16 << 16 | 0x12 << 8 | 0x61;
+        /// `if r2 == htons(ETH_P_IP) goto +1`
+        const UNLESS_IPV4: u64 = (0x0800_u16.to_be() as u64) << 32 | 1 << 16 | 0x2 << 8 | 0x15;
+        const TC_ACT_SHOT: u32 = 2;
+        match self {
+            Hook::TcEgress | Hook::TcIngress => {
+                vec![PROTOCOL, result(0), UNLESS_IPV4, EXIT, result(TC_ACT_SHOT), EXIT]
+            }
+            _ => vec![result(0), EXIT],
+        }
+    }
+}
+
+/// A program that is asked, as long as this lives and its place is there.
+#[derive(Debug)]
+pub struct Program {
+    _attached: Vec<OwnedFd>,
+}
+
+/// The attributes of bpf(2): its first 128 bytes, the rest is optional.
+#[repr(C, align(8))]
+struct Attributes([u8; 128]);
+
+impl Attributes {
+    fn new() -> Attributes {
+        Attributes([0; 128])
+    }
+
+    fn number(mut self, at: usize, value: u32) -> Attributes {
+        self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn pointer<T>(mut self, at: usize, to: *const T) -> Attributes {
+        self.0[at..at + 8].copy_from_slice(&(to.addr() as u64).to_ne_bytes());
+        self
+    }
+
+    fn descriptor(self, at: usize, fd: RawFd) -> Attributes {
+        self.number(at, fd.cast_unsigned())
+    }
+
+    fn call(&self, command: libc::c_int) -> io::Result<RawFd> {
+        // SAFETY: what the attributes point to lives in the callers, and the kernel only reads it.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_ptr(), self.0.len()) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(RawFd::try_from(result).expect("a descriptor")) }
+    }
+}
+
+/// Loads a program called `name`.
+fn load(hook: Hook, name: &str) -> OwnedFd {
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const LICENCE: &CStr = c"Dual MIT/GPL";
+    let instructions = hook.instructions();
+    let mut attributes = Attributes::new()
+        .number(0, hook.program_type())
+        .number(4, u32::try_from(instructions.len()).expect("a short program"))
+        .pointer(8, instructions.as_ptr())
+        .pointer(16, LICENCE.as_ptr())
+        .number(68, hook.attach_type());
+    attributes.0[48..48 + name.len()].copy_from_slice(name.as_bytes());
+    let fd = attributes.call(BPF_PROG_LOAD).unwrap_or_else(|error| panic!("load {hook:?}: {error}"));
+    // SAFETY: a new descriptor that nobody else has.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A control group of a test's own, in the second version's hierarchy. Removed when dropped; its processes must have ended.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// A new one below the root.
+    #[must_use]
+    pub fn new(what: &str) -> Cgroup {
+        let mounts = fs::read_to_string("/proc/mounts").expect("read the mounts");
+        let root = mounts
+            .lines()
+            .find_map(|line| match *line.split(' ').collect::<Vec<_>>() {
+                [_, at, "cgroup2", ..] => Some(at.to_owned()),
+                _ => None,
+            })
+            .expect("control groups, version 2, are mounted");
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = PathBuf::from(root).join(format!("netdx-{what}-{}-{number}", std::process::id()));
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
+        Cgroup { path }
+    }
+
+    /// Has this program say no to everything at this hook.
+    #[must_use]
+    pub fn forbid(&self, hook: Hook, name: &str) -> Program {
+        const BPF_PROG_ATTACH: libc::c_int = 8;
+        const BPF_F_ALLOW_MULTI: u32 = 2;
+        let program = load(hook, name);
+        let group = File::open(&self.path).expect("open the control group");
+        Attributes::new()
+            .descriptor(0, group.as_raw_fd())
+            .descriptor(4, program.as_raw_fd())
+            .number(8, hook.attach_type())
+            .number(12, BPF_F_ALLOW_MULTI)
+            .call(BPF_PROG_ATTACH)
+            .unwrap_or_else(|error| panic!("attach {hook:?}: {error}"));
+        Program { _attached: vec![program] }
+    }
+
+    /// Has the program that this command runs be in the group.
+    pub fn holds(&self, command: &mut Command) {
+        let processes = File::options().write(true).open(self.path.join("cgroup.procs")).expect("open cgroup.procs");
+        let enter = move || rustix::io::write(&processes, b"0").map(drop).map_err(io::Error::from);
+        // SAFETY: between fork and exec only one system call is made.
+        unsafe { command.pre_exec(enter) };
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // A process that has ended leaves it a moment later.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.path).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
+
+/// Has a program say no to all IPv4 packets of an interface.
+#[must_use]
+pub fn forbid_at(island: &Island, device: &str, hook: Hook, name: &str) -> Program {
+    const BPF_LINK_CREATE: libc::c_int = 28;
+    let program = load(hook, name);
+    let fd = program.as_raw_fd();
+    let device = device.to_owned();
+    let link = island.inside(move || {
+        let name = std::ffi::CString::new(device.as_str()).expect("a name");
+        // SAFETY: the name ends with NUL.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        assert_ne!(index, 0, "no interface {device}");
+        Attributes::new().descriptor(0, fd).number(4, index).number(8, hook.attach_type()).call(BPF_LINK_CREATE)
+    });
+    let link = link.unwrap_or_else(|error| panic!("attach {hook:?}: {error}"));
+    // SAFETY: a new descriptor that nobody else has.
+    Program { _attached: vec![program, unsafe { OwnedFd::from_raw_fd(link) }] }
+}
