@@ -184,8 +184,10 @@ wire! {
         pub user_timeout_ms: u32,
         /// `icsk_probes_out`: unanswered keepalive or window probes.
         pub probes: u8,
-        /// `icsk_syn_retries`/state bits kept free.
-        pub _pad: [u8; 7],
+        /// Padding.
+        pub _pad: [u8; 3],
+        /// `snd_una`: the first sequence number that is not acknowledged; before the handshake is done that of the SYN.
+        pub sequence: u32,
     }
 
     /// A packet (`sk_buff`). In [`Packet::tuple`] local is the source and remote the destination.

@@ -192,6 +192,7 @@ pub fn counters(sk: Kernel, to: &mut TcpCounters) {
     }
     to.user_timeout_ms = sk.read(offset!(icsk_user_timeout));
     to.probes = sk.read(offset!(icsk_probes_out));
+    to.sequence = sk.read(offset!(tcp_snd_una));
 }
 
 /// The socket's entry, if it is followed.

@@ -179,7 +179,13 @@ impl Diagnosis {
             }
             inquiry.open.swap_remove(at);
             match &mut inquiry.story {
-                Story::Connection(c) => c.facts.insert(fact.want.clone(), fact.answer.clone()),
+                Story::Connection(c) => {
+                    let known = c.translated.len();
+                    c.answered(&fact.want, &fact.answer);
+                    if c.translated.len() > known {
+                        self.tracker.follow(c);
+                    }
+                }
                 Story::Lookup(l) => l.facts.insert(fact.want.clone(), fact.answer.clone()),
             }
             if inquiry.open.is_empty() {

@@ -208,6 +208,9 @@ pub struct TcpCounters {
     pub user_timeout_ms: u32,
     /// Keepalive or window probes unanswered.
     pub probes: u8,
+    /// The first sequence number that is not acknowledged; before the handshake is done that of the SYN. 0: not known.
+    #[serde(default)]
+    pub sequence: u32,
 }
 
 /// A packet.

@@ -53,6 +53,8 @@ pub enum Answer {
     BpfPrograms(Vec<BpfProgram>),
     /// `Want::Conntrack`
     Conntrack(Conntrack),
+    /// `Want::Translations`, in the order of the packet's way; empty: no namespace that can be seen translates it.
+    Translations(Vec<Translation>),
     /// `Want::Counters`: name (`TcpExt.ListenOverflows`) and value.
     Counters(Vec<(String, u64)>),
 }
@@ -320,6 +322,15 @@ pub struct BpfProgram {
     pub attach: String,
     /// Cgroup path or interface name.
     pub place: String,
+}
+
+/// One translation of a packet's addresses or ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Translation {
+    /// The namespace that does it (of a packet that was seen: where).
+    pub netns: Netns,
+    /// The endpoints the packet leaves it with; local is the source.
+    pub to: Tuple,
 }
 
 /// Connection tracking.

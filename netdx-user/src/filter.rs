@@ -81,7 +81,9 @@ impl Filter {
             && one_of(&self.containers, |id| {
                 process.is_some_and(|p| p.container.as_deref().is_some_and(|c| is_container(c, id)))
             })
-            && one_of(&self.netns, |netns| process.is_some_and(|p| p.netns == Some(*netns)))
+            && one_of(&self.netns, |netns| {
+                report.netns == Some(*netns) || process.is_some_and(|p| p.netns == Some(*netns))
+            })
             && self.lookups.is_none_or(|only| only == (report.kind == Kind::Lookup))
             && one_of(&self.directions, |direction| report.direction == *direction)
             && one_of(&self.codes, |code| code.holds(report))

@@ -25,6 +25,8 @@ pub struct Report {
     pub duration_ns: u64,
     /// Who.
     pub process: Option<Process>,
+    /// Inode of the network namespace it was in.
+    pub netns: Option<u32>,
     /// tcp or udp.
     pub protocol: crate::event::Protocol,
     /// Who opened it.
@@ -33,6 +35,8 @@ pub struct Report {
     pub local: Option<Endpoint>,
     /// The other end (for a lookup: the server asked last).
     pub remote: Option<Endpoint>,
+    /// Where network address translation of this host sent it, if it did.
+    pub reached: Option<Endpoint>,
     /// The name that was looked up for it.
     pub name: Option<String>,
     /// How it ended.

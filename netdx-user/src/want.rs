@@ -44,6 +44,8 @@ pub enum Want {
     BpfPrograms { netns: Netns, cgroup: u64 },
     /// Connection tracking of a namespace: table fill and limit, drop counters.
     Conntrack { netns: Netns },
+    /// What network address translation makes of packets with these endpoints (local is the source), in every namespace.
+    Translations { packet: Tuple },
     /// Counters of /proc/net/netstat and snmp of a namespace that tell of dropped connections.
     Counters { netns: Netns },
 }

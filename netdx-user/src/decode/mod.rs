@@ -528,5 +528,6 @@ fn counters(tcp: &wire::TcpCounters) -> TcpCounters {
         idle_ms: (tcp.idle_ms != u32::MAX).then_some(tcp.idle_ms),
         user_timeout_ms: tcp.user_timeout_ms,
         probes: tcp.probes,
+        sequence: tcp.sequence,
     }
 }

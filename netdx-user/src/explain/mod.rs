@@ -268,7 +268,7 @@ pub fn established_wants(c: &Connection) -> Vec<Want> {
 /// The other end of a connection is on this host, in a namespace that can be seen.
 #[must_use]
 pub fn peer_is_here(c: &Connection) -> bool {
-    here(c, c.tuple.remote).is_some()
+    here(c, c.reached().remote).is_some()
 }
 
 /// The namespaces of this host that own an address, seen from this connection; none: none does, or it isn't known.

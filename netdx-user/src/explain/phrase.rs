@@ -2,7 +2,7 @@
 //! Must not know: the terminal. Text from outside stays raw: renderers escape it.
 
 use crate::{
-    event::{Netns, Packet, Protocol, Task},
+    event::{Call, Netns, Packet, Protocol, Task},
     fact::{self, Answer},
     report::Endpoint,
     story::{Connection, Facts},
@@ -22,13 +22,37 @@ pub fn endpoint(addr: IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(addr, port).to_string()
 }
 
-/// The target of a connection with its name: `db.internal (10.0.0.5:5432)`.
+/// The target of a connection with its name: `db.internal (10.0.0.5:5432)`, and where network address translation sent it:
+/// `10.0.0.5:80 (translated to 10.9.0.2:8080)`.
 #[must_use]
 pub fn target(c: &Connection) -> String {
     let at = endpoint(c.tuple.remote, c.tuple.remote_port);
-    match &c.name {
-        Some(name) => format!("{name} ({at})"),
-        None => at,
+    let reached = c.reached();
+    let to = if (reached.remote, reached.remote_port) == (c.tuple.remote, c.tuple.remote_port) {
+        String::new()
+    } else {
+        format!("translated to {}", endpoint(reached.remote, reached.remote_port))
+    };
+    match (&c.name, to.is_empty()) {
+        (Some(name), true) => format!("{name} ({at})"),
+        (Some(name), false) => format!("{name} ({at}, {to})"),
+        (None, true) => at,
+        (None, false) => format!("{at} ({to})"),
+    }
+}
+
+/// A call's name.
+#[must_use]
+pub fn call(call: Call) -> &'static str {
+    match call {
+        Call::Connect => "connect",
+        Call::Bind => "bind",
+        Call::Socket => "socket",
+        Call::Send => "send",
+        Call::Receive => "receive",
+        Call::IoUringConnect => "connect (io_uring)",
+        Call::Listen => "listen",
+        Call::Other(_) => "the call",
     }
 }
 

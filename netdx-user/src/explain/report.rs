@@ -4,7 +4,7 @@
 use super::{Cause, Finding, Opinions, causes, errno, fact, phrase};
 use crate::{
     coverage::Coverage,
-    event::{Call, Event, Opened, Protocol, TcpState},
+    event::{Event, Opened, Protocol, TcpState},
     fact::Answer,
     report::{
         Also, Certainty, Direction, Endpoint, Evidence, Kind, LookupAttempt, Moment, Outcome, Process, Query, Report,
@@ -23,8 +23,24 @@ pub(super) fn connection_wants(c: &Connection) -> Vec<Want> {
     if !c.tuple.remote.is_unspecified() {
         wants.push(super::owners_want(c, c.tuple.remote));
     }
-    if c.task.is_none() && c.tuple.local_port != 0 && !c.mirrored {
-        wants.push(Want::Owner { netns: c.netns, tuple: c.tuple });
+    if c.wayside {
+        wants.push(super::owners_want(c, c.tuple.local));
+        let senders = super::here(c, c.tuple.local).unwrap_or_default().iter().take(SENDERS);
+        wants.extend(senders.map(|netns| Want::Owner { netns: *netns, tuple: c.tuple }));
+    } else if c.task.is_none() && c.tuple.local_port != 0 && !c.mirrored {
+        wants.push(owner_want(c));
+    }
+    if unaccounted(c) {
+        wants.push(translations_want(c));
+    }
+    for hop in &c.translated {
+        wants.push(super::owners_want(c, hop.to.remote));
+        if hop.netns != c.netns {
+            wants.push(Want::Namespace { netns: hop.netns });
+        }
+    }
+    for (_, icmp) in c.icmp_errors() {
+        wants.extend(super::here(c, icmp.from).into_iter().flatten().map(|netns| Want::Namespace { netns: *netns }));
     }
     for d in c.drops() {
         if let Some(netns) = d.netns()
@@ -34,13 +50,78 @@ pub(super) fn connection_wants(c: &Connection) -> Vec<Want> {
         }
     }
     for r in c.resets_sent(true) {
-        if let Some(netns) = r.packet.and_then(|p| p.netns)
+        if let Some(netns) = r.packet.and_then(|p| p.netns).or(r.sock.map(|s| s.netns))
             && netns != c.netns
         {
             wants.push(Want::Namespace { netns });
         }
     }
     wants
+}
+
+/// In how many namespaces with a sender's address its socket is looked for.
+const SENDERS: usize = 16;
+
+fn owner_want(c: &Connection) -> Want {
+    Want::Owner { netns: c.netns, tuple: c.tuple }
+}
+
+fn translations_want(c: &Connection) -> Want {
+    Want::Translations { packet: c.tuple }
+}
+
+/// It failed, and nothing that happened to packets with its own endpoints on this host says why: they may have had others on
+/// their way.
+fn unaccounted(c: &Connection) -> bool {
+    let here = c.resets_sent(true).any(|r| r.packet.and_then(|p| p.tuple) == Some(c.tuple))
+        || c.drops().any(|d| d.packet.tuple == Some(c.tuple));
+    c.outcome != Outcome::Established
+        && c.tried()
+        && !c.mirrored
+        && c.translated.is_empty()
+        && c.tuple.local_port != 0
+        && !here
+}
+
+/// Whose socket it is: who connected, or, of a socket that is older than netdx, who holds it now.
+fn holder(c: &Connection) -> Option<(&crate::fact::SocketEntry, &crate::fact::Owner)> {
+    match c.facts.get(&owner_want(c)) {
+        Some(Answer::Sockets(all)) if c.task.is_none() => all.iter().find_map(|s| Some((s, s.owners.first()?))),
+        _ => None,
+    }
+}
+
+/// That the address dialled is not the one that was reached.
+fn translation(c: &Connection) -> String {
+    let (dialled, reached) = (c.tuple, c.reached());
+    if (dialled.remote, dialled.remote_port) == (reached.remote, reached.remote_port) {
+        return String::new();
+    }
+    let end = |t: crate::event::Tuple| phrase::endpoint(t.remote, t.remote_port);
+    format!("{} is translated to {}: ", end(dialled), end(reached))
+}
+
+/// What network address translation did to it.
+fn translations(c: &Connection) -> Vec<Evidence> {
+    let mut from = c.tuple;
+    let mut all = Vec::new();
+    for hop in &c.translated {
+        let ends = |t: crate::event::Tuple| {
+            let (local, remote) = (phrase::endpoint(t.local, t.local_port), phrase::endpoint(t.remote, t.remote_port));
+            format!("{local} to {remote}")
+        };
+        let at = phrase::namespace(&c.facts, hop.netns, c.netns);
+        let tracked =
+            matches!(c.facts.get(&translations_want(c)), Some(Answer::Translations(hops)) if hops.contains(hop));
+        let text = if tracked {
+            format!("network address translation in {at} makes {} out of {}", ends(hop.to), ends(from))
+        } else {
+            format!("its SYN, {}, was seen in {at} as {}: network address translation", ends(from), ends(hop.to))
+        };
+        all.push(fact("nat", text));
+        from = hop.to;
+    }
+    all
 }
 
 /// What every report of a lookup needs.
@@ -61,7 +142,10 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
     let also = also(&opinions.beside);
     let listeners = opinions.verdict.as_ref().map(|(_, f)| f.listeners.clone()).unwrap_or_default();
     let verdict = match opinions.verdict {
-        Some((cause, finding)) => Some(verdict(cause.code, finding, c.lost, |because| sentence(c, because))),
+        Some((cause, finding)) => {
+            let finding = finding.and_all(translations(c));
+            Some(verdict(cause.code, finding, c.lost, &translation(c), |because| sentence(c, because)))
+        }
         None if verdict_needed => {
             Some(unexplained(opinions.missing, c.lost, connection_seen(c), |because| sentence(c, because)))
         }
@@ -73,11 +157,14 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
         id: c.serial,
         began: c.began,
         duration_ns: u64::try_from(c.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        process: process(c.task.as_ref(), c.program.as_ref().map(|p| p.argv.as_slice()), &c.facts, Some(c.netns.0)),
+        process: process(c.task.as_ref(), c.program.as_ref().map(|p| p.argv.as_slice()), &c.facts, Some(c.netns.0))
+            .or_else(|| holder(c).map(|(socket, owner)| holding(c, socket, owner))),
+        netns: Some(c.netns.0).filter(|n| *n != 0),
         protocol: if c.tuple.protocol == Protocol::Mptcp { Protocol::Tcp } else { c.tuple.protocol },
         direction: if c.opened == Opened::ByPeer { Direction::Inbound } else { Direction::Outbound },
         local: phrase::end(own.local, own.local_port),
         remote: phrase::end(own.remote, own.remote_port),
+        reached: c.translated.last().and_then(|hop| phrase::end(hop.to.remote, hop.to.remote_port)),
         name: c.name.clone().or_else(|| causes::hosts_entry(c).and(c.looked_up.clone())),
         outcome: c.outcome,
         errno: c.errno.map(errno::name),
@@ -99,7 +186,7 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
     let also = also(&opinions.beside);
     let last = l.last_answer();
     let verdict = match opinions.verdict {
-        Some((cause, finding)) => Some(verdict(cause.code, finding, l.lost, |because| lookup_sentence(l, because))),
+        Some((cause, finding)) => Some(verdict(cause.code, finding, l.lost, "", |because| lookup_sentence(l, because))),
         None if failed => {
             Some(unexplained(opinions.missing, l.lost, lookup_seen(l), |because| lookup_sentence(l, because)))
         }
@@ -119,10 +206,12 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
             &l.facts,
             l.netns.map(|n| n.0),
         ),
+        netns: l.netns.map(|n| n.0),
         protocol: asked.map_or(Protocol::Udp, |q| q.tuple.protocol),
         direction: Direction::Outbound,
         local: asked.and_then(|q| phrase::end(q.tuple.local, q.tuple.local_port)),
         remote: server,
+        reached: None,
         name: Some(l.name().to_owned()),
         outcome: if failed { Outcome::Failed } else { Outcome::Answered },
         errno: lookup_errno(l),
@@ -175,7 +264,8 @@ fn kinds(l: &Lookup) -> String {
     kinds.into_iter().map(phrase::dns_type).collect::<Vec<_>>().join("+")
 }
 
-fn verdict(code: &'static str, finding: Finding, lost: u64, summary: impl Fn(&str) -> String) -> Verdict {
+/// `before`: what the sentence says already, and the reason by itself must.
+fn verdict(code: &'static str, finding: Finding, lost: u64, before: &str, summary: impl Fn(&str) -> String) -> Verdict {
     let mut certainty = finding.certainty;
     let mut evidence = finding.evidence;
     if lost > 0 {
@@ -187,7 +277,7 @@ fn verdict(code: &'static str, finding: Finding, lost: u64, summary: impl Fn(&st
         code,
         certainty,
         summary: summary(&finding.because),
-        because: finding.because,
+        because: format!("{before}{}", finding.because),
         evidence,
         advice: finding.advice,
     }
@@ -228,7 +318,11 @@ fn also(holds: &[(&'static Cause, Finding)]) -> Vec<Also> {
 
 /// Who, target, what came of it, elapsed: because.
 fn sentence(c: &Connection, because: &str) -> String {
-    let who = c.task.as_ref().map_or_else(|| "a process that wasn't seen".to_owned(), phrase::task);
+    let who = match (&c.task, holder(c)) {
+        (Some(task), _) => phrase::task(task),
+        (None, Some((_, owner))) => phrase::owners(std::slice::from_ref(owner)),
+        (None, None) => "a process that wasn't seen".to_owned(),
+    };
     let elapsed = phrase::duration(c.elapsed());
     let target = phrase::target(c);
     let udp = c.tuple.protocol == Protocol::Udp;
@@ -238,6 +332,7 @@ fn sentence(c: &Connection, because: &str) -> String {
         Outcome::Established | Outcome::Answered => format!("{who} connected to {target} after {elapsed}"),
         Outcome::Abandoned => format!("{who} gave up on {target} after {elapsed}"),
         Outcome::Broken => format!("the connection of {who} to {target} broke after {elapsed}"),
+        Outcome::Failed if udp && c.elapsed().is_zero() => format!("{who} could not reach {target} by UDP"),
         Outcome::Failed if udp => format!("{who} could not reach {target} by UDP ({elapsed})"),
         Outcome::Failed if tuple.remote.is_unspecified() => format!("{who} could not set up its socket"),
         Outcome::Failed => format!("{who} could not connect to {target} ({elapsed})"),
@@ -253,6 +348,22 @@ fn lookup_sentence(l: &Lookup, because: &str) -> String {
         format!("{who} looked up {name} in {elapsed}: {because}")
     } else {
         format!("{who} could not look up {name} ({elapsed}): {because}")
+    }
+}
+
+/// The process that holds a socket now.
+fn holding(c: &Connection, socket: &crate::fact::SocketEntry, owner: &crate::fact::Owner) -> Process {
+    Process {
+        pid: owner.pid,
+        tid: owner.pid,
+        comm: owner.comm.clone(),
+        exe: None,
+        argv: Vec::new(),
+        uid: socket.uid,
+        cgroup: None,
+        unit: None,
+        container: None,
+        netns: Some(c.netns.0),
     }
 }
 
@@ -380,7 +491,7 @@ fn moment(c: &Connection, event: &Event) -> Option<(&'static str, String)> {
             ("neighbor-failed", format!("{address} did not answer on {device_name}"))
         }
         Event::CallFailed { call, result, .. } => {
-            ("call-failed", format!("{} returned {}", call_name(*call), errno::name(-result)))
+            ("call-failed", format!("{} returned {}", phrase::call(*call), errno::name(-result)))
         }
         Event::ListenOverflow { listener, .. } => (
             "listen-overflow",
@@ -396,19 +507,6 @@ pub(super) fn exit_status(status: u32) -> String {
         (0, 0) => "the process ended".into(),
         (0, code) => format!("the process ended with exit status {code}"),
         (signal, _) => format!("the process was killed by signal {signal}"),
-    }
-}
-
-fn call_name(call: Call) -> &'static str {
-    match call {
-        Call::Connect => "connect",
-        Call::Bind => "bind",
-        Call::Socket => "socket",
-        Call::Send => "send",
-        Call::Receive => "receive",
-        Call::IoUringConnect => "connect (io_uring)",
-        Call::Listen => "listen",
-        Call::Other(_) => "call",
     }
 }
 

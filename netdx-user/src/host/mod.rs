@@ -24,6 +24,7 @@ pub mod sockets;
 pub mod sysctl;
 #[cfg(test)]
 mod tests;
+pub mod translation;
 pub mod unix;
 
 use crate::{event::Netns, fact::Answer, want::Want};
@@ -192,6 +193,7 @@ impl Host {
             Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),
             Want::Ruleset { netns } => Answer::Ruleset(self.namespaces()?.within(*netns, firewall::read)??),
+            Want::Translations { packet } => Answer::Translations(self.translations(*packet)?),
             Want::BpfPrograms { netns, cgroup } => Answer::BpfPrograms(self.bpf_programs(*netns, *cgroup)?),
         })
     }

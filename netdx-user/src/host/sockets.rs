@@ -222,7 +222,8 @@ pub fn holders(protocol: Protocol, address: IpAddr, port: u16) -> io::Result<Vec
     })
 }
 
-/// The sockets with exactly these endpoints; endpoints not known yet (unspecified, 0) match any.
+/// The sockets with exactly these endpoints; endpoints not known yet (unspecified, 0) match any. A datagram socket that isn't
+/// connected, or not bound to one address, sends and receives with any.
 ///
 /// # Errors
 /// As [`dump`].
@@ -231,12 +232,16 @@ pub fn exact(tuple: &Tuple) -> io::Result<Vec<Socket>> {
         protocol: tuple.protocol,
         states: States::All,
         local_port: tuple.local_port,
-        remote_port: tuple.remote_port,
+        remote_port: if tuple.protocol == Protocol::Udp { 0 } else { tuple.remote_port },
         info: false,
     };
+    let fits = |wanted: IpAddr, has: IpAddr| {
+        wanted.is_unspecified() || has == wanted || tuple.protocol == Protocol::Udp && has.is_unspecified()
+    };
     collect(&query, |s| {
-        (tuple.local.is_unspecified() || s.tuple.local == tuple.local)
-            && (tuple.remote.is_unspecified() || s.tuple.remote == tuple.remote)
+        fits(tuple.local, s.tuple.local)
+            && fits(tuple.remote, s.tuple.remote)
+            && (tuple.remote_port == 0 || s.tuple.remote_port == 0 || s.tuple.remote_port == tuple.remote_port)
     })
 }
 

@@ -165,6 +165,7 @@ impl Redactor {
                 self.words([&mut namespace.name, &mut namespace.container]);
             }
             Answer::BpfPrograms(all) => all.iter_mut().for_each(|program| self.program(program)),
+            Answer::Translations(all) => all.iter_mut().for_each(|hop| self.tuple(&mut hop.to)),
             // Numbers, and settings of the kernel.
             Answer::Owners(_) | Answer::Sysctl(_) | Answer::Conntrack(_) | Answer::Counters(_) => {}
         }
@@ -182,7 +183,7 @@ impl Redactor {
             }
             Want::Hosts { name, pid: _ } => self.name(name),
             Want::PortUse { remote, .. } => self.address(remote),
-            Want::Owner { tuple, netns: _ } => self.tuple(tuple),
+            Want::Owner { tuple, netns: _ } | Want::Translations { packet: tuple } => self.tuple(tuple),
             Want::Listeners { .. }
             | Want::Interfaces { .. }
             | Want::Process { .. }

@@ -5,7 +5,7 @@ use crate::{
         Call, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters,
         TcpState, Tuple, Via,
     },
-    fact::Answer,
+    fact::{Answer, Translation},
     report::Outcome,
     time::Time,
     want::Want,
@@ -118,6 +118,11 @@ pub struct Connection {
     pub lost: u64,
     /// Told from the packets of a peer that was not let in: the endpoints are as the peer sees them.
     pub mirrored: bool,
+    /// Told from a datagram that was dropped after it came in from somewhere: whose it was is not known yet, and `netns` is
+    /// where it was dropped.
+    pub wayside: bool,
+    /// What network address translation made of its packets: the namespace that did it, or in which one was seen so.
+    pub translated: Vec<Translation>,
     /// The other end, which opened it, is on this host and tells the same story.
     pub folded: bool,
     /// An IPv6 attempt of the same application that came to nothing before this one worked: its address, and the delay
@@ -156,6 +161,8 @@ impl Connection {
             omitted: 0,
             lost: 0,
             mirrored: false,
+            wayside: false,
+            translated: Vec::new(),
             folded: false,
             fallback_from: None,
             facts: Facts::default(),
@@ -185,6 +192,56 @@ impl Connection {
             self.tuple.remote_port = sock.tuple.remote_port;
             self.tuple.remote = sock.tuple.remote;
         }
+    }
+
+    /// Takes in what the host answered.
+    pub fn answered(&mut self, want: &Want, answer: &Answer) {
+        match (want, answer) {
+            (Want::Owners { address, .. }, Answer::Owners(owners)) if self.wayside && *address == self.tuple.local => {
+                match owners[..] {
+                    [] => (self.mirrored, self.opened, self.wayside) = (true, Opened::ByPeer, false),
+                    [one] => (self.netns, self.wayside) = (one, false),
+                    // Several namespaces have that address: the one that has the socket sent it.
+                    _ => {}
+                }
+            }
+            (Want::Owner { netns, tuple }, Answer::Sockets(sockets))
+                if self.wayside && *tuple == self.tuple && !sockets.is_empty() =>
+            {
+                (self.netns, self.wayside) = (*netns, false);
+            }
+            (Want::Translations { packet }, Answer::Translations(hops)) if *packet == self.tuple => {
+                self.translated.clone_from(hops);
+            }
+            _ => {}
+        }
+        self.facts.insert(want.clone(), answer.clone());
+    }
+
+    /// The endpoints that its packets arrive with: those it was given, unless this host translates them on their way.
+    #[must_use]
+    pub fn reached(&self) -> Tuple {
+        self.translated.last().map_or(self.tuple, |hop| hop.to)
+    }
+
+    /// Sequence number of its SYN, where an event from before the end of the handshake has it.
+    #[must_use]
+    pub fn syn_sequence(&self) -> Option<u32> {
+        let first = self.events.iter().find_map(|(_, e)| match e {
+            Event::State { old: TcpState::SynSent, new: TcpState::Close, tcp, .. } => Some(tcp.sequence),
+            Event::Retransmit { sock, tcp, .. } | Event::ResetReceived { sock, tcp }
+                if sock.state == TcpState::SynSent =>
+            {
+                Some(tcp.sequence)
+            }
+            _ => None,
+        });
+        first.filter(|n| *n != 0)
+    }
+
+    /// A packet with these endpoints is one of this side's, wherever on its way it was seen.
+    fn sent_by_us(&self, packet: Tuple) -> bool {
+        packet == self.tuple || self.translated.iter().any(|hop| hop.to == packet)
     }
 
     /// How long it took.
@@ -282,7 +339,7 @@ impl Connection {
         self.events.iter().filter_map(move |(time, e)| match e {
             Event::ResetSent { packet, sock, reason, current, stack } => {
                 let ours = match (packet.as_ref().and_then(|p| p.tuple), sock) {
-                    (Some(t), _) => t == self.tuple,
+                    (Some(t), _) => self.sent_by_us(t),
                     (None, Some(s)) => s.tuple != self.tuple,
                     (None, None) => return None,
                 };
@@ -313,7 +370,7 @@ impl Connection {
                     at: at.as_deref().unwrap_or(""),
                     hook: *hook,
                     stack,
-                    ours: tuple == self.tuple,
+                    ours: self.sent_by_us(tuple),
                 })
             }
             _ => None,
@@ -324,7 +381,7 @@ impl Connection {
     pub fn icmp_errors(&self) -> impl Iterator<Item = (Time, IcmpError)> + '_ {
         self.events.iter().filter_map(|(t, e)| match e {
             Event::State { icmp: Some(i), .. } | Event::SocketError { icmp: Some(i), .. } => Some((*t, *i)),
-            Event::IcmpReceived { packet, quoted: Some(q), info } if *q == self.tuple => {
+            Event::IcmpReceived { packet, quoted: Some(q), info } if self.sent_by_us(*q) => {
                 let outer = packet.tuple?;
                 Some((
                     *t,
@@ -344,7 +401,7 @@ impl Connection {
     /// ICMP errors that this host's own stack sent about this side's packets: time, packet, stack.
     pub fn icmp_sent(&self) -> impl Iterator<Item = (Time, &Packet, &[Name])> + '_ {
         self.events.iter().filter_map(|(t, e)| match e {
-            Event::IcmpSent { packet, stack } if packet.tuple == Some(self.tuple) => {
+            Event::IcmpSent { packet, stack } if packet.tuple.is_some_and(|t| self.sent_by_us(t)) => {
                 Some((*t, packet, stack.as_slice()))
             }
             _ => None,

@@ -31,7 +31,7 @@ struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
     pending: BTreeMap<u64, Pending>,
-    told: Vec<(Time, Netns, Tuple)>,
+    told: Vec<(Time, Tuple)>,
 }
 
 impl Datagrams {
@@ -49,14 +49,19 @@ impl Datagrams {
         if packet.is_some() && (!tells(tuple) || tuple.local_port == 53) {
             return;
         }
-        if let Some(p) = self.find(netns, tuple) {
-            learn(&mut p.connection, tuple);
-            p.connection.push(time, event);
+        if let Some(p) = self.find(tuple) {
+            let c = &mut p.connection;
+            learn(c, tuple);
+            if packet.is_none() {
+                c.netns = netns;
+                c.wayside = false;
+            }
+            c.push(time, event);
             p.only_connect = false;
             p.due = p.due.min(time.after(SETTLE));
             return;
         }
-        if self.recently(time, netns, tuple) {
+        if self.recently(time, tuple) {
             return;
         }
         let error = match &event {
@@ -67,6 +72,7 @@ impl Datagrams {
             return;
         }
         let mut c = blank(memory, time, netns, tuple);
+        c.wayside = packet.is_some_and(|p| p.in_device != 0);
         if error > 0 {
             c.errno = Some(error);
         }
@@ -96,9 +102,11 @@ impl Datagrams {
         let task = task.clone();
         let errno = -result;
         let only_connect = matches!(call, Call::Connect | Call::IoUringConnect);
-        if let Some(p) = self.find(sock.netns, tuple) {
+        if let Some(p) = self.find(tuple) {
             let c = &mut p.connection;
             learn(c, tuple);
+            c.netns = sock.netns;
+            c.wayside = false;
             c.task = Some(task);
             c.errno = Some(errno);
             c.ended = Some(time);
@@ -106,7 +114,7 @@ impl Datagrams {
             memory.dress(c);
             return;
         }
-        if self.recently(time, sock.netns, tuple) {
+        if self.recently(time, tuple) {
             return;
         }
         let mut c = blank(memory, started.unwrap_or(time), sock.netns, tuple);
@@ -171,8 +179,8 @@ impl Datagrams {
             c.began = c.began.min(*first);
         }
         let ended = c.ended.unwrap_or(last);
-        self.told.retain(|(t, ..)| ended.since(*t) < QUIET);
-        self.told.push((ended, c.netns, c.tuple));
+        self.told.retain(|(t, _)| ended.since(*t) < QUIET);
+        self.told.push((ended, c.tuple));
         Some(c)
     }
 
@@ -183,12 +191,12 @@ impl Datagrams {
         }
     }
 
-    fn find(&mut self, _netns: Netns, tuple: Tuple) -> Option<&mut Pending> {
+    fn find(&mut self, tuple: Tuple) -> Option<&mut Pending> {
         self.pending.values_mut().find(|p| same(p.connection.tuple, tuple))
     }
 
-    fn recently(&self, time: Time, _netns: Netns, tuple: Tuple) -> bool {
-        self.told.iter().any(|(t, _, o)| same(*o, tuple) && time.since(*t) < QUIET)
+    fn recently(&self, time: Time, tuple: Tuple) -> bool {
+        self.told.iter().any(|(t, o)| same(*o, tuple) && time.since(*t) < QUIET)
     }
 }
 

@@ -3,8 +3,10 @@
 //!
 //! A drop or a reset is seen before the socket's own end of it is known to be in trouble, and carries endpoints only.
 
+use super::tracker::Recent;
 use crate::{
     event::{Event, Protocol, Tuple},
+    fact::Translation,
     time::Time,
 };
 use std::{
@@ -33,15 +35,50 @@ impl From<Tuple> for Conversation {
 }
 
 /// Packet events by conversation; the oldest go first when there are too many.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Packets {
     by_conversation: HashMap<Conversation, VecDeque<(Time, Event)>>,
     ages: VecDeque<Conversation>,
+    /// By sequence number of a SYN: when, where and with which endpoints it or its answer was seen.
+    by_syn: Recent<u32, Vec<(Time, Translation)>>,
+}
+
+impl Default for Packets {
+    fn default() -> Self {
+        Packets { by_conversation: HashMap::new(), ages: VecDeque::new(), by_syn: Recent::new() }
+    }
+}
+
+/// The SYN that an event tells of, or of the answer to it: its sequence number, and its endpoints there.
+fn syn(event: &Event) -> Option<(u32, Translation)> {
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+    let (Event::Drop { packet, .. }
+    | Event::ResetSent { packet: Some(packet), .. }
+    | Event::IcmpSent { packet, .. }
+    | Event::ListenOverflow { packet, .. }) = event
+    else {
+        return None;
+    };
+    let (tuple, netns) = (packet.tuple.filter(|t| t.protocol == Protocol::Tcp)?, packet.netns?);
+    match packet.tcp_flags & (SYN | ACK) {
+        SYN => Some((packet.sequence, Translation { netns, to: tuple })),
+        // RFC 9293 §3.5: it acknowledges the SYN.
+        0x12 => Some((packet.acknowledgement.wrapping_sub(1), Translation { netns, to: tuple.reversed() })),
+        _ => None,
+    }
 }
 
 impl Packets {
     /// Remembers an event of a conversation.
     pub(super) fn push(&mut self, tuple: Tuple, time: Time, event: Event) {
+        if let Some((sequence, seen)) = syn(&event) {
+            let mut all = self.by_syn.get(&sequence).cloned().unwrap_or_default();
+            if all.len() < LIMIT_EACH && !all.iter().any(|(_, s)| s.to == seen.to) {
+                all.push((time, seen));
+                self.by_syn.insert(sequence, all);
+            }
+        }
         let key = Conversation::from(tuple);
         let events = self.by_conversation.entry(key).or_default();
         if events.len() >= LIMIT_EACH {
@@ -62,6 +99,14 @@ impl Packets {
                 }
             }
         }
+    }
+
+    /// Other endpoints than these with which the SYN of that sequence number was seen in a span of time, where, in order:
+    /// network address translation leaves it its sequence number, which is random (RFC 9293 §3.4.1).
+    pub(super) fn translated(&self, tuple: Tuple, sequence: u32, from: Time, to: Time) -> Vec<Translation> {
+        let seen = self.by_syn.get(&sequence).map(Vec::as_slice).unwrap_or_default();
+        let others = seen.iter().filter(|(t, s)| (from..=to).contains(t) && s.to != tuple);
+        others.map(|(_, s)| *s).collect()
     }
 
     /// The events of a conversation in a span of time, in order.

@@ -225,6 +225,14 @@ impl Tracker {
         }
     }
 
+    /// Gives a story that has ended what happened to its packets once their addresses were translated.
+    pub fn follow(&self, c: &mut Connection) {
+        let end = c.ended.unwrap_or(c.began).after(SETTLE);
+        for hop in c.translated.clone() {
+            collect(&self.memory.packets, c, hop.to, end);
+        }
+    }
+
     /// A story that has ended.
     pub fn take_ended(&mut self) -> Option<Story> {
         self.ended.pop_front()
@@ -296,6 +304,8 @@ impl Tracker {
                 }
             }
             Event::SynAckRetransmit { tuple, .. } => self.memory.packets.push(tuple, time, event),
+            // No packet: what the kernel makes up to answer a question about a route (`ip route get`, netdx's own).
+            Event::Drop { ref at, .. } if at.as_deref() == Some("inet_rtm_getroute") => {}
             Event::Drop { ref packet, ref sock, .. } => {
                 let Some(tuple) = packet.tuple.or(sock.as_ref().map(|s| s.tuple)) else { return };
                 let netns = packet.netns.or(sock.as_ref().map(|s| s.netns));
@@ -407,7 +417,8 @@ impl Tracker {
                     worked.outcome = Outcome::Established;
                     self.memory.dress(&mut worked);
                     self.fallback(&mut worked);
-                    collect(&self.memory.packets, &mut worked, time);
+                    let tuple = worked.tuple;
+                    collect(&self.memory.packets, &mut worked, tuple, time);
                     self.ended.push_back(Story::Connection(Box::new(worked)));
                 }
             }
@@ -630,7 +641,12 @@ impl Tracker {
         let end = c.ended.unwrap_or(c.began).after(SETTLE);
         self.memory.dress(&mut c);
         if c.tuple.protocol != Protocol::Udp {
-            collect(&self.memory.packets, &mut c, end);
+            let tuple = c.tuple;
+            collect(&self.memory.packets, &mut c, tuple, end);
+        }
+        if let Some(sequence) = c.syn_sequence() {
+            c.translated = self.memory.packets.translated(c.tuple, sequence, c.began, end);
+            self.follow(&mut c);
         }
         let since = c.began;
         for (time, _, event) in self.neighbors.iter().filter(|(t, ..)| *t >= since && *t <= end) {
@@ -703,12 +719,12 @@ fn left(state: TcpState) -> bool {
 }
 
 /// Gives a connection what happened to its packets.
-pub(super) fn collect(packets: &Packets, c: &mut Connection, end: Time) {
-    if c.tuple.local_port == 0 {
+pub(super) fn collect(packets: &Packets, c: &mut Connection, tuple: Tuple, end: Time) {
+    if tuple.local_port == 0 {
         return;
     }
     let from = Time(c.began.0.saturating_sub(1_000_000));
-    for (time, event) in packets.between(c.tuple, from, end) {
+    for (time, event) in packets.between(tuple, from, end) {
         c.push(time, event);
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     report::Certainty,
     story::{Connection, SentReset},
 };
+use std::time::Duration;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "broken.reset-by-peer",
@@ -42,26 +43,37 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         return Judgement::No;
     }
     let Some((time, _)) = c.reset_received() else { return Judgement::No };
-    let sender = c.resets_sent(true).filter(|r| r.time <= time).last();
+    let sender = c.resets_sent(true).filter(|r| r.time <= time.after(BEFORE)).last();
     let peer = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
     let why = sender.as_ref().map(|s| format!(": {}", reason(s))).unwrap_or_default();
-    let because = format!("{peer} sent a reset {}{why}", life(c));
+    let program = sender.as_ref().map(|s| who(c, s, " (", ")")).unwrap_or_default();
+    let because = format!("{peer}{program} sent a reset {}{why}", life(c));
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, seen(c, time, "reset-received", format!("RST came in from {peer}")))
-            .and_all(
-                sender.as_ref().map(|s| {
-                    seen(c, s.time, "reset-sent", format!("sent by this host's TCP{}: {}", who(s), reason(s)))
-                }),
-            )
+            .and_all(sender.as_ref().map(|s| {
+                seen(
+                    c,
+                    s.time,
+                    "reset-sent",
+                    format!("sent by this host's TCP{}: {}", who(c, s, " for ", ""), reason(s)),
+                )
+            }))
             .and_all(told(c))
             .advise(format!("look at the log of the program behind {peer} at that moment")),
     )
 }
 
-fn who(s: &SentReset<'_>) -> String {
-    // An abort happens in the context of the process that closes.
+/// An abort is told right after it was sent, and where the way is short it has arrived by then.
+const BEFORE: Duration = Duration::from_millis(50);
+
+/// The program behind an abort, which happens in the context of the process that closes, and where it is.
+fn who(c: &Connection, s: &SentReset<'_>, before: &str, after: &str) -> String {
+    let elsewhere = match s.sock.map(|s| s.netns) {
+        Some(netns) if netns != c.netns => format!(" in {}", phrase::namespace(&c.facts, netns, c.netns)),
+        _ => String::new(),
+    };
     match (s.packet, s.current) {
-        (None, Some(t)) => format!(" for {}", phrase::task(t)),
+        (None, Some(t)) => format!("{before}{}{elsewhere}{after}", phrase::task(t)),
         _ => String::new(),
     }
 }

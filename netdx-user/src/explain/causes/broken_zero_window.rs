@@ -56,7 +56,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                 c,
                 end.time,
                 "timer",
-                format!("the window probe timer gave up after {} probes, the peer's window is 0", end.tcp.probes),
+                format!(
+                    "the window probe timer gave up after {}, the peer's window is 0",
+                    phrase::count(end.tcp.probes.into(), "probe")
+                ),
             ),
         )
         .and_all(told(c))

@@ -3,6 +3,7 @@
 use super::evidence::{place, stopping_drops, told};
 use crate::{
     coverage::Coverage,
+    event::{Call, Netns, Protocol},
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::{Answer, BpfProgram},
     report::Certainty,
@@ -73,12 +74,25 @@ fn unroutable(c: &Connection) -> bool {
     c.tuple.remote.is_multicast() || c.tuple.remote_port == 0 || link_local || mapped
 }
 
-fn programs_want(c: &Connection, netns: crate::event::Netns) -> Want {
+/// A send was refused before any routing lookup was made, and no packet was dropped. netdx has no program of its own where
+/// sending is refused: what is attached there tells.
+fn send_refused(c: &Connection) -> bool {
+    c.failed_call().is_some_and(|call| {
+        call.call == Call::Send
+            && c.tuple.protocol == Protocol::Udp
+            && call.cgroup_hook.is_none()
+            && call.route.count == 0
+            && call.errno == errno::EPERM
+            && c.drops().next().is_none()
+    })
+}
+
+fn programs_want(c: &Connection, netns: Netns) -> Want {
     Want::BpfPrograms { netns, cgroup: c.task.as_ref().map_or(0, |t| t.cgroup) }
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    if refused(c) || socket_refused(c) {
+    if refused(c) || socket_refused(c) || send_refused(c) {
         return vec![programs_want(c, c.netns)];
     }
     dropped(c).and_then(|(d, _)| d.netns()).map(|n| vec![programs_want(c, n)]).unwrap_or_default()
@@ -86,19 +100,12 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 /// A call that programs can refuse without netdx having one of its own there to tell that they were asked.
 fn socket_refused(c: &Connection) -> bool {
-    use crate::event::{Call, Protocol};
     c.failed_call().is_some_and(|call| {
-        let asked = match call.call {
-            Call::Socket | Call::Bind => call.entered,
-            // A filter and a control group's filter of packets give EPERM too, and drop the packet.
-            Call::Send => c.tuple.protocol == Protocol::Udp && call.route.count == 0 && c.drops().next().is_none(),
-            _ => false,
-        };
-        asked && call.errno == errno::EPERM
+        matches!(call.call, Call::Socket | Call::Bind) && call.entered && call.errno == errno::EPERM
     })
 }
 
-fn attached<'a>(c: &'a Connection, netns: crate::event::Netns, at: &[&str]) -> Option<Vec<&'a BpfProgram>> {
+fn attached<'a>(c: &'a Connection, netns: Netns, at: &[&str]) -> Option<Vec<&'a BpfProgram>> {
     match c.facts.get(&programs_want(c, netns)) {
         Some(Answer::BpfPrograms(all)) => Some(all.iter().filter(|p| at.contains(&p.attach.as_str())).collect()),
         _ => None,
@@ -115,39 +122,33 @@ fn list(programs: &[&BpfProgram]) -> String {
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    let udp = c.tuple.protocol == crate::event::Protocol::Udp;
+    let udp = c.tuple.protocol == Protocol::Udp;
     let v6 = c.tuple.remote.is_ipv6();
-    if refused(c) || socket_refused(c) {
+    if refused(c) || socket_refused(c) || send_refused(c) {
         let Some(call) = c.failed_call() else { return Judgement::No };
         let at: &[&str] = match (call.call, v6, udp) {
-            (crate::event::Call::Socket, ..) => &["sock-create"],
-            (crate::event::Call::Bind, false, _) => &["bind4"],
-            (crate::event::Call::Bind, true, _) => &["bind6"],
-            (crate::event::Call::Send, false, _) => &["sendmsg4"],
-            (crate::event::Call::Send, true, _) => &["sendmsg6"],
+            (Call::Socket, ..) => &["sock-create"],
+            (Call::Bind, false, _) => &["bind4"],
+            (Call::Bind, true, _) => &["bind6"],
+            (Call::Send, false, _) => &["sendmsg4"],
+            (Call::Send, true, _) => &["sendmsg6"],
             (_, false, _) => &["connect4"],
             (_, true, _) => &["connect6"],
         };
         let programs = attached(c, c.netns, at);
+        let asked = if refused(c) { " after the control group's programs were asked," } else { "" };
         let proof = seen(
             c,
             call.time,
             "call-failed",
-            if call.cgroup_hook == Some(true) {
-                format!(
-                    "the call returned {} after the control group's programs were asked, before any routing lookup",
-                    errno::name(call.errno)
-                )
-            } else {
-                format!("the call returned {} before any packet was made", errno::name(call.errno))
-            },
+            format!("the call returned {}{asked} before any routing lookup", errno::name(call.errno)),
         );
+        let likely = send_refused(c);
         return match programs {
             Some(p) if p.is_empty() => Judgement::No,
             Some(p) => {
-                // Of a send it was not seen that the programs were asked.
-                let one = p.len() == 1 && call.call != crate::event::Call::Send;
-                yes(c, proof, if one { Certainty::Proven } else { Certainty::Likely }, &p, "refused the call")
+                let certainty = if p.len() == 1 && !likely { Certainty::Proven } else { Certainty::Likely };
+                yes(c, proof, certainty, &p, "refused the call")
             }
             None if refused(c) => Judgement::Yes(
                 Finding::new(Certainty::Likely, "a BPF program of its control group refused the call", proof)

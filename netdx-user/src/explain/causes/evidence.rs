@@ -65,7 +65,10 @@ fn udp_port_unreachable(c: &Connection) -> Option<(Netns, Evidence)> {
 pub(super) fn listener_wants(c: &Connection) -> Vec<Want> {
     match nobody_listens(c) {
         Some((netns, _)) => {
-            vec![Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port }, Want::Namespace { netns }]
+            vec![
+                Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port },
+                Want::Namespace { netns },
+            ]
         }
         None => Vec::new(),
     }
@@ -74,9 +77,9 @@ pub(super) fn listener_wants(c: &Connection) -> Vec<Want> {
 /// Listeners on the port that was asked for that this connection could not reach: bound to another address, family or
 /// namespace. `target`: the namespace that answered.
 pub(super) fn near_misses(c: &Connection, target: Netns) -> Option<Vec<&Listener>> {
-    let want = Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port };
+    let want = Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port };
     let Some(Answer::Listeners(all)) = c.facts.get(&want) else { return None };
-    let mut near: Vec<&Listener> = all.iter().filter(|l| !serves(l, c.tuple.remote, target)).collect();
+    let mut near: Vec<&Listener> = all.iter().filter(|l| !serves(l, c.reached().remote, target)).collect();
     near.sort_by_key(|l| (l.netns != target, l.netns != c.netns, l.addr));
     Some(near)
 }
@@ -146,6 +149,22 @@ pub(super) fn stopping_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>
     c.drops().filter(move |d| end.is_none_or(|e| d.time <= e) && d.reason != "NO_SOCKET")
 }
 
+/// The questions for settings under /proc/sys/net of the namespace where a packet was dropped.
+pub(super) fn sysctl_wants(d: &Dropped<'_>, keys: &[String]) -> Vec<Want> {
+    let ask = |netns| keys.iter().map(move |key| Want::Sysctl { netns, key: key.clone() }).collect();
+    d.netns().map(ask).unwrap_or_default()
+}
+
+/// The settings behind [`sysctl_wants`], as `net.ipv4.ip_forward`, and what they are.
+pub(super) fn sysctls(c: &Connection, d: &Dropped<'_>, keys: &[String]) -> Vec<(String, String)> {
+    let wants = sysctl_wants(d, keys).into_iter().zip(keys);
+    let known = wants.filter_map(|(want, key)| match c.facts.get(&want) {
+        Some(Answer::Sysctl(value)) => Some((format!("net.{}", key.replace('/', ".")), value.clone())),
+        _ => None,
+    });
+    known.collect()
+}
+
 /// Where a drop was: ` in network namespace sv, at the input hook of eth0`.
 pub(super) fn place(c: &Connection, d: &Dropped<'_>) -> String {
     let netns = d
@@ -166,12 +185,12 @@ pub(super) fn absence(c: &Connection, coverage: &Coverage, probes: &[&str]) -> C
 
 /// The target is an address of this host.
 pub(super) fn target_here(c: &Connection) -> Option<&[Netns]> {
-    here(c, c.tuple.remote)
+    here(c, c.reached().remote)
 }
 
 /// The question behind [`target_here`].
 pub(super) fn target_want(c: &Connection) -> Want {
-    owners_want(c, c.tuple.remote)
+    owners_want(c, c.reached().remote)
 }
 
 /// The answer with one RCODE that decided a lookup: time, server, and the names that were tried, as proof.
@@ -228,13 +247,13 @@ pub(super) fn tried(l: &Lookup) -> String {
 
 /// The question who listens on the port that was asked for.
 pub(super) fn who_listens_want(c: &Connection) -> Vec<Want> {
-    vec![Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port }]
+    vec![Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port }]
 }
 
 /// The listener that serves the target in a namespace.
 pub(super) fn listener(c: &Connection, netns: Netns) -> Option<&Listener> {
-    match c.facts.get(&Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port }) {
-        Some(Answer::Listeners(all)) => all.iter().find(|l| serves(l, c.tuple.remote, netns)),
+    match c.facts.get(&Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port }) {
+        Some(Answer::Listeners(all)) => all.iter().find(|l| serves(l, c.reached().remote, netns)),
         _ => None,
     }
 }
@@ -271,17 +290,7 @@ pub(super) fn no_way_back(c: &Connection) -> Option<(Netns, &Route)> {
 
 /// A call's failure as proof.
 pub(super) fn call_proof(c: &Connection, call: &crate::story::FailedCall) -> Evidence {
-    use crate::event::Call;
-    let name = match call.call {
-        Call::Connect => "connect",
-        Call::IoUringConnect => "connect (by io_uring)",
-        Call::Bind => "bind",
-        Call::Socket => "socket",
-        Call::Send => "send",
-        Call::Receive => "receive",
-        Call::Listen => "listen",
-        Call::Other(_) => "the call",
-    };
+    let name = phrase::call(call.call);
     seen(c, call.time, "call-failed", format!("{name} returned {}", errno::name(call.errno)))
 }
 

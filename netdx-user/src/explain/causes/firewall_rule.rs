@@ -3,7 +3,7 @@
 use crate::{
     event::{Hook, Netns},
     explain::fact,
-    fact::Answer,
+    fact::{Answer, Ruleset},
     report::Evidence,
     ruleset::{self, Culprits, Engine, PacketView, RuleRef},
     story::{Connection, Dropped},
@@ -75,6 +75,7 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
         Some(Answer::Unavailable(why)) => return Culprit::Unknown(why.clone()),
         _ => return Culprit::Unknown("the rules were not read".into()),
     };
+    let rules = if untracked(c, d, netns) { &before_tracking(rules) } else { rules };
     let name_of = |index: u32| match c.facts.get(&Want::Interfaces { netns }) {
         Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == index).map(|i| i.name.as_str()),
         _ => None,
@@ -86,9 +87,24 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
     match found {
         Culprits::Exact(rule) => Culprit::Exact(name(&rule)),
         Culprits::Possible(rules) => Culprit::Possible(rules.iter().take(4).map(name).collect()),
-        Culprits::None if conntrack_full(c, netns) && d.at == "nf_hook_slow" => Culprit::Unknown(CONNTRACK.into()),
+        Culprits::None if untracked(c, d, netns) => Culprit::Unknown(CONNTRACK.into()),
         Culprits::None => Culprit::Unknown("none of the rules there now fits this packet".into()),
     }
+}
+
+/// The first packet of a connection was dropped where connection tracking looks at it, and its table has no room: later
+/// rules were never asked. (Drops by rules of nftables are at `nft_do_chain` itself, Linux 6.18.)
+fn untracked(c: &Connection, d: &Dropped<'_>, netns: Netns) -> bool {
+    d.at == "nf_hook_slow" && matches!(d.hook, Some(Hook::Prerouting | Hook::Output)) && conntrack_full(c, netns)
+}
+
+/// The rules that act before connection tracking does.
+fn before_tracking(rules: &Ruleset) -> Ruleset {
+    /// NF_IP_PRI_CONNTRACK (include/uapi/linux/netfilter_ipv4.h)
+    const CONNECTION_TRACKING: i32 = -200;
+    let mut rules = rules.clone();
+    rules.chains.retain(|chain| chain.hook.is_none() || chain.priority < CONNECTION_TRACKING);
+    rules
 }
 
 /// The connection-tracking table of a namespace is full.

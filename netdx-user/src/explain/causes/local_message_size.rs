@@ -3,15 +3,17 @@
 use super::evidence::{call_proof, route, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact},
+    fact::Answer,
     report::Certainty,
-    story::Connection,
+    story::{Connection, FailedCall},
+    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
     code: "local.message-size",
     page: PAGE,
-    rule: Rule::Connection { wants: nothing, judge },
+    rule: Rule::Connection { wants, judge },
     hides: &[],
     tells: Tells::Failure,
 };
@@ -33,9 +35,27 @@ Send less at a time (1,200 bytes pass everywhere), or allow fragmentation (IP_MT
 broken.mtu: a TCP connection whose large segments are lost on the way.
 ";
 
+fn too_large(c: &Connection) -> Option<FailedCall> {
+    c.failed_call().filter(|f| f.errno == errno::EMSGSIZE)
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    too_large(c).map(|_| Want::Interfaces { netns: c.netns }).into_iter().collect()
+}
+
+/// What the route allows, or, where it says nothing, its interface.
+fn mtu(c: &Connection) -> Option<u32> {
+    let route = route(c)?;
+    let of_interface = || match c.facts.get(&Want::Interfaces { netns: c.netns }) {
+        Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == route.device).map(|i| i.mtu),
+        _ => None,
+    };
+    Some(route.mtu).filter(|mtu| *mtu > 0).or_else(of_interface)
+}
+
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    let Some(call) = c.failed_call().filter(|f| f.errno == errno::EMSGSIZE) else { return Judgement::No };
-    let mtu = route(c).filter(|r| r.mtu > 0).map(|r| r.mtu);
+    let Some(call) = too_large(c) else { return Judgement::No };
+    let mtu = mtu(c);
     let because = match mtu {
         Some(mtu) => format!("the datagram is larger than the protocol or the path (MTU {mtu}) allows"),
         None => "the datagram is larger than the protocol or the path allows".into(),

@@ -6,7 +6,7 @@ use crate::{
     event::{Call, Protocol},
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase},
     fact::{Answer, PortUse},
-    report::Certainty,
+    report::{Certainty, Outcome},
     story::{Connection, FailedCall},
     want::Want,
 };
@@ -74,8 +74,19 @@ fn wants(c: &Connection) -> Vec<Want> {
     no_port(c).map(|_| want(c)).into_iter().collect()
 }
 
-fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    let Some(call) = no_port(c) else { return Judgement::No };
+/// The socket went to SYN_SENT and back without a port, and which error the application got was not seen.
+fn untold(c: &Connection, coverage: &Coverage) -> Option<String> {
+    let back = c.outcome == Outcome::Failed && c.tried() && c.errno.is_none() && c.tuple.local_port == 0;
+    coverage.missing("connect-call").filter(|_| back)
+}
+
+fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
+    let Some(call) = no_port(c) else {
+        return match untold(c, coverage) {
+            Some(why) => Judgement::CannotTell(format!("what connect returned was not seen: {why}")),
+            None => Judgement::No,
+        };
+    };
     let used = match c.facts.get(&want(c)) {
         Some(Answer::PortUse(u)) => Some(u),
         _ => None,

@@ -1,17 +1,18 @@
 //! `local.queue-drop`
 
-use super::evidence::{place, stopping_drops, told};
+use super::evidence::{place, stopping_drops, told, who_listens, who_listens_want};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, phrase, seen},
     report::Certainty,
-    story::Connection,
+    story::{Connection, Dropped},
+    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
     code: "local.queue-drop",
     page: PAGE,
-    rule: Rule::Connection { wants: nothing, judge },
+    rule: Rule::Connection { wants, judge },
     hides: &["timeout.dropped", "timeout.silent", "timeout.abandoned", "broken.timeout"],
     tells: Tells::Failure,
 };
@@ -34,13 +35,25 @@ reads too slowly, or the buffer is small (SO_RCVBUF, net.core.rmem_max).
 denied.bpf: a program at the same place drops it. route.interface-down: the interface is off.
 ";
 
+fn dropped(c: &Connection) -> Option<Dropped<'_>> {
+    stopping_drops(c).find(|d| {
+        d.reason.starts_with("QDISC") || at_socket(d) || matches!(d.reason, "PROTO_MEM" | "CPU_BACKLOG" | "FULL_RING")
+    })
+}
+
+fn at_socket(d: &Dropped<'_>) -> bool {
+    matches!(d.reason, "SOCKET_RCVBUFF" | "SOCKET_BACKLOG")
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    dropped(c).filter(at_socket).map(|_| who_listens_want(c)).unwrap_or_default()
+}
+
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    if let Some(d) = stopping_drops(c).find(|d| {
-        d.reason.starts_with("QDISC")
-            || matches!(d.reason, "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" | "PROTO_MEM" | "CPU_BACKLOG" | "FULL_RING")
-    }) {
+    if let Some(d) = dropped(c) {
         let what = phrase::packet(d.packet);
         let at = place(c, &d);
+        let reader = if at_socket(&d) { d.netns().and_then(|n| who_listens(c, n)) } else { None };
         let queue = match d.reason {
             "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" => "the receiving socket's buffer is full",
             "PROTO_MEM" => "the protocol's memory is used up",
@@ -51,11 +64,17 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         return Judgement::Yes(
             Finding::new(
                 Certainty::Proven,
-                format!("its {what} was dropped {at}: {queue}"),
+                match &reader {
+                    Some(who) => format!("its {what} was dropped {at}: {queue}, {who} does not read fast enough"),
+                    None => format!("its {what} was dropped {at}: {queue}"),
+                },
                 seen(c, d.time, "drop", format!("{what} dropped {at}: {}", d.reason)),
             )
             .and_all(told(c))
-            .advise("`tc -s qdisc` and `netdx conns` show where packets queue up"),
+            .advise(match reader {
+                Some(who) => format!("look why {who} reads slowly, or give its socket a larger buffer (SO_RCVBUF)"),
+                None => "`tc -s qdisc` and `netdx conns` show where packets queue up".to_owned(),
+            }),
         );
     }
     // NET_XMIT_DROP: the device's queue said so to the sender (include/linux/netdevice.h).

@@ -45,10 +45,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some((target, proof)) = nobody_listens(c) else { return Judgement::No };
     let Some(near) = near_misses(c, target) else { return Judgement::No };
     let Some(first) = near.first() else { return Judgement::No };
-    let at = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let at = phrase::endpoint(c.reached().remote, c.reached().remote_port);
     let listens = near.iter().take(3).map(|l| describe(c, l, target)).collect::<Vec<_>>().join("; ");
     let whose = if target == c.netns { "this host".to_owned() } else { phrase::namespace(&c.facts, target, c.netns) };
-    let because = format!("{} belongs to {whose}, but nothing listens on {at}: {listens}", c.tuple.remote);
+    let because = format!("{} belongs to {whose}, but nothing listens on {at}: {listens}", c.reached().remote);
     let rows = near.iter().map(|l| phrase::listener_row(l)).collect();
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, proof)
@@ -66,7 +66,7 @@ fn describe(c: &Connection, l: &Listener, target: Netns) -> String {
     } else {
         format!(" in {}", phrase::namespace(&c.facts, l.netns, c.netns))
     };
-    let only = if serves(l, c.tuple.remote, l.netns) { "" } else { " only" };
+    let only = if serves(l, c.reached().remote, l.netns) { "" } else { " only" };
     format!("{}{only}{where_}", phrase::listener(l))
 }
 
@@ -77,11 +77,11 @@ fn advice(c: &Connection, l: &Listener, target: Netns) -> String {
             "{who} is in another network namespace: connect to an address of that one, or publish the port"
         );
     }
-    let all = if c.tuple.remote.is_ipv4() { "0.0.0.0" } else { "::" };
+    let all = if c.reached().remote.is_ipv4() { "0.0.0.0" } else { "::" };
     let there = match l.addr {
         IpAddr::V4(a) if a.is_unspecified() => "an IPv4 address of this host".to_owned(),
         IpAddr::V6(a) if a.is_unspecified() => "an IPv6 address of this host".to_owned(),
         a => a.to_string(),
     };
-    format!("have {who} listen on {} (or {all}), or connect to {there}", c.tuple.remote)
+    format!("have {who} listen on {} (or {all}), or connect to {there}", c.reached().remote)
 }

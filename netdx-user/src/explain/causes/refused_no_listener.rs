@@ -42,17 +42,17 @@ can't see into. firewall.rejected: a filter sends the same answer.
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some((target, proof)) = nobody_listens(c) else { return Judgement::No };
-    let at = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let at = phrase::endpoint(c.reached().remote, c.reached().remote_port);
     let whose = if target == c.netns { "this host".to_owned() } else { phrase::namespace(&c.facts, target, c.netns) };
     let verb = if c.tuple.protocol == Protocol::Udp { "receives" } else { "listens" };
-    let want = Want::Listeners { protocol: c.tuple.protocol, port: c.tuple.remote_port };
+    let want = Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port };
     let table = c.facts.get(&want);
     let now = match table {
-        Some(Answer::Listeners(all)) => all.iter().find(|l| serves(l, c.tuple.remote, target)),
+        Some(Answer::Listeners(all)) => all.iter().find(|l| serves(l, c.reached().remote, target)),
         _ => None,
     };
     let near = near_misses(c, target);
-    let mut because = format!("{} belongs to {whose}, but nothing {verb} on {at}", c.tuple.remote);
+    let mut because = format!("{} belongs to {whose}, but nothing {verb} on {at}", c.reached().remote);
     let mut certainty = Certainty::Proven;
     let looked = match (&near, now) {
         (_, Some(l)) => {
@@ -60,7 +60,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             fact("listeners", format!("{} now: it came later", phrase::listener(l)))
         }
         (Some(_), None) => {
-            fact("listeners", format!("nobody has port {} in any namespace that can be seen", c.tuple.remote_port))
+            fact("listeners", format!("nobody has port {} in any namespace that can be seen", c.reached().remote_port))
         }
         (None, None) => {
             certainty = Certainty::Possible;
@@ -73,6 +73,6 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             .and(looked)
             .and_all(reset_came(c))
             .and_all(told(c))
-            .advise(format!("start the server that should have port {}, or check the port", c.tuple.remote_port)),
+            .advise(format!("start the server that should have port {}, or check the port", c.reached().remote_port)),
     )
 }

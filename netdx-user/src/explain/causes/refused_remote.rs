@@ -41,34 +41,33 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         return Judgement::No;
     }
     match c.facts.get(&target_want(c)) {
-        Some(Answer::Owners(_)) if here(c, c.tuple.remote).is_some() => {
-            return Judgement::CannotTell(format!(
-                "{} is an address of this host, but what sent the reset was not seen ({})",
-                c.tuple.remote,
-                coverage
-                    .missing("reset-sent")
-                    .unwrap_or_else(|| "this kernel does not trace resets without a socket".into())
-            ));
+        Some(Answer::Owners(_)) if here(c, c.reached().remote).is_some() => {
+            let why = match coverage.missing("reset-sent") {
+                Some(why) => format!("what sent the reset was not seen ({why})"),
+                None => "no TCP and no filter of this host was seen sending the reset: the port may be forwarded to another host".into(),
+            };
+            return Judgement::CannotTell(format!("{} is an address of this host, but {why}", c.reached().remote));
         }
         Some(Answer::Owners(_)) => {}
         Some(Answer::Unavailable(why)) => return Judgement::CannotTell(format!("whose address it is: {why}")),
         _ => return Judgement::CannotTell("whose address it is could not be found out".into()),
     }
-    let at = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let at = phrase::endpoint(c.reached().remote, c.reached().remote_port);
     let because = format!(
         "{} answered with a reset: nothing listens on {at}, or a firewall there resets it (from here the two look the same)",
-        c.tuple.remote
+        c.reached().remote
     );
     Judgement::Yes(
         Finding::new(absence(c, coverage, &["reset-sent", "drop"]), because, reset)
             .and(fact(
                 "owners",
-                format!("{} belongs to no namespace of this host, and nothing here sent the reset", c.tuple.remote),
+                format!("{} belongs to no namespace of this host, and nothing here sent the reset", c.reached().remote),
             ))
             .and_all(told(c))
             .advise(format!(
                 "on {}: is the server running, on which address, and does a firewall reject port {}?",
-                c.tuple.remote, c.tuple.remote_port
+                c.reached().remote,
+                c.reached().remote_port
             )),
     )
 }

@@ -1,10 +1,9 @@
 //! `route.forwarding-off`
 
-use super::evidence::{place, stopping_drops, told};
+use super::evidence::{place, stopping_drops, sysctl_wants, sysctls, told};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase, seen},
-    fact::Answer,
     report::Certainty,
     story::{Connection, Dropped},
     want::Want,
@@ -57,19 +56,13 @@ fn keys(d: &Dropped<'_>) -> Vec<String> {
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    let Some(d) = dropped(c) else { return Vec::new() };
-    let Some(netns) = d.netns() else { return Vec::new() };
-    keys(&d).into_iter().map(|key| Want::Sysctl { netns, key }).collect()
+    dropped(c).map(|d| sysctl_wants(&d, &keys(&d))).unwrap_or_default()
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some(d) = dropped(c) else { return Judgement::No };
-    let Some(netns) = d.netns() else { return Judgement::No };
-    let off = keys(&d).into_iter().find_map(|key| match c.facts.get(&Want::Sysctl { netns, key: key.clone() }) {
-        Some(Answer::Sysctl(v)) if v == "0" => Some(format!("net.{}", key.replace('/', "."))),
-        _ => None,
-    });
-    let Some(setting) = off else { return Judgement::No };
+    let off = sysctls(c, &d, &keys(&d)).into_iter().find(|(_, value)| value == "0");
+    let Some((setting, _)) = off else { return Judgement::No };
     let at = place(c, &d);
     let what = phrase::packet(d.packet);
     Judgement::Yes(

@@ -56,8 +56,9 @@ fn wants(c: &Connection) -> Vec<Want> {
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some((time, i)) = message(c) else { return Judgement::No };
     let name = phrase::icmp(i.v6, i.kind, i.code);
+    // Which of several namespaces with that address sent it can't be told.
     let who = match here(c, i.from) {
-        Some([netns, ..]) => format!("{} ({})", i.from, phrase::namespace(&c.facts, *netns, c.netns)),
+        Some([netns]) => format!("{} ({})", i.from, phrase::namespace(&c.facts, *netns, c.netns)),
         _ if i.from == c.tuple.remote => format!("{}, the target itself,", i.from),
         _ => format!("router {}", i.from),
     };

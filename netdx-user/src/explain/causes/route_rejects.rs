@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
-    event::Netns,
+    event::{Call, Netns},
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::{Answer, Route},
     report::Certainty,
@@ -75,7 +75,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if let Some(call) = c.failed_call()
         && c.id.is_none()
     {
-        return here(c, &call);
+        let goes = matches!(call.call, Call::Connect | Call::IoUringConnect | Call::Send);
+        return if goes { here(c, &call) } else { Judgement::No };
     }
     let Some(d) = rejected_on_the_way(c) else { return Judgement::No };
     let Some(netns) = d.netns() else { return Judgement::No };

@@ -1,10 +1,9 @@
 //! `route.reverse-path`
 
-use super::evidence::{place, stopping_drops, told};
+use super::evidence::{place, stopping_drops, sysctl_wants, sysctls, told};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase, seen},
-    fact::Answer,
     report::Certainty,
     story::{Connection, Dropped},
     want::Want,
@@ -67,9 +66,7 @@ fn keys(d: &Dropped<'_>) -> Vec<String> {
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    let Some(d) = dropped(c) else { return Vec::new() };
-    let Some(netns) = d.netns() else { return Vec::new() };
-    keys(&d).into_iter().map(|key| Want::Sysctl { netns, key }).collect()
+    dropped(c).map(|d| sysctl_wants(&d, &keys(&d))).unwrap_or_default()
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
@@ -80,18 +77,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if is_by_place(&d) && !filters(c, &d) {
         return Judgement::No;
     }
-    let settings: Vec<_> = d
-        .netns()
-        .map(|netns| {
-            keys(&d)
-                .into_iter()
-                .filter_map(|key| match c.facts.get(&Want::Sysctl { netns, key: key.clone() }) {
-                    Some(Answer::Sysctl(v)) => Some(fact("sysctl", format!("net.{} = {v}", key.replace('/', ".")))),
-                    _ => None,
-                })
-                .collect()
-        })
-        .unwrap_or_default();
+    let settings = sysctls(c, &d, &keys(&d));
+    let settings = settings.into_iter().map(|(setting, value)| fact("sysctl", format!("{setting} = {value}")));
     let how = if d.reason.is_empty() { "by its route lookup; this kernel names no reason" } else { d.reason };
     let why = if is_by_place(&d) || d.reason.starts_with("IP_RPFILTER") {
         format!(
@@ -116,10 +103,5 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 
 /// Whether a reverse-path filter is on where the packet came in.
 fn filters(c: &Connection, d: &Dropped<'_>) -> bool {
-    let is_on = |value: &str| value.trim().parse::<u8>().is_ok_and(|value| value > 0);
-    d.netns().is_some_and(|netns| {
-        keys(d)
-            .into_iter()
-            .any(|key| matches!(c.facts.get(&Want::Sysctl { netns, key }), Some(Answer::Sysctl(value)) if is_on(value)))
-    })
+    sysctls(c, d, &keys(d)).iter().any(|(_, value)| value.trim().parse::<u8>().is_ok_and(|value| value > 0))
 }

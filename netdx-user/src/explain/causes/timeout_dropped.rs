@@ -57,13 +57,34 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     } else {
         format!("look up SKB_DROP_REASON_{} in the kernel's documentation: it says what the packet lacked", d.reason)
     };
+    let (colon, means) = meaning(d.reason).map_or(("", ""), |m| (": ", m));
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
-            format!("the kernel dropped {whose} {what} {at} ({reason})"),
+            format!("the kernel dropped {whose} {what} {at} ({reason}){colon}{means}"),
             seen(c, d.time, "drop", format!("{what} dropped {at}: {reason}")),
         )
         .and_all(told(c))
         .advise(advice),
     )
+}
+
+/// What the commoner reasons mean (include/net/dropreason-core.h, Linux 6.18).
+fn meaning(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "TCP_MD5NOTFOUND" => "the receiver wants every segment signed (TCP-MD5, RFC 2385), and this one was not",
+        "TCP_MD5UNEXPECTED" => "it was signed (TCP-MD5, RFC 2385), and the receiver expects no signature",
+        "TCP_MD5FAILURE" => "its signature (TCP-MD5, RFC 2385) is wrong: the two sides have different keys",
+        "TCP_AONOTFOUND" => "the receiver wants every segment signed (TCP-AO, RFC 5925), and this one was not",
+        "TCP_AOUNEXPECTED" => "it was signed (TCP-AO, RFC 5925), and the receiver expects no signature",
+        "TCP_AOKEYNOTFOUND" => "it was signed (TCP-AO, RFC 5925) with a key that the receiver does not have",
+        "TCP_AOFAILURE" => "its signature (TCP-AO, RFC 5925) is wrong: the two sides have different keys",
+        "TCP_CSUM" | "UDP_CSUM" | "IP_CSUM" | "ICMP_CSUM" | "SKB_CSUM" => "its checksum is wrong",
+        "TCP_RFC7323_PAWS" | "TCP_RFC7323_TW_PAWS" => "its timestamp is older than one seen before (PAWS, RFC 7323)",
+        "IP_INHDR" | "PKT_TOO_SMALL" | "HDR_TRUNC" => "its header is malformed",
+        "PKT_TOO_BIG" => "it is larger than the next link allows",
+        "XFRM_POLICY" => "an IPsec policy wants it encrypted, and it was not",
+        "NOMEM" => "there was no memory for it",
+        _ => return None,
+    })
 }

@@ -103,7 +103,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if no_way_back(c).is_some() {
         return Judgement::No;
     }
-    let Some(target) = vanished_at(c).first().copied() else { return Judgement::No };
+    // Which of several namespaces with that address the SYN went to can't be told.
+    let target = match vanished_at(c)[..] {
+        [one] => one,
+        ref all if all.contains(&c.netns) => c.netns,
+        _ => return Judgement::No,
+    };
     let Some(l) = listener(c, target) else { return Judgement::No };
     if l.backlog > l.max_backlog {
         let proof = fact(
@@ -130,7 +135,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 
 fn full(c: &Connection, netns: Netns, certainty: Certainty, proof: Evidence) -> Judgement {
     let who = who_listens(c, netns).unwrap_or_else(|| "the listener".into());
-    let at = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
+    let at = phrase::endpoint(c.reached().remote, c.reached().remote_port);
     let now = listener(c, netns).map(|l| (l.backlog, l.max_backlog));
     let fill = now.map(|(n, max)| format!(" (accept queue {n} of {max} now)")).unwrap_or_default();
     let place =
