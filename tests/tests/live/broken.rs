@@ -1,6 +1,7 @@
 //! It worked, then it did not.
 
 use netdx_tests::lab::Lab;
+use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer};
 use rustix::net::sockopt;
@@ -77,6 +78,73 @@ fn large_packets_vanish() {
     let code = "broken.mtu";
     trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), ..BROKEN });
     trace.only(&[code]);
+}
+
+/// The other side completes the handshake and is never heard of again.
+fn vanished(settings: &str, client: &str, names: &[&str]) {
+    let lab = Lab::new();
+    remote::attach(&lab.client, Answer::Handshake);
+    if !settings.is_empty() {
+        lab.client.sysctl(settings);
+    }
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(&format!("blocking 10.7.0.1:5432 {client}"));
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let code = "broken.timeout";
+    let remote = Some("10.7.0.1:5432");
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote, names, ..BROKEN });
+    trace.only(&[code]);
+}
+
+#[test]
+fn keepalive_probes_find_nobody() {
+    vanished("", "--keepalive 1 --receive", &["10.7.0.1:5432 stopped answering", "2 keepalive probes"]);
+}
+
+#[test]
+fn the_user_timeout_runs_out() {
+    vanished("", "--user-timeout 700 --send 100 --receive", &["TCP_USER_TIMEOUT (700 ms)"]);
+}
+
+#[test]
+fn retransmissions_run_out() {
+    vanished("net.ipv4.tcp_retries2=2", "--send 100 --receive", &["retransmission"]);
+}
+
+#[test]
+fn the_peer_stops_reading() {
+    for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
+        let lab = Lab::new();
+        lab.server.sysctl("net.ipv4.tcp_rmem=4096 4096 4096");
+        let _listener = listen(&lab.server, target);
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target} --user-timeout 700 --send 4000000 --receive"));
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let code = "broken.zero-window";
+        let names = &[target, "stopped reading"];
+        trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote: Some(target), names, ..BROKEN });
+        trace.only(&[code]);
+    }
+}
+
+#[test]
+fn the_application_is_killed() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("blocking 10.1.2.2:80 --hold 60000");
+    let (mut stream, _) = listener.accept().expect("accept");
+    let attempt = client.attempt();
+    std::io::Write::write_all(&mut stream, &[b'x'; 100]).expect("send to the client");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(client.pid().cast_signed()).expect("a process id"),
+        rustix::process::Signal::KILL,
+    )
+    .expect("the client runs");
+    client.wait();
+    let names = &["netdx-client[", "killed by signal 9"];
+    trace.explains(&attempt, &Expected { code: "broken.reset-by-us", names, ..BROKEN });
+    trace.only(&["broken.reset-by-us", "broken.reset-by-peer"]);
 }
 
 #[test]

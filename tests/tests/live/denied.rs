@@ -1,5 +1,6 @@
 //! A policy or a BPF program said no.
 
+use netdx_tests::bpf::{self, Cgroup, Hook};
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::tracer::{Expected, Tracer};
 use std::os::unix::process::CommandExt as _;
@@ -44,5 +45,130 @@ fn seccomp_forbids_it() {
             certainty: None,
         },
     );
+    trace.only(&["denied.policy"]);
+}
+
+const DENIED: Expected<'static> =
+    Expected { code: "denied.bpf", outcome: "failed", errno: None, remote: None, names: &[], certainty: None };
+
+/// A program of the client's control group says no.
+fn forbidden(hook: Hook, how: &str, target: &str, errno: (&'static str, i32), certainty: Option<&str>) {
+    let lab = Lab::new();
+    let _listener = netdx_tests::servers::listen(&lab.server, target);
+    let group = Cgroup::new("denied");
+    let _program = group.forbid(hook, "lab_says_no");
+    let trace = Tracer::start(&lab);
+    let mut command = lab.command(&format!("{how} {target}"));
+    group.holds(&mut command);
+    let attempt = Client::spawn(command).attempt();
+    assert_eq!(attempt.errno, errno.1);
+    let remote = (hook != Hook::SockCreate).then_some(target);
+    let names = &["lab_says_no", "netdx-denied-"];
+    trace.explains(&attempt, &Expected { errno: Some(errno.0), remote, names, certainty, ..DENIED });
+    trace.only(&["denied.bpf"]);
+}
+
+#[test]
+fn a_control_group_forbids_to_connect() {
+    forbidden(Hook::Connect4, "blocking", "10.1.2.2:80", ("EPERM", libc::EPERM), None);
+    forbidden(Hook::Connect6, "blocking", "[fd01:2::2]:80", ("EPERM", libc::EPERM), None);
+}
+
+#[test]
+fn a_control_group_forbids_to_connect_by_io_uring() {
+    forbidden(Hook::Connect4, "io-uring", "10.1.2.2:80", ("EPERM", libc::EPERM), None);
+}
+
+#[test]
+fn a_control_group_forbids_sockets() {
+    forbidden(Hook::SockCreate, "blocking", "10.1.2.2:80", ("EPERM", libc::EPERM), None);
+}
+
+#[test]
+fn a_control_group_forbids_to_send_datagrams() {
+    forbidden(Hook::Sendmsg4, "udp-unconnected", "10.1.2.2:80", ("EPERM", libc::EPERM), Some("likely"));
+}
+
+#[test]
+fn a_control_group_drops_what_leaves() {
+    forbidden(Hook::Egress, "blocking", "10.1.2.2:80", ("ETIMEDOUT", libc::ETIMEDOUT), None);
+    forbidden(Hook::Egress, "blocking", "[fd01:2::2]:80", ("ETIMEDOUT", libc::ETIMEDOUT), None);
+}
+
+#[test]
+fn a_control_group_drops_what_arrives() {
+    forbidden(Hook::Ingress, "blocking", "10.1.2.2:80", ("ETIMEDOUT", libc::ETIMEDOUT), None);
+}
+
+/// A program at an interface drops IPv4.
+fn dropped_at(hook: Hook) {
+    let lab = Lab::new();
+    let _program = bpf::forbid_at(&lab.client, "eth0", hook, "lab_says_no");
+    let _listener = netdx_tests::servers::listen(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let names = &["lab_says_no", "eth0"];
+    trace.explains(&attempt, &Expected { errno: Some("ETIMEDOUT"), remote: Some("10.1.2.2:80"), names, ..DENIED });
+    trace.only(&["denied.bpf"]);
+}
+
+#[test]
+fn an_interface_drops_what_leaves() {
+    dropped_at(Hook::TcEgress);
+}
+
+#[test]
+fn an_interface_drops_what_arrives() {
+    dropped_at(Hook::TcIngress);
+}
+
+/// A Landlock domain in which connect(2) to any TCP port fails with EACCES and everything else works.
+fn landlocked() -> std::io::Result<()> {
+    /// `struct landlock_ruleset_attr`: what is handled (file system, network, scopes).
+    const LANDLOCK_ACCESS_NET_CONNECT_TCP: u64 = 2;
+    let handled: [u64; 3] = [0, LANDLOCK_ACCESS_NET_CONNECT_TCP, 0];
+    let failed = |result: libc::c_long| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result) };
+    // SAFETY: the kernel reads the attributes, which live until the call returns.
+    let ruleset = failed(unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, handled.as_ptr(), size_of_val(&handled), 0)
+    })?;
+    // SAFETY: no memory is given.
+    failed(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
+    // SAFETY: no memory is given.
+    failed(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) })?;
+    Ok(())
+}
+
+#[test]
+fn landlock_forbids_it() {
+    for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
+        let lab = Lab::new();
+        let trace = Tracer::start(&lab);
+        let mut command = lab.command(&format!("blocking {target}"));
+        // SAFETY: between fork and exec only system calls are made, on memory of its own.
+        unsafe { command.pre_exec(landlocked) };
+        let attempt = Client::spawn(command).attempt();
+        assert_eq!(attempt.errno, libc::EACCES);
+        let expected = Expected { code: "denied.policy", errno: Some("EACCES"), remote: Some(target), ..DENIED };
+        trace.explains(&attempt, &Expected { names: &["Landlock"], ..expected });
+        trace.only(&["denied.policy"]);
+    }
+}
+
+#[test]
+fn a_low_port_needs_a_capability() {
+    let lab = Lab::new();
+    let trace = Tracer::start(&lab);
+    let mut command = lab.command("blocking 10.1.2.2:80 --bind 10.1.1.2:81");
+    // SAFETY: between fork and exec only one system call is made.
+    unsafe {
+        command.pre_exec(|| if libc::setuid(65534) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) })
+    };
+    let attempt = Client::spawn(command).attempt();
+    assert_eq!(attempt.errno, libc::EACCES);
+    let expected = Expected { code: "denied.policy", errno: Some("EACCES"), ..DENIED };
+    let report = trace.explains(&attempt, &Expected { names: &["81", "CAP_NET_BIND_SERVICE"], ..expected });
+    assert_eq!(report["also"].as_array().map(Vec::len), Some(0), "{report:#}");
     trace.only(&["denied.policy"]);
 }

@@ -45,6 +45,26 @@ fn the_client_drops_what_goes_out() {
     filtered(|lab| &lab.client, "output", "tcp dport 80 drop", "10.1.2.2:80", &DROPPED);
 }
 
+/// Each is one report, as TCP.
+#[test]
+fn multipath_and_fast_open_are_filtered_alike() {
+    for how in ["mptcp", "fast-open"] {
+        for (rule, expected) in [
+            ("tcp dport 80 drop", DROPPED),
+            ("tcp dport 80 reject with tcp reset", Expected { errno: Some("ECONNREFUSED"), ..REJECTED }),
+        ] {
+            let lab = Lab::new();
+            lab.router.guard("forward", rule);
+            let trace = Tracer::start(&lab);
+            let attempt = lab.connect(&format!("{how} 10.1.2.2:80"));
+            let report = trace.explains(&attempt, &Expected { names: &["forward", rule], ..expected });
+            assert_eq!(report["protocol"], "tcp", "{report:#}");
+            let (reports, _) = trace.end();
+            assert_eq!(reports.len(), 1, "{how}: {reports:#?}");
+        }
+    }
+}
+
 #[test]
 fn the_client_drops_the_answer() {
     let lab = Lab::new();
@@ -72,4 +92,192 @@ fn the_router_rejects_with_icmp() {
 fn the_client_rejects_what_goes_out() {
     let expected = Expected { errno: Some("ECONNREFUSED"), ..REJECTED };
     filtered(|lab| &lab.client, "output", "tcp dport 80 reject with icmpx port-unreachable", "10.1.2.2:80", &expected);
+}
+
+/// Where in the lab.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Client,
+    Router,
+    Server,
+}
+use Place::{Client as Near, Router as Between, Server as Far};
+
+impl Place {
+    fn island(self, lab: &Lab) -> &Island {
+        match self {
+            Near => &lab.client,
+            Between => &lab.router,
+            Far => &lab.server,
+        }
+    }
+}
+
+/// One rule for one port: where it is, and what it does.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    at: Place,
+    hook: &'static str,
+    /// Interface of a netdev chain.
+    device: Option<&'static str>,
+    /// It filters the server's answer, not the client's packet.
+    answer: bool,
+    /// What comes after the match.
+    verdict: &'static str,
+    /// What the application gets over IPv4 and IPv6.
+    errno: [&'static str; 2],
+}
+
+const fn drop_at(at: Place, hook: &'static str) -> Case {
+    Case { at, hook, device: None, answer: false, verdict: "drop", errno: ["ETIMEDOUT"; 2] }
+}
+
+const fn drop_on(at: Place, hook: &'static str, device: &'static str) -> Case {
+    Case { device: Some(device), ..drop_at(at, hook) }
+}
+
+const fn drop_answer_at(at: Place, hook: &'static str) -> Case {
+    Case { answer: true, ..drop_at(at, hook) }
+}
+
+const fn drop_answer_on(at: Place, hook: &'static str, device: &'static str) -> Case {
+    Case { answer: true, ..drop_on(at, hook, device) }
+}
+
+const fn reject_at(at: Place, hook: &'static str, verdict: &'static str, errno: [&'static str; 2]) -> Case {
+    Case { verdict, errno, ..drop_at(at, hook) }
+}
+
+const RESET: &str = "reject with tcp reset";
+const PORT: &str = "reject with icmpx port-unreachable";
+const HOST: &str = "reject with icmpx host-unreachable";
+const ADMIN: &str = "reject with icmpx admin-prohibited";
+
+/// Every hook of netfilter that a connection's packets pass, in each namespace on the way.
+const CASES: [Case; 29] = [
+    drop_at(Near, "output"),
+    drop_at(Near, "postrouting"),
+    drop_on(Near, "egress", "eth0"),
+    drop_at(Between, "prerouting"),
+    drop_at(Between, "forward"),
+    drop_at(Between, "postrouting"),
+    drop_on(Between, "ingress", "rcl"),
+    drop_on(Between, "egress", "rsv"),
+    drop_at(Far, "prerouting"),
+    drop_at(Far, "input"),
+    drop_on(Far, "ingress", "eth0"),
+    drop_answer_at(Far, "output"),
+    drop_answer_at(Far, "postrouting"),
+    drop_answer_on(Far, "egress", "eth0"),
+    drop_answer_at(Between, "prerouting"),
+    drop_answer_at(Between, "forward"),
+    drop_answer_at(Between, "postrouting"),
+    drop_answer_on(Between, "ingress", "rsv"),
+    drop_answer_at(Near, "prerouting"),
+    drop_answer_at(Near, "input"),
+    drop_answer_on(Near, "ingress", "eth0"),
+    reject_at(Near, "output", RESET, ["ECONNREFUSED"; 2]),
+    reject_at(Near, "output", PORT, ["ECONNREFUSED"; 2]),
+    reject_at(Between, "forward", RESET, ["ECONNREFUSED"; 2]),
+    reject_at(Between, "forward", HOST, ["EHOSTUNREACH"; 2]),
+    reject_at(Between, "forward", ADMIN, ["EHOSTUNREACH", "EACCES"]),
+    reject_at(Far, "input", RESET, ["ECONNREFUSED"; 2]),
+    reject_at(Far, "input", PORT, ["ECONNREFUSED"; 2]),
+    reject_at(Far, "input", ADMIN, ["EHOSTUNREACH", "EACCES"]),
+];
+
+/// All at once: each case has a port of its own, over both families.
+fn at_every_place(cases: &[Case], rule: impl Fn(&Lab, &Case, u16), text: impl Fn(&Case, u16) -> String) {
+    let lab = Lab::new();
+    let ports = 8000..;
+    let _listeners: Vec<_> = ports
+        .clone()
+        .zip(cases)
+        .map(|(port, case)| {
+            rule(&lab, case, port);
+            netdx_tests::servers::listen(&lab.server, &format!("[::]:{port}"))
+        })
+        .collect();
+    let trace = Tracer::start(&lab);
+    let mut clients = Vec::new();
+    for (port, case) in ports.zip(cases) {
+        for (family, address) in ["10.1.2.2", "[fd01:2::2]"].into_iter().enumerate() {
+            let target = format!("{address}:{port}");
+            clients.push((lab.start(&format!("blocking {target}")), target, port, case, case.errno[family]));
+        }
+    }
+    for (mut client, target, port, case, errno) in clients {
+        let attempt = client.attempt();
+        let expected = if case.verdict == "drop" { DROPPED } else { REJECTED };
+        let place = case.at.island(&lab).name().to_owned();
+        let place = if matches!(case.at, Near) { "this network namespace".to_owned() } else { place };
+        // Exact: no other rule can have done it.
+        let names = ["the rule `", &text(case, port), case.hook, &place];
+        trace.explains(&attempt, &Expected { errno: Some(errno), remote: Some(&target), names: &names, ..expected });
+    }
+    trace.only(&["firewall.dropped", "firewall.rejected"]);
+}
+
+fn port_of(case: &Case, port: u16) -> String {
+    format!("tcp {} {port}", if case.answer { "sport" } else { "dport" })
+}
+
+#[test]
+fn every_hook_of_nftables_in_every_place() {
+    let rule = |lab: &Lab, case: &Case, port: u16| {
+        let (family, device) = match case.device {
+            Some(device) => ("netdev", format!("device {device}")),
+            None => ("inet", String::new()),
+        };
+        let matching = port_of(case, port);
+        let (hook, verdict) = (case.hook, case.verdict);
+        case.at.island(lab).nft(&format!(
+            "table {family} lab {{\n chain at_{hook} {{\n type filter hook {hook} {device} priority 0;\n \
+             {matching} {verdict}\n}}\n}}"
+        ));
+    };
+    at_every_place(&CASES, rule, port_of);
+}
+
+/// The chains of iptables, in the tables that have them.
+const CHAINS: [Case; 11] = [
+    drop_at(Near, "output"),
+    drop_at(Near, "postrouting"),
+    drop_at(Between, "prerouting"),
+    drop_at(Between, "forward"),
+    drop_at(Between, "postrouting"),
+    drop_at(Far, "prerouting"),
+    drop_at(Far, "input"),
+    drop_answer_at(Far, "output"),
+    drop_answer_at(Near, "input"),
+    reject_at(Far, "input", "REJECT --reject-with tcp-reset", ["ECONNREFUSED"; 2]),
+    reject_at(Between, "forward", "REJECT --reject-with tcp-reset", ["ECONNREFUSED"; 2]),
+];
+
+fn every_chain_of_iptables(kind: &str) {
+    let rule = |lab: &Lab, case: &Case, port: u16| {
+        let table = match case.hook {
+            "prerouting" => "raw",
+            "postrouting" => "mangle",
+            _ => "filter",
+        };
+        let side = if case.answer { "--sport" } else { "--dport" };
+        let verdict = if case.verdict == "drop" { "DROP" } else { case.verdict };
+        let arguments = format!("-t {table} -A {} -p tcp {side} {port} -j {verdict}", case.hook.to_uppercase());
+        for family in ["iptables", "ip6tables"] {
+            let mut command = case.at.island(lab).command(format!("{family}-{kind}"));
+            netdx_tests::island::run(command.args(arguments.split_whitespace()));
+        }
+    };
+    at_every_place(&CHAINS, rule, |_, port| port.to_string());
+}
+
+#[test]
+fn every_chain_of_iptables_legacy() {
+    every_chain_of_iptables("legacy");
+}
+
+#[test]
+fn every_chain_of_iptables_nft() {
+    every_chain_of_iptables("nft");
 }

@@ -2,7 +2,8 @@
 
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::servers::listen;
-use netdx_tests::tracer::{Expected, Tracer};
+use netdx_tests::tracer::{Expected, Tracer, check};
+use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::os::unix::process::CommandExt as _;
 
@@ -121,4 +122,96 @@ fn the_datagram_is_too_large() {
     let code = "local.message-size";
     trace.explains(&attempt, &Expected { code, errno: Some("EMSGSIZE"), ..LOCAL });
     trace.only(&[code]);
+}
+
+#[test]
+fn the_interface_has_no_queue() {
+    for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
+        let lab = Lab::new();
+        // The next hop's address is found out before the queue takes nothing more.
+        assert_eq!(lab.connect(&format!("blocking {target}")).errno, libc::ECONNREFUSED);
+        lab.client.tc("qdisc add dev eth0 root bfifo limit 1");
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        let code = "local.queue-drop";
+        trace.explains(&attempt, &Expected { code, remote: Some(target), names: &["eth0", "queue"], ..LOCAL });
+        trace.only(&[code]);
+    }
+}
+
+#[test]
+fn the_receivers_buffer_is_full() {
+    let lab = Lab::new();
+    let _receiver = lab.server.inside(|| {
+        let socket = std::net::UdpSocket::bind("10.1.2.2:80").expect("bind");
+        sockopt::set_socket_recv_buffer_size(&socket, 1).expect("SO_RCVBUF");
+        socket
+    });
+    let trace = Tracer::start(&lab);
+    // Its socket is there while netdx asks whose it is.
+    let mut client = lab.start("udp 10.1.2.2:80 --send 900 --burst 20 --hold 60000");
+    let attempt = client.attempt();
+    assert_eq!(attempt.errno, 0);
+    let code = "local.queue-drop";
+    trace.explains(&attempt, &Expected { code, names: &["receiving socket's buffer is full"], ..LOCAL });
+    trace.only(&[code]);
+}
+
+/// What fails before there is a socket to name: the report is the client's only one.
+fn set_up(lab: &Lab, client: &str, errno: (&'static str, i32), code: &str, names: &[&str]) {
+    let trace = Tracer::start(lab);
+    let attempt = lab.connect(client);
+    assert_eq!(attempt.errno, errno.1);
+    let report = trace.wait_for(std::time::Duration::from_secs(5), |report| report["process"]["pid"] == attempt.pid);
+    check(&report, &Expected { code, errno: Some(errno.0), remote: None, names, ..LOCAL });
+    trace.only(&[code]);
+}
+
+const ADDRESS_IN_USE: (&str, i32) = ("EADDRINUSE", libc::EADDRINUSE);
+
+#[test]
+fn the_local_ports_are_used_up_for_bind() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "10.1.2.2:80");
+    lab.client.sysctl("net.ipv4.ip_local_port_range=40000 40003");
+    let mut filler = lab.start("blocking 10.1.2.2:80 --bind 10.1.1.2:0 --times 4 --hold 60000");
+    for _ in 0..4 {
+        assert_eq!(filler.attempt().errno, 0);
+    }
+    let code = "local.ports-exhausted";
+    set_up(&lab, "blocking 10.1.2.2:80 --bind 10.1.1.2:0", ADDRESS_IN_USE, code, &["40000 to 40003", "netdx-client["]);
+}
+
+#[test]
+fn somebody_listens_there_already() {
+    for address in ["10.1.1.2:8080", "[fd01:1::2]:8080"] {
+        let lab = Lab::new();
+        let _holder = listen(&lab.client, address);
+        let code = "local.address-in-use";
+        set_up(&lab, &format!("listen {address}"), ADDRESS_IN_USE, code, &[address, "live"]);
+    }
+}
+
+#[test]
+fn somebody_else_was_faster_to_listen() {
+    let lab = Lab::new();
+    // Both are bound before either listens.
+    let mut first = lab.start("listen 10.1.1.2:8080 --pause 6000 --hold 60000");
+    let code = "local.address-in-use";
+    set_up(&lab, "listen 10.1.1.2:8080 --pause 9000", ADDRESS_IN_USE, code, &["10.1.1.2:8080", "netdx-client["]);
+    assert_eq!(first.attempt().errno, 0);
+}
+
+#[test]
+fn an_ipv6_source_is_not_ours() {
+    let not_ours = ("EADDRNOTAVAIL", libc::EADDRNOTAVAIL);
+    let client = "blocking [fd01:2::2]:80 --bind [fd01:1::77]:0";
+    set_up(&Lab::new(), client, not_ours, "local.bad-source", &["fd01:1::77 is not an address of this host"]);
+}
+
+#[test]
+fn a_link_local_source_has_no_interface() {
+    let client = "blocking [fd01:2::2]:80 --bind [fe80::1]:0";
+    let names = &["fe80::1", "scope"];
+    set_up(&Lab::new(), client, ("EINVAL", libc::EINVAL), "local.bad-source", names);
 }

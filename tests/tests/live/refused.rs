@@ -3,7 +3,7 @@
 use crate::needs::{Feature, skipped_without};
 use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
-use netdx_tests::servers::listen;
+use netdx_tests::servers::{self, listen};
 use netdx_tests::tracer::{Expected, Tracer};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use std::net::SocketAddr;
@@ -165,4 +165,31 @@ fn a_host_that_cannot_be_seen_into_resets() {
         &Expected { code: "refused.remote", remote: Some("10.7.0.1:5432"), names: &["10.7.0.1"], ..NO_LISTENER },
     );
     trace.only(&["refused.remote"]);
+}
+
+#[test]
+fn the_accept_queue_is_full_and_the_host_refuses() {
+    let lab = Lab::new();
+    lab.server.sysctl("net.ipv4.tcp_abort_on_overflow=1");
+    let _listener = servers::deferring(&lab.server, "10.1.2.2:80");
+    let mut filler = lab.start("blocking 10.1.2.2:80 --times 3 --send 10 --hold 60000");
+    for _ in 0..3 {
+        assert_eq!(filler.attempt().errno, 0);
+    }
+    let trace = Tracer::start(&lab);
+    // Both handshakes are done before the first of them takes the last place in the queue.
+    let mut first = lab.start("blocking 10.1.2.2:80 --pause 1000 --send 10 --hold 60000");
+    let attempt = lab.start("blocking 10.1.2.2:80 --pause 2000 --send 10 --receive").attempt();
+    assert_eq!(first.attempt().errno, 0);
+    assert_eq!(attempt.errno, libc::ECONNRESET);
+    let expected = Expected {
+        code: "refused.queue-full",
+        outcome: "broken",
+        errno: Some("ECONNRESET"),
+        remote: Some("10.1.2.2:80"),
+        names: &["accept queue", "tcp_abort_on_overflow"],
+        certainty: None,
+    };
+    trace.explains(&attempt, &expected);
+    trace.only(&["refused.queue-full"]);
 }

@@ -1,7 +1,9 @@
 //! Nobody answered.
 
+use netdx_tests::conntrack;
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::remote::{self, Answer};
+use netdx_tests::servers;
 use netdx_tests::tracer::{Expected, Tracer};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use std::net::SocketAddr;
@@ -25,6 +27,22 @@ fn a_host_that_cannot_be_seen_into_is_silent() {
     assert_eq!(attempt.errno, libc::ETIMEDOUT);
     trace.explains(&attempt, &Expected { names: &[], ..SILENT });
     trace.only(&["timeout.silent"]);
+}
+
+/// Each is one report, as TCP.
+#[test]
+fn multipath_and_fast_open_are_not_answered_either() {
+    for how in ["mptcp", "fast-open"] {
+        let lab = Lab::new();
+        remote::attach(&lab.client, Answer::Silence);
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("{how} 10.7.0.1:5432"));
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let report = trace.explains(&attempt, &SILENT);
+        assert_eq!(report["protocol"], "tcp", "{report:#}");
+        let (reports, _) = trace.end();
+        assert_eq!(reports.len(), 1, "{how}: {reports:#?}");
+    }
 }
 
 #[test]
@@ -89,4 +107,34 @@ fn the_accept_queue_is_full() {
     let expected = Expected { code, remote: Some("10.1.2.2:80"), names: &["10.1.2.2:80"], ..SILENT };
     trace.explains(&attempt, &expected);
     trace.only(&[code]);
+}
+
+#[test]
+fn the_listener_wants_signatures() {
+    for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
+        let lab = Lab::new();
+        let _listener =
+            servers::signing(&lab.server, target, if target.contains('[') { "fd01:1::2" } else { "10.1.1.2" });
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let code = "timeout.dropped";
+        trace.explains(&attempt, &Expected { code, remote: Some(target), names: &["its SYN", "MD5"], ..SILENT });
+        trace.only(&[code]);
+    }
+}
+
+#[test]
+fn the_table_of_connections_is_full() {
+    let lab = Lab::new();
+    lab.router.guard("forward", "ct state established counter");
+    conntrack::fill(&lab.router);
+    let trace = Tracer::start(&lab);
+    for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
+        let attempt = lab.connect(&format!("blocking {target}"));
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let code = "timeout.conntrack";
+        trace.explains(&attempt, &Expected { code, remote: Some(target), names: &["table is full"], ..SILENT });
+    }
+    trace.only(&["timeout.conntrack"]);
 }

@@ -1,0 +1,114 @@
+//! Addresses and ports are translated on the way: the one that was dialled is not the one that is reached.
+
+use netdx_tests::lab::Lab;
+use netdx_tests::remote::{self, Answer};
+use netdx_tests::servers::listen;
+use netdx_tests::tracer::{Expected, Tracer};
+use std::net::SocketAddr;
+
+const REFUSED: Expected<'static> = Expected {
+    code: "refused.no-listener",
+    outcome: "failed",
+    errno: Some("ECONNREFUSED"),
+    remote: None,
+    names: &[],
+    certainty: None,
+};
+
+/// A table that translates at a hook.
+fn translation(hook: &str, rule: &str) -> String {
+    let priority = if hook == "postrouting" { "srcnat" } else { "-100" };
+    format!("table inet nat_{hook} {{\n chain at {{\n type nat hook {hook} priority {priority};\n {rule}\n}}\n}}")
+}
+
+/// The client dials one address and reaches another; the report has both.
+fn translated(lab: &Lab, dialled: &str, reached: &str, expected: &Expected<'_>) {
+    let trace = Tracer::start(lab);
+    let attempt = lab.connect(&format!("blocking {dialled}"));
+    let report = trace.explains(&attempt, &Expected { remote: Some(dialled), names: &[dialled, reached], ..*expected });
+    let reached: SocketAddr = reached.parse().expect("an endpoint");
+    assert_eq!(report["reached"]["addr"], reached.ip().to_string(), "{report:#}");
+    assert_eq!(report["reached"]["port"], reached.port(), "{report:#}");
+    trace.only(&[expected.code]);
+}
+
+#[test]
+fn the_client_translates_and_nobody_listens() {
+    let lab = Lab::new();
+    lab.client.nft(&translation("output", "ip daddr 10.9.9.9 tcp dport 80 dnat ip to 10.1.2.2:81"));
+    translated(&lab, "10.9.9.9:80", "10.1.2.2:81", &REFUSED);
+}
+
+#[test]
+fn a_port_is_forwarded_to_nobody() {
+    let lab = Lab::new();
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.1.2.2:81"));
+    lab.router.nft(&translation("postrouting", "masquerade"));
+    translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &REFUSED);
+}
+
+#[test]
+fn an_ipv6_port_is_forwarded_to_nobody() {
+    let lab = Lab::new();
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip6 to [fd01:2::2]:81"));
+    translated(&lab, "[fd01:1::1]:8080", "[fd01:2::2]:81", &REFUSED);
+}
+
+#[test]
+fn a_port_is_forwarded_past_the_listener() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "127.0.0.1:81");
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.1.2.2:81"));
+    translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &Expected { code: "refused.bound-elsewhere", ..REFUSED });
+}
+
+#[test]
+fn a_port_is_forwarded_to_a_host_that_cannot_be_seen_into() {
+    let lab = Lab::new();
+    remote::attach(&lab.router, Answer::Reset);
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.7.0.1:81"));
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.1.1:8080");
+    // Connection tracking forgets a connection at once when a reset answers its SYN (nf_conntrack_tcp_packet): nothing that
+    // is left says whereto the port was forwarded.
+    let code = "unexplained";
+    let names = &["10.1.1.1 is an address of this host", "may be forwarded"];
+    trace.explains(&attempt, &Expected { code, names, certainty: Some("possible"), ..REFUSED });
+    trace.only(&[code]);
+}
+
+#[test]
+fn a_port_is_forwarded_to_a_silent_host() {
+    let lab = Lab::new();
+    remote::attach(&lab.router, Answer::Silence);
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.7.0.1:81"));
+    // No packet was seen with its new address: connection tracking tells.
+    let silent = Expected { code: "timeout.silent", errno: Some("ETIMEDOUT"), ..REFUSED };
+    translated(&lab, "10.1.1.1:8080", "10.7.0.1:81", &silent);
+}
+
+#[test]
+fn what_was_translated_is_rejected() {
+    let lab = Lab::new();
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.1.2.2:81"));
+    lab.server.guard("input", "tcp dport 81 reject with tcp reset");
+    translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &Expected { code: "firewall.rejected", ..REFUSED });
+}
+
+#[test]
+fn what_was_translated_is_dropped() {
+    let lab = Lab::new();
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.1.2.2:81"));
+    lab.server.guard("input", "tcp dport 81 drop");
+    let dropped = Expected { code: "firewall.dropped", errno: Some("ETIMEDOUT"), ..REFUSED };
+    translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &dropped);
+}
+
+#[test]
+fn what_was_translated_is_dropped_where_it_was() {
+    let lab = Lab::new();
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.1.2.2:81"));
+    lab.router.guard("forward", "tcp dport 81 drop");
+    let dropped = Expected { code: "firewall.dropped", errno: Some("ETIMEDOUT"), ..REFUSED };
+    translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &dropped);
+}
