@@ -86,7 +86,8 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             .and_all(told(c))
             .advise(format!(
                 "is {} up and the right address? look for a firewall there or on the way that drops port {}",
-                c.tuple.remote, c.tuple.remote_port
+                c.reached().remote,
+                c.reached().remote_port
             )),
     )
 }
