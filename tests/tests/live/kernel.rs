@@ -56,7 +56,11 @@ fn types_in_a_file_are_as_good() {
     std::fs::copy(KERNEL, file.path()).expect("copy the kernel's type information");
     let lab = Lab::new();
     let command = netdx_without_types(empty.path());
-    let trace = Tracer::run(command, std::slice::from_ref(&lab), &["--all", "--btf", file.path().to_str().expect("an ordinary path")]);
+    let trace = Tracer::run(
+        command,
+        std::slice::from_ref(&lab),
+        &["--all", "--btf", file.path().to_str().expect("an ordinary path")],
+    );
     trace.explains(
         &lab.connect("blocking 10.1.2.2:81"),
         &Expected {
