@@ -10,6 +10,7 @@ pub mod errno;
 pub mod phrase;
 
 mod causes;
+mod context;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -170,7 +171,7 @@ pub fn cause(code: &str) -> Option<&'static Cause> {
 /// Questions that the causes have about a connection and that are not answered yet.
 #[must_use]
 pub fn connection_wants(c: &Connection) -> Vec<Want> {
-    let mut wants: Vec<Want> = report::connection_wants(c);
+    let mut wants: Vec<Want> = context::wants(c);
     for cause in registry() {
         if let Rule::Connection { wants: ask, .. } = cause.rule {
             wants.extend(ask(c));
@@ -262,7 +263,7 @@ pub fn established_wants(c: &Connection) -> Vec<Want> {
     if c.slow.is_some() {
         return connection_wants(c);
     }
-    unanswered(report::connection_wants(c), |w| c.facts.get(w).is_some())
+    unanswered(context::wants(c), |w| c.facts.get(w).is_some())
 }
 
 /// The other end of a connection is on this host, in a namespace that can be seen.

@@ -1,10 +1,10 @@
 //! The report of a story. Owns: which finding becomes the verdict, the summary sentence, the timeline. Must not know:
 //! single causes.
 
-use super::{Cause, Finding, Opinions, causes, errno, fact, phrase};
+use super::{Cause, Finding, Opinions, causes, context, errno, fact, phrase};
 use crate::{
     coverage::Coverage,
-    event::{Event, Opened, Protocol, TcpState},
+    event::{Event, Netns, Opened, Protocol, TcpState},
     fact::Answer,
     report::{
         Also, Certainty, Direction, Endpoint, Evidence, Kind, LookupAttempt, Moment, Outcome, Process, Query, Report,
@@ -14,116 +14,6 @@ use crate::{
     want::Want,
 };
 
-/// What every report of a connection needs.
-pub(super) fn connection_wants(c: &Connection) -> Vec<Want> {
-    let mut wants: Vec<Want> = c.task.iter().map(|t| Want::Process { pid: t.pid }).collect();
-    if !c.tuple.remote.is_unspecified() && !c.mirrored {
-        wants.push(c.route_want());
-    }
-    if !c.tuple.remote.is_unspecified() {
-        wants.push(super::owners_want(c, c.tuple.remote));
-    }
-    if c.wayside {
-        wants.push(super::owners_want(c, c.tuple.local));
-        let senders = super::here(c, c.tuple.local).unwrap_or_default().iter().take(SENDERS);
-        wants.extend(senders.map(|netns| Want::Owner { netns: *netns, tuple: c.tuple }));
-    } else if c.task.is_none() && c.tuple.local_port != 0 && !c.mirrored {
-        wants.push(owner_want(c));
-    }
-    if unaccounted(c) {
-        wants.push(translations_want(c));
-    }
-    for hop in &c.translated {
-        wants.push(super::owners_want(c, hop.to.remote));
-        if hop.netns != c.netns {
-            wants.push(Want::Namespace { netns: hop.netns });
-        }
-    }
-    for (_, icmp) in c.icmp_errors() {
-        wants.extend(super::here(c, icmp.from).into_iter().flatten().map(|netns| Want::Namespace { netns: *netns }));
-    }
-    for d in c.drops() {
-        if let Some(netns) = d.netns()
-            && netns != c.netns
-        {
-            wants.push(Want::Namespace { netns });
-        }
-    }
-    for r in c.resets_sent(true) {
-        if let Some(netns) = r.packet.and_then(|p| p.netns).or(r.sock.map(|s| s.netns))
-            && netns != c.netns
-        {
-            wants.push(Want::Namespace { netns });
-        }
-    }
-    wants
-}
-
-/// In how many namespaces with a sender's address its socket is looked for.
-const SENDERS: usize = 16;
-
-fn owner_want(c: &Connection) -> Want {
-    Want::Owner { netns: c.netns, tuple: c.tuple }
-}
-
-fn translations_want(c: &Connection) -> Want {
-    Want::Translations { packet: c.tuple }
-}
-
-/// It failed, and nothing that happened to packets with its own endpoints on this host says why: they may have had others on
-/// their way.
-fn unaccounted(c: &Connection) -> bool {
-    let here = c.resets_sent(true).any(|r| r.packet.and_then(|p| p.tuple) == Some(c.tuple))
-        || c.drops().any(|d| d.packet.tuple == Some(c.tuple));
-    c.outcome != Outcome::Established
-        && c.tried()
-        && !c.mirrored
-        && c.translated.is_empty()
-        && c.tuple.local_port != 0
-        && !here
-}
-
-/// Whose socket it is: who connected, or, of a socket that is older than netdx, who holds it now.
-fn holder(c: &Connection) -> Option<(&crate::fact::SocketEntry, &crate::fact::Owner)> {
-    match c.facts.get(&owner_want(c)) {
-        Some(Answer::Sockets(all)) if c.task.is_none() => all.iter().find_map(|s| Some((s, s.owners.first()?))),
-        _ => None,
-    }
-}
-
-/// That the address dialled is not the one that was reached.
-fn translation(c: &Connection) -> String {
-    let (dialled, reached) = (c.tuple, c.reached());
-    if (dialled.remote, dialled.remote_port) == (reached.remote, reached.remote_port) {
-        return String::new();
-    }
-    let end = |t: crate::event::Tuple| phrase::endpoint(t.remote, t.remote_port);
-    format!("{} is translated to {}: ", end(dialled), end(reached))
-}
-
-/// What network address translation did to it.
-fn translations(c: &Connection) -> Vec<Evidence> {
-    let mut from = c.tuple;
-    let mut all = Vec::new();
-    for hop in &c.translated {
-        let ends = |t: crate::event::Tuple| {
-            let (local, remote) = (phrase::endpoint(t.local, t.local_port), phrase::endpoint(t.remote, t.remote_port));
-            format!("{local} to {remote}")
-        };
-        let at = phrase::namespace(&c.facts, hop.netns, c.netns);
-        let tracked =
-            matches!(c.facts.get(&translations_want(c)), Some(Answer::Translations(hops)) if hops.contains(hop));
-        let text = if tracked {
-            format!("network address translation in {at} makes {} out of {}", ends(hop.to), ends(from))
-        } else {
-            format!("its SYN, {}, was seen in {at} as {}: network address translation", ends(from), ends(hop.to))
-        };
-        all.push(fact("nat", text));
-        from = hop.to;
-    }
-    all
-}
-
 /// What every report of a lookup needs.
 pub(super) fn lookup_wants(l: &Lookup) -> Vec<Want> {
     l.task.iter().flat_map(|t| [Want::Process { pid: t.pid }, Want::Resolver { pid: t.pid }]).collect()
@@ -132,6 +22,15 @@ pub(super) fn lookup_wants(l: &Lookup) -> Vec<Want> {
 /// Explains a connection that failed, was given up, or broke. None: nothing went wrong after all.
 #[must_use]
 pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> {
+    let netns = c.netns;
+    let nowhere;
+    let c = if c.wayside {
+        // Whose datagram it was was not found out: where it was dropped is not its own namespace.
+        nowhere = Connection { netns: Netns(0), ..c.clone() };
+        &nowhere
+    } else {
+        c
+    };
     let opinions = Opinions::of_connection(c, coverage);
     let own = if c.mirrored { c.tuple.reversed() } else { c.tuple };
     let verdict_needed = c.outcome != Outcome::Established;
@@ -143,8 +42,8 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
     let listeners = opinions.verdict.as_ref().map(|(_, f)| f.listeners.clone()).unwrap_or_default();
     let verdict = match opinions.verdict {
         Some((cause, finding)) => {
-            let finding = finding.and_all(translations(c));
-            Some(verdict(cause.code, finding, c.lost, &translation(c), |because| sentence(c, because)))
+            let finding = finding.and_all(context::translations(c));
+            Some(verdict(cause.code, finding, c.lost, &context::translation(c), |because| sentence(c, because)))
         }
         None if verdict_needed => {
             Some(unexplained(opinions.missing, c.lost, connection_seen(c), |because| sentence(c, because)))
@@ -158,8 +57,8 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
         began: c.began,
         duration_ns: u64::try_from(c.elapsed().as_nanos()).unwrap_or(u64::MAX),
         process: process(c.task.as_ref(), c.program.as_ref().map(|p| p.argv.as_slice()), &c.facts, Some(c.netns.0))
-            .or_else(|| holder(c).map(|(socket, owner)| holding(c, socket, owner))),
-        netns: Some(c.netns.0).filter(|n| *n != 0),
+            .or_else(|| context::holder(c).map(|(socket, owner)| context::holding(c, socket, owner))),
+        netns: Some(netns.0).filter(|n| *n != 0),
         protocol: if c.tuple.protocol == Protocol::Mptcp { Protocol::Tcp } else { c.tuple.protocol },
         direction: if c.opened == Opened::ByPeer { Direction::Inbound } else { Direction::Outbound },
         local: phrase::end(own.local, own.local_port),
@@ -318,7 +217,7 @@ fn also(holds: &[(&'static Cause, Finding)]) -> Vec<Also> {
 
 /// Who, target, what came of it, elapsed: because.
 fn sentence(c: &Connection, because: &str) -> String {
-    let who = match (&c.task, holder(c)) {
+    let who = match (&c.task, context::holder(c)) {
         (Some(task), _) => phrase::task(task),
         (None, Some((_, owner))) => phrase::owners(std::slice::from_ref(owner)),
         (None, None) => "a process that wasn't seen".to_owned(),
@@ -348,22 +247,6 @@ fn lookup_sentence(l: &Lookup, because: &str) -> String {
         format!("{who} looked up {name} in {elapsed}: {because}")
     } else {
         format!("{who} could not look up {name} ({elapsed}): {because}")
-    }
-}
-
-/// The process that holds a socket now.
-fn holding(c: &Connection, socket: &crate::fact::SocketEntry, owner: &crate::fact::Owner) -> Process {
-    Process {
-        pid: owner.pid,
-        tid: owner.pid,
-        comm: owner.comm.clone(),
-        exe: None,
-        argv: Vec::new(),
-        uid: socket.uid,
-        cgroup: None,
-        unit: None,
-        container: None,
-        netns: Some(c.netns.0),
     }
 }
 

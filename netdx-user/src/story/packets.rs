@@ -115,3 +115,71 @@ impl Packets {
         events.iter().filter(|(t, _)| (from..=to).contains(t)).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Netns, Packet};
+
+    fn tuple(remote: &str, port: u16) -> Tuple {
+        Tuple {
+            protocol: Protocol::Tcp,
+            local: "10.0.0.1".parse().expect("an address"),
+            local_port: 40_000,
+            remote: remote.parse().expect("an address"),
+            remote_port: port,
+        }
+    }
+
+    fn drop(tuple: Tuple, tcp_flags: u8, sequence: u32, acknowledgement: u32) -> Event {
+        let packet = Packet {
+            tuple: Some(tuple),
+            sequence,
+            acknowledgement,
+            length: 40,
+            netns: Some(Netns(2)),
+            in_device: 2,
+            device: 2,
+            device_name: "eth0".into(),
+            tcp_flags,
+            icmp_type: 0,
+            icmp_code: 0,
+            ttl: 64,
+            mark: 0,
+        };
+        Event::Drop {
+            packet,
+            sock: None,
+            receiver: false,
+            reason: None,
+            at: None,
+            hook: None,
+            current: None,
+            stack: vec![],
+        }
+    }
+
+    #[test]
+    fn a_syn_is_known_by_its_sequence_number() {
+        let (dialled, reached, other) = (tuple("10.0.0.9", 80), tuple("10.0.0.5", 8080), tuple("10.0.0.6", 80));
+        let mut packets = Packets::default();
+        packets.push(dialled, Time(10), drop(dialled, 2, 7, 0));
+        packets.push(reached, Time(20), drop(reached, 2, 7, 0));
+        packets.push(reached, Time(30), drop(reached.reversed(), 0x12, 1, 8));
+        packets.push(other, Time(20), drop(other, 2, 8, 0));
+        packets.push(other, Time(20), drop(other, 0x10, 7, 0));
+        let seen = |from, to| packets.translated(dialled, 7, Time(from), Time(to));
+        assert_eq!(seen(0, 99), [Translation { netns: Netns(2), to: reached }]);
+        assert_eq!(seen(0, 15), []);
+        assert_eq!(packets.translated(dialled, 9, Time(0), Time(99)), []);
+    }
+
+    #[test]
+    fn the_answer_alone_tells_as_well() {
+        let (dialled, reached) = (tuple("10.0.0.9", 80), tuple("10.0.0.5", 8080));
+        let mut packets = Packets::default();
+        packets.push(reached, Time(20), drop(reached.reversed(), 0x12, 1, 0));
+        let seen = packets.translated(dialled, u32::MAX, Time(0), Time(99));
+        assert_eq!(seen, [Translation { netns: Netns(2), to: reached }]);
+    }
+}
