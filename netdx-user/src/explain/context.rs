@@ -21,7 +21,6 @@ pub(super) fn wants(c: &Connection) -> Vec<Want> {
         wants.push(owners_want(c, c.tuple.remote));
     }
     if c.wayside {
-        wants.push(Want::Namespace { netns: c.netns });
         wants.push(owners_want(c, c.tuple.local));
         let senders = here(c, c.tuple.local).unwrap_or_default().iter().take(SENDERS);
         wants.extend(senders.map(|netns| Want::Owner { netns: *netns, tuple: c.tuple }));
