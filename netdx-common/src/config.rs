@@ -177,6 +177,12 @@ offsets! {
     signal_live = signal_struct, "live", [4], optional;
     cred_uid = cred, "uid", [4], required;
     nsproxy_net = nsproxy, "net_ns", [8], required;
+    nsproxy_mounts = nsproxy, "mnt_ns", [8], optional;
+    mounts_inum = mnt_namespace, "ns.inum", [4], optional;
+    task_fs = task_struct, "fs", [8], optional;
+    fs_root = fs_struct, "root.dentry", [8], optional;
+    dentry_inode = dentry, "d_inode", [8], optional;
+    inode_number = inode, "i_ino", [8], optional;
     css_set_cgroup = css_set, "dfl_cgrp", [8], optional;
     cgroup_kn = cgroup, "kn", [8], optional;
     /// The cgroup's own `cgroup_subsys_state`, which knows the parent.

@@ -34,9 +34,9 @@ fn records_are_laid_out_so() {
         IcmpSent 200: header 0, packet 16, stack 104;
         NeighborFailed 64: header 0, address 16, family 32, _pad 34, netns 36, device 40, _pad2 44, device_name 48;
         CallFailed 216: header 0, started 16, task 24, sock 64, address 152, family 168, port 170, call 172, socket_type 174, result 176, cgroup_hook 180, scope 184, protocol 188, route 192;
-        Dns 1136: header 0, current 16, cookie 56, tuple 64, netns 104, flow 108, length 110, data 112;
+        Dns 1144: header 0, current 16, cookie 56, tuple 64, netns 104, flow 108, length 110, resolving 112, data 120;
         ListenOverflow 192: header 0, listener 16, packet 104;
-        Process 328: header 0, task 16, started 56, parent 64, argv_len 68, argv 72;
+        Process 344: header 0, task 16, started 56, parent 64, argv_len 68, root 72, mounts 80, _pad 84, argv 88;
         ProcessExit 64: header 0, task 16, status 56, _pad 60;
         GetAddrInfo 360: header 0, task 16, started 56, result 64, family 68, name 72, service 328;
     }

@@ -468,6 +468,8 @@ wire! {
         pub flow: u16,
         /// Length of the message in bytes.
         pub length: u16,
+        /// For a query: when the call of getaddrinfo began that its thread is in; 0: none is known.
+        pub resolving: u64,
         /// The message from its header on (the two length bytes of TCP left out).
         pub data: [u8; DNS_LEN],
     }
@@ -494,6 +496,12 @@ wire! {
         pub parent: u32,
         /// Bytes of `argv` that are filled.
         pub argv_len: u32,
+        /// Inode number of its root directory (`inode->i_ino`); 0: unknown.
+        pub root: u64,
+        /// Inode of its mount namespace; 0: unknown, or the process is exiting.
+        pub mounts: u32,
+        /// Padding.
+        pub _pad: u32,
         /// Command line: arguments, each ended by NUL, cut.
         pub argv: [u8; ARGV_LEN],
     }

@@ -68,9 +68,10 @@ pub static FAILED_LOOKUPS: LruHashMap<u32, FailedLookup> = LruHashMap::with_max_
 #[map]
 pub static PROCESSES: LruHashMap<u32, Known> = LruHashMap::with_max_entries(4096, 0);
 
-/// Sockets that sent a DNS query, by cookie.
+/// Sockets that sent a DNS query, by cookie. The value: in which directions (`Dns::flow`) the last segment was but the
+/// length of a message over TCP.
 #[map]
-pub static DNS_SOCKETS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(8192, 0);
+pub static DNS_SOCKETS: LruHashMap<u64, u16> = LruHashMap::with_max_entries(8192, 0);
 
 /// Room for a DNS message: 0 for one that leaves, 1 for one that arrives (a softirq may interrupt the other).
 #[map]
@@ -216,6 +217,12 @@ pub struct Known {
     pub parent: u32,
     /// Bytes of `argv`.
     pub argv_len: u32,
+    /// Inode number of its root directory.
+    pub root: u64,
+    /// Inode of its mount namespace.
+    pub mounts: u32,
+    /// Padding.
+    pub _pad: u32,
     /// Command line.
     pub argv: [u8; ARGV_LEN],
 }

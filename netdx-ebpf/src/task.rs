@@ -19,8 +19,18 @@ use crate::{
 pub const NOBODY: Task = Task { tgid: 0, tid: 0, uid: 0, netns: 0, cgroup: 0, comm: [0; COMM_LEN] };
 
 /// What a process has before it is read. Static: it is too large for the stack.
-static UNREAD: Known =
-    Known { started: 0, task: NOBODY, exec_id: 0, written: 0, parent: 0, argv_len: 0, argv: [0; ARGV_LEN] };
+static UNREAD: Known = Known {
+    started: 0,
+    task: NOBODY,
+    exec_id: 0,
+    written: 0,
+    parent: 0,
+    argv_len: 0,
+    root: 0,
+    mounts: 0,
+    _pad: 0,
+    argv: [0; ARGV_LEN],
+};
 
 /// Inode of a task's network namespace; 0 for one that is exiting (its `nsproxy` is gone).
 #[inline(always)]
@@ -87,6 +97,13 @@ pub fn remember(task: &Task) {
     let leader = thread.pointer(offset!(task_leader));
     known.started = leader.read(offset!(task_start));
     known.parent = leader.pointer(offset!(task_parent)).read(offset!(task_tgid));
+    // Where its resolv.conf and hosts file are, should it have ended when somebody looks.
+    let nsproxy = thread.pointer(offset!(task_nsproxy));
+    if !nsproxy.is_null() {
+        known.mounts = nsproxy.pointer(offset!(nsproxy_mounts)).read(offset!(mounts_inum));
+    }
+    let root = thread.pointer(offset!(task_fs)).pointer(offset!(fs_root));
+    known.root = root.pointer(offset!(dentry_inode)).read(offset!(inode_number));
     let memory = thread.pointer(offset!(task_mm));
     if memory.is_null() {
         return;
@@ -113,6 +130,8 @@ pub fn announce(tgid: u32) {
         record.started = known.started;
         record.parent = known.parent;
         record.argv_len = known.argv_len;
+        record.root = known.root;
+        record.mounts = known.mounts;
         Kernel(known.argv.as_ptr() as u64).copy::<ARGV_LEN>(0, &mut record.argv);
     });
 }

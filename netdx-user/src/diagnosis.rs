@@ -250,7 +250,7 @@ impl Diagnosis {
     }
 
     fn lookup(&self, l: &Lookup) -> Option<Report> {
-        let report = explain::lookup_report(l, &self.coverage);
+        let report = explain::lookup_report(l, &self.coverage)?;
         (report.verdict.is_some() || self.settings.all).then_some(report)
     }
 }

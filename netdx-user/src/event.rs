@@ -106,6 +106,17 @@ pub struct Task {
     pub comm: String,
 }
 
+/// Where a process sees its files: two processes with the same root read the same `/etc/resolv.conf`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Root {
+    /// Inode of its mount namespace.
+    pub mounts: u32,
+    /// Inode number of its root directory.
+    pub inode: u64,
+    /// When the process started: numbers of namespaces are given out again.
+    pub started: Time,
+}
+
 /// TCP states (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -170,6 +181,29 @@ pub struct Sock {
     pub retransmits: u8,
     /// Which side opened it.
     pub opened: Opened,
+}
+
+impl Sock {
+    /// A socket of which only its endpoints are known.
+    #[must_use]
+    pub fn unseen(tuple: Tuple, netns: Netns) -> Sock {
+        Sock {
+            id: None,
+            cookie: None,
+            tuple,
+            v6: tuple.remote.is_ipv6(),
+            netns,
+            state: TcpState::Close,
+            error: 0,
+            soft_error: 0,
+            mark: 0,
+            bound_device: 0,
+            backlog: 0,
+            max_backlog: 0,
+            retransmits: 0,
+            opened: Opened::Here,
+        }
+    }
 }
 
 /// An ICMP error as a socket has it.
@@ -388,12 +422,22 @@ pub enum Event {
         tuple: Tuple,
         netns: Option<Netns>,
         leaving: bool,
+        /// For a query: when the call of getaddrinfo began that its thread is in; none: it is in none that is observed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resolving: Option<Time>,
         message: DnsMessage,
     },
     /// A SYN reached a listener whose accept queue is full.
     ListenOverflow { listener: Sock, packet: Packet },
     /// What a process is.
-    Process { task: Task, started: Time, parent: u32, argv: Vec<String> },
+    Process {
+        task: Task,
+        started: Time,
+        parent: u32,
+        argv: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<Root>,
+    },
     /// A process ended. `status`: wait status.
     ProcessExit { task: Task, status: u32 },
     /// getaddrinfo returned. `result`: 0 or EAI_*.

@@ -159,13 +159,18 @@ fn one_of<T>(alternatives: &[T], holds: impl Fn(&T) -> bool) -> bool {
 }
 
 impl Ports {
-    /// A lookup that failed has no port yet: it may be the one that this port waits for.
+    /// A lookup that failed has no port yet: it may be the one that this port waits for, unless another one was asked for
+    /// with it.
     fn holds(&self, report: &Report) -> bool {
         let end = match report.direction {
             Direction::Outbound => report.remote,
             Direction::Inbound => report.local,
         };
-        report.kind == Kind::Lookup || end.is_some_and(|end| self.0.contains(&end.port))
+        if report.kind == Kind::Lookup {
+            let service = report.query.as_ref().and_then(|query| query.service.as_deref());
+            return service.and_then(|service| service.parse().ok()).is_none_or(|port| self.0.contains(&port));
+        }
+        end.is_some_and(|end| self.0.contains(&end.port))
     }
 }
 

@@ -225,6 +225,8 @@ pub struct Query {
     pub server: Option<IpAddr>,
     /// RCODE by name (`NXDOMAIN`).
     pub rcode: Option<String>,
+    /// The service asked for beside the name: a port, or a name of one. Null: none, or it isn't known.
+    pub service: Option<String>,
 }
 
 /// One query of a lookup.
@@ -247,6 +249,8 @@ pub struct LookupAttempt {
     pub protocol: crate::event::Protocol,
     /// Addresses in the answer.
     pub addresses: Vec<IpAddr>,
+    /// What is wrong with the answer: `cut` (TC) or `unreadable`; null: nothing, or none came.
+    pub flaw: Option<&'static str>,
 }
 
 /// One thing that happened.

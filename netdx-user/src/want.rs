@@ -3,7 +3,7 @@
 //! The core returns wants as data; the live source answers each with a `Fact`, in replay the answer is in the file.
 //! Two equal wants have the same answer at the same moment.
 
-use crate::event::{Netns, Protocol, Tuple};
+use crate::event::{Netns, Protocol, Root, Tuple};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -24,10 +24,20 @@ pub enum Want {
     Interfaces { netns: Netns },
     /// What a process is: exe, argv, cgroup, unit, container, limits, confinement.
     Process { pid: u32 },
-    /// What resolves names for a process: resolv.conf, nsswitch and hosts file of its mount namespace.
-    Resolver { pid: u32 },
+    /// What resolves names for a process: resolv.conf, nsswitch and hosts file of its mount namespace. `root`: where its
+    /// files are, for when it has ended and another process has to show them; none: only itself will do.
+    Resolver {
+        pid: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<Root>,
+    },
     /// The hosts file's addresses for a name, and the hosts file's names for an address, as this process sees it.
-    Hosts { pid: u32, name: String },
+    Hosts {
+        pid: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<Root>,
+        name: String,
+    },
     /// The firewall rules of a namespace.
     Ruleset { netns: Netns },
     /// A sysctl under /proc/sys/net of a namespace, for example `ipv4/ip_forward`.

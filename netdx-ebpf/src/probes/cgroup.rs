@@ -17,7 +17,7 @@ use super::{connect, request};
 use crate::{
     emit::{self, Wake},
     filter::{self, DNS_PORT},
-    maps::{DNS_SCRATCH, DNS_SOCKETS},
+    maps::{DNS_SCRATCH, DNS_SOCKETS, find},
     packet::{NOTHING, tcp_flag},
     read::{Kernel, Linear, at_most, offset},
     socket::{self, AF_INET, AF_INET6, NOWHERE, TCP, UDP, state},
@@ -135,54 +135,97 @@ fn headers(context: &SkBuffContext) -> Option<Headers> {
     Some(headers)
 }
 
-/// Writes the DNS message in a packet.
+/// Writes the DNS message in a packet; over TCP two of them, as glibc asks for A and AAAA at once.
+///
+/// What both need is read before, once: the verifier counts the stack of each copy of the code that the compiler makes.
 #[inline(always)]
 fn dns(context: &SkBuffContext, headers: &Headers, flow: u16) {
-    /// Before a message over TCP stands its length (RFC 1035 §4.2.2).
-    const LENGTH: u32 = 2;
-    let start = if headers.tuple.protocol == TCP { headers.payload + LENGTH } else { headers.payload };
-    let Some(length) = context.len().checked_sub(start) else {
+    let Some(payload) = context.len().checked_sub(headers.payload) else {
         return;
     };
-    if length < DNS_HEADER {
+    if payload == 0 {
         return;
     }
     // SAFETY: the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };
-    let slot = if flow == LEAVING { 0 } else { 1 };
-    let task = task::read_current_by_offset();
+    let over_tcp = headers.tuple.protocol == TCP;
     if flow == LEAVING {
         if !filter::current_task() {
             return;
         }
-        // Without room its answer won't be written.
-        let _ = DNS_SOCKETS.insert(cookie, 1, 0);
-    } else if DNS_SOCKETS.get_ptr(cookie).is_none() {
+        if DNS_SOCKETS.get_ptr(cookie).is_none() {
+            // Without room its answer won't be written.
+            let _ = DNS_SOCKETS.insert(cookie, 0, 0);
+        }
+    }
+    let Some(known) = find!(DNS_SOCKETS, cookie) else {
+        return;
+    };
+    // Another CPU may write it at the same time, which costs one message.
+    let has_length = over_tcp && *known & flow == 0;
+    *known &= !flow;
+    if has_length && payload == LENGTH {
+        *known |= flow;
         return;
     }
-    let Some(record) = DNS_SCRATCH.get_ptr_mut(slot) else {
+    let Some(record) = DNS_SCRATCH.get_ptr_mut(if flow == LEAVING { 0 } else { 1 }) else {
         return;
     };
     // SAFETY: this CPU's own; what leaves and what arrives have each their own slot.
     let record = unsafe { &mut *record };
+    record.current = task::read_current_by_offset();
+    record.resolving = 0;
     if flow == LEAVING {
-        task::remember(&task);
-        task::announce(task.tgid);
+        task::remember(&record.current);
+        task::announce(record.current.tgid);
+        if let Some(lookup) = find!(LOOKUPS, record.current.tid) {
+            record.resolving = lookup.started;
+        }
     }
-    record.current = task;
     record.cookie = cookie;
     record.netns = netns_of(context);
     record.flow = flow;
-    record.length = if length > u16::MAX as u32 { u16::MAX } else { length as u16 };
     tuple(context, headers, flow, &mut record.tuple);
-    let carried = at_most::<DNS_LEN>(length);
-    // SAFETY: no more than `data` has is written; the helper checks what it reads.
-    let failed =
-        unsafe { bpf_skb_load_bytes(context.as_ptr().cast(), start, record.data.as_mut_ptr().cast(), carried) };
-    if failed == 0 {
-        emit::dns(record, DNS_HEAD + carried as usize);
+
+    // Too short for a header it is no query; as an answer it is one that makes no sense.
+    let least = if flow == ARRIVING && !over_tcp { 1 } else { DNS_HEADER };
+    let mut start = headers.payload;
+    for _ in 0..MESSAGES {
+        let mut length = context.len() - start;
+        if has_length {
+            let mut bytes = [0u8; LENGTH as usize];
+            // SAFETY: 2 bytes are written into as many; the helper checks what it reads.
+            if unsafe { bpf_skb_load_bytes(context.as_ptr().cast(), start, bytes.as_mut_ptr().cast(), LENGTH) } != 0 {
+                return;
+            }
+            start += LENGTH;
+            length = u16::from_be_bytes(bytes) as u32;
+        }
+        let Some(rest) = context.len().checked_sub(start) else {
+            return;
+        };
+        if length < least || rest < least {
+            return;
+        }
+        record.length = if length > u16::MAX as u32 { u16::MAX } else { length as u16 };
+        let carried = at_most::<DNS_LEN>(if rest < length { rest } else { length });
+        // SAFETY: no more than `data` has is written; the helper checks what it reads.
+        let failed =
+            unsafe { bpf_skb_load_bytes(context.as_ptr().cast(), start, record.data.as_mut_ptr().cast(), carried) };
+        if failed == 0 {
+            emit::dns(record, DNS_HEAD + carried as usize);
+        }
+        if rest <= length {
+            return;
+        }
+        start += length;
     }
 }
+
+/// Before a message over TCP stands its length (RFC 1035 §4.2.2), in as many bytes.
+const LENGTH: u32 = 2;
+/// So many messages of one segment are read.
+const MESSAGES: u32 = 2;
 
 /// The endpoints as the socket sees them.
 #[inline(always)]

@@ -5,13 +5,15 @@
 //! enumerations become names here, by [`Names`], and go no further.
 
 mod dns;
+#[cfg(test)]
+mod garbage;
 mod hook;
 #[cfg(test)]
 mod tests;
 
 use crate::{
     event::{
-        Call, Cookie, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task,
+        Call, Cookie, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, Root, RouteLookups, Sock, SockId, Task,
         TcpCounters, TcpState, Tuple, Via,
     },
     input::{Input, Stamped},
@@ -302,6 +304,7 @@ impl Record<'_> {
             tuple: self.tuple(&r.tuple)?,
             netns: netns(r.netns),
             leaving: r.flow == 1,
+            resolving: (r.resolving != 0).then_some(Time(r.resolving)),
             message: dns::message(carried, r.length),
         })
     }
@@ -321,7 +324,12 @@ impl Record<'_> {
         } else {
             filled.split(|byte| *byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
         };
-        Ok(Event::Process { task: known_task(&r.task), started: Time(r.started), parent: r.parent, argv })
+        let root = (r.mounts != 0 && r.root != 0).then_some(Root {
+            mounts: r.mounts,
+            inode: r.root,
+            started: Time(r.started),
+        });
+        Ok(Event::Process { task: known_task(&r.task), started: Time(r.started), parent: r.parent, argv, root })
     }
 
     fn process_exit(&self) -> Result<Event, Error> {

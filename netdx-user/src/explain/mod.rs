@@ -11,6 +11,7 @@ pub mod phrase;
 
 mod causes;
 mod context;
+mod relay;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -187,6 +188,10 @@ pub fn lookup_wants(l: &Lookup) -> Vec<Want> {
     for cause in registry() {
         if let Rule::Lookup { wants: ask, .. } = cause.rule {
             wants.extend(ask(l));
+            for relay in &l.relays {
+                let relay = Lookup { facts: l.facts.clone(), ..relay.clone() };
+                wants.extend(ask(&relay));
+            }
         }
     }
     unanswered(wants, |w| l.facts.get(w).is_some())
@@ -260,7 +265,7 @@ impl Opinions {
 /// Questions about a connection that worked: who it is, and what was slow.
 #[must_use]
 pub fn established_wants(c: &Connection) -> Vec<Want> {
-    if c.slow.is_some() {
+    if c.slow.is_some() || c.fallback_from.is_some() {
         return connection_wants(c);
     }
     unanswered(context::wants(c), |w| c.facts.get(w).is_some())

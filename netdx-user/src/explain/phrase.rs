@@ -22,6 +22,12 @@ pub fn endpoint(addr: IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(addr, port).to_string()
 }
 
+/// The name that the address was given by: an answer that was seen, or a line of the hosts file.
+#[must_use]
+pub fn name(c: &Connection) -> Option<&str> {
+    c.name.as_deref().or_else(|| super::causes::hosts_entry(c).map(|(_, name)| name))
+}
+
 /// The target of a connection with its name: `db.internal (10.0.0.5:5432)`, and where network address translation sent it:
 /// `10.0.0.5:80 (translated to 10.9.0.2:8080)`.
 #[must_use]
@@ -33,7 +39,7 @@ pub fn target(c: &Connection) -> String {
     } else {
         format!("translated to {}", endpoint(reached.remote, reached.remote_port))
     };
-    match (&c.name, to.is_empty()) {
+    match (name(c), to.is_empty()) {
         (Some(name), true) => format!("{name} ({at})"),
         (Some(name), false) => format!("{name} ({at}, {to})"),
         (None, true) => at,

@@ -1,7 +1,7 @@
 //! The report of a story. Owns: which finding becomes the verdict, the summary sentence, the timeline. Must not know:
 //! single causes.
 
-use super::{Cause, Finding, Opinions, causes, context, errno, fact, phrase};
+use super::{Cause, Finding, Opinions, context, errno, fact, phrase, relay};
 use crate::{
     coverage::Coverage,
     event::{Event, Netns, Opened, Protocol, TcpState},
@@ -16,7 +16,11 @@ use crate::{
 
 /// What every report of a lookup needs.
 pub(super) fn lookup_wants(l: &Lookup) -> Vec<Want> {
-    l.task.iter().flat_map(|t| [Want::Process { pid: t.pid }, Want::Resolver { pid: t.pid }]).collect()
+    let mut wants: Vec<Want> = l.task.iter().map(|t| Want::Process { pid: t.pid }).chain(l.resolver_want()).collect();
+    if !l.relays.is_empty() || !l.clients.is_empty() {
+        wants.push(relay::want());
+    }
+    wants
 }
 
 /// Explains a connection that failed, was given up, or broke. None: nothing went wrong after all.
@@ -64,7 +68,7 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
         local: phrase::end(own.local, own.local_port),
         remote: phrase::end(own.remote, own.remote_port),
         reached: c.translated.last().and_then(|hop| phrase::end(hop.to.remote, hop.to.remote_port)),
-        name: c.name.clone().or_else(|| causes::hosts_entry(c).and(c.looked_up.clone())),
+        name: phrase::name(c).map(str::to_owned),
         outcome: c.outcome,
         errno: c.errno.map(errno::name),
         verdict,
@@ -77,14 +81,22 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
     })
 }
 
-/// Explains a lookup.
+/// Explains a lookup. None: it was made for another one, which tells it.
 #[must_use]
-pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
+pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Option<Report> {
+    if relay::is_for_another(l) {
+        return None;
+    }
     let failed = !l.succeeded();
     let opinions = Opinions::of_lookup(l, coverage);
-    let also = also(&opinions.beside);
+    let mut also = also(&opinions.beside);
     let last = l.last_answer();
-    let verdict = match opinions.verdict {
+    let explained = opinions.verdict.map(|(cause, finding)| {
+        let (finding, upstream) = relay::explain(l, finding, coverage);
+        also.extend(upstream);
+        (cause, finding)
+    });
+    let verdict = match explained {
         Some((cause, finding)) => Some(verdict(cause.code, finding, l.lost, "", |because| lookup_sentence(l, because))),
         None if failed => {
             Some(unexplained(opinions.missing, l.lost, lookup_seen(l), |because| lookup_sentence(l, because)))
@@ -93,7 +105,7 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
     };
     let asked = last.or(l.queries.last());
     let server = asked.map(|q| Endpoint { addr: q.tuple.remote, port: q.tuple.remote_port });
-    Report {
+    Some(Report {
         schema: SCHEMA,
         kind: Kind::Lookup,
         id: l.serial,
@@ -116,13 +128,14 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
         errno: lookup_errno(l),
         verdict,
         also,
-        route: l.paths.first().and_then(|p| route(&p.facts, &p.route_want())),
+        route: l.paths.first().and_then(|p| route(&l.facts, &p.route_want())),
         listeners: Vec::new(),
         query: Some(Query {
             name: l.name().to_owned(),
             kind: kinds(l),
             server: asked.map(|q| q.tuple.remote),
             rcode: last.and_then(|q| q.rcode()).map(phrase::rcode),
+            service: l.resolved.as_ref().map(|r| r.service.clone()).filter(|s| !s.is_empty()),
         }),
         attempts: Some(
             l.queries
@@ -136,11 +149,16 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Report {
                     elapsed_ns: q.answer.as_ref().map(|(t, _)| super::nanos(t.since(q.sent))),
                     protocol: q.tuple.protocol,
                     addresses: q.answer.as_ref().map(|(_, m)| m.addresses.clone()).unwrap_or_default(),
+                    flaw: match &q.answer {
+                        Some((_, m)) if m.truncated => Some("cut"),
+                        Some((_, m)) if m.malformed.is_some() => Some("unreadable"),
+                        _ => None,
+                    },
                 })
                 .collect(),
         ),
         timeline: lookup_timeline(l),
-    }
+    })
 }
 
 /// What the application was told: getaddrinfo's code, else the errno of the way to the server.

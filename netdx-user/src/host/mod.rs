@@ -18,6 +18,7 @@ pub mod netlink;
 pub mod ports;
 pub mod process;
 pub mod resolver;
+pub mod root;
 pub mod route;
 pub mod rule;
 pub mod sockets;
@@ -175,8 +176,10 @@ impl Host {
             }
             Want::Interfaces { netns } => Answer::Interfaces(self.kernel(*netns, "its interfaces", interface::list)?),
             Want::Process { pid } => Answer::Process(process::describe(*pid)?.map(Box::new)),
-            Want::Resolver { pid } => Answer::Resolver(resolver::resolver(*pid)?),
-            Want::Hosts { pid, name } => Answer::Hosts(resolver::hosts(*pid, name)?),
+            Want::Resolver { pid, root } => Answer::Resolver(root::through(*pid, *root, resolver::resolver)?),
+            Want::Hosts { pid, root, name } => {
+                Answer::Hosts(root::through(*pid, *root, |by| resolver::hosts(by, name))?)
+            }
             Want::Sysctl { netns, key } => Answer::Sysctl(self.namespaces()?.within(*netns, || sysctl::read(key))??),
             Want::Namespace { netns } => Answer::Namespace(self.namespaces()?.describe(*netns)?),
             Want::Holders { netns, protocol, address, port } => {

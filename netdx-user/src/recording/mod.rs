@@ -15,6 +15,7 @@ use crate::{
     event::Event,
     input::{Input, Stamped},
     time::Time,
+    want::Want,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -122,12 +123,29 @@ struct Trailer {
 /// Moves every time of an input. Wrapping, so that it can be undone exactly whatever the times are.
 fn shift(stamped: &mut Stamped, by: impl Fn(u64) -> u64) {
     stamped.t.0 = by(stamped.t.0);
-    let Input::Event(event) = &mut stamped.input else { return };
+    let event = match &mut stamped.input {
+        Input::Event(event) => event,
+        Input::Fact(fact) => {
+            if let Want::Resolver { root: Some(root), .. } | Want::Hosts { root: Some(root), .. } = &mut fact.want {
+                root.started.0 = by(root.started.0);
+            }
+            return;
+        }
+        _ => return,
+    };
     match event {
-        Event::Attempt { started, .. } | Event::Process { started, .. } | Event::GetAddrInfo { started, .. } => {
+        Event::Process { started, root, .. } => {
+            started.0 = by(started.0);
+            if let Some(root) = root {
+                root.started.0 = by(root.started.0);
+            }
+        }
+        Event::Attempt { started, .. } | Event::GetAddrInfo { started, .. } => {
             started.0 = by(started.0);
         }
-        Event::CallFailed { started: Some(started), .. } => started.0 = by(started.0),
+        Event::CallFailed { started: Some(started), .. } | Event::Dns { resolving: Some(started), .. } => {
+            started.0 = by(started.0);
+        }
         Event::CallFailed { started: None, .. }
         | Event::State { .. }
         | Event::SocketError { .. }

@@ -110,7 +110,7 @@ impl Redactor {
                 sock.iter_mut().for_each(|sock| self.sock(sock));
                 address.iter_mut().for_each(|address| self.address(address));
             }
-            Event::Dns { current, tuple, message, cookie: _, netns: _, leaving: _ } => {
+            Event::Dns { current, tuple, message, cookie: _, netns: _, leaving: _, resolving: _ } => {
                 self.tasks(current.as_mut());
                 self.tuple(tuple);
                 self.message(message);
@@ -119,7 +119,7 @@ impl Redactor {
                 self.sock(listener);
                 self.packet(packet);
             }
-            Event::Process { task, argv, started: _, parent: _ } => {
+            Event::Process { task, argv, started: _, parent: _, root: _ } => {
                 self.task(task);
                 self.argv(argv);
             }
@@ -181,7 +181,7 @@ impl Redactor {
                 from.iter_mut().for_each(|from| self.address(from));
                 self.user(uid);
             }
-            Want::Hosts { name, pid: _ } => self.name(name),
+            Want::Hosts { name, pid: _, root: _ } => self.name(name),
             Want::PortUse { remote, .. } => self.address(remote),
             Want::Owner { tuple, netns: _ } | Want::Translations { packet: tuple } => self.tuple(tuple),
             Want::Listeners { .. }

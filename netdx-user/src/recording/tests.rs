@@ -79,7 +79,7 @@ pub(crate) fn inputs() -> Vec<Stamped> {
     };
     let netns = Netns(3);
     let inputs = [
-        Input::Event(Event::Process { task: task(), started: Time(3), parent: 1, argv: vec!["x".into()] }),
+        Input::Event(Event::Process { task: task(), started: Time(3), parent: 1, argv: vec!["x".into()], root: None }),
         Input::Event(Event::Attempt {
             started: Time(999_000),
             task: Some(task()),
@@ -101,7 +101,15 @@ pub(crate) fn inputs() -> Vec<Stamped> {
             cgroup_hook: None,
             route: RouteLookups::default(),
         }),
-        Input::Event(Event::Dns { current: None, cookie: None, tuple, netns: None, leaving: false, message }),
+        Input::Event(Event::Dns {
+            current: None,
+            cookie: None,
+            tuple,
+            netns: None,
+            leaving: false,
+            resolving: None,
+            message,
+        }),
         Input::Event(Event::GetAddrInfo {
             task: task(),
             started: Time(u64::MAX),

@@ -136,6 +136,7 @@ pub(crate) fn lookup() -> Report {
         rcode: rcode.map(Into::into),
         elapsed_ns: rcode.map(|_| 1_200_000),
         protocol: Protocol::Udp,
+        flaw: None,
         addresses: vec![],
     };
     Report {
@@ -172,6 +173,7 @@ pub(crate) fn lookup() -> Report {
             kind: "A".into(),
             server: Some(address("10.0.0.53")),
             rcode: Some("NXDOMAIN".into()),
+            service: None,
         }),
         attempts: Some(vec![
             attempt(0, "db.internal.corp.example", "A", Some("NXDOMAIN")),

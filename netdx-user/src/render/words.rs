@@ -126,6 +126,7 @@ pub(super) fn asked(attempts: &[LookupAttempt]) -> Vec<String> {
         .take(MAX_ATTEMPTS)
         .map(|a| {
             let answer = match (&a.rcode, a.addresses.as_slice()) {
+                _ if a.flaw.is_some() => a.flaw.unwrap_or_default().to_owned(),
                 (None, _) => "no answer".to_owned(),
                 (Some(_), [first, ..]) => first.to_string(),
                 (Some(rcode), []) => escape(rcode).into_owned(),

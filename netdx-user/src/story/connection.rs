@@ -2,8 +2,8 @@
 
 use crate::{
     event::{
-        Call, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters,
-        TcpState, Tuple, Via,
+        Call, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, Root, RouteLookups, Sock, SockId, Task,
+        TcpCounters, TcpState, Tuple, Via,
     },
     fact::{Answer, Translation},
     report::Outcome,
@@ -44,6 +44,8 @@ pub struct Program {
     pub parent: u32,
     /// When the process started.
     pub started: Time,
+    /// Where it sees its files.
+    pub root: Option<Root>,
 }
 
 /// How a TCP socket came to its end.
@@ -102,8 +104,9 @@ pub struct Connection {
     pub mark: u32,
     /// The name that was looked up for the address.
     pub name: Option<String>,
-    /// The name the same thread had resolved just before without asking a server, if the address isn't known otherwise.
-    pub looked_up: Option<String>,
+    /// Names the process had resolved before, the latest first, if no answer that was seen gave it the address: the
+    /// address may be one of theirs.
+    pub looked_up: Vec<String>,
     /// The threshold it exceeded, if it was slow.
     pub slow: Option<Duration>,
     /// What the application got (positive errno).
@@ -125,11 +128,22 @@ pub struct Connection {
     pub translated: Vec<Translation>,
     /// The other end, which opened it, is on this host and tells the same story.
     pub folded: bool,
-    /// An IPv6 attempt of the same application that came to nothing before this one worked: its address, and the delay
-    /// it cost.
-    pub fallback_from: Option<(IpAddr, Duration)>,
+    /// An IPv6 attempt of the same application that came to nothing before this one, by IPv4, worked.
+    pub fallback_from: Option<Box<Fallback>>,
+    /// What the application went on to by IPv4, and that worked, as this IPv6 attempt came to nothing: the address, and
+    /// how much later it was tried.
+    pub fell_back_to: Option<(IpAddr, Duration)>,
     /// What the host answered.
     pub facts: Facts,
+}
+
+/// What was tried before, in vain.
+#[derive(Clone, Debug)]
+pub struct Fallback {
+    /// The story of that attempt, without facts.
+    pub attempt: Connection,
+    /// How much later the one that worked was tried.
+    pub delay: Duration,
 }
 
 impl Connection {
@@ -153,7 +167,7 @@ impl Connection {
             bound_device: sock.bound_device,
             mark: sock.mark,
             name: None,
-            looked_up: None,
+            looked_up: Vec::new(),
             slow: None,
             errno: None,
             outcome: Outcome::Failed,
@@ -165,6 +179,7 @@ impl Connection {
             translated: Vec::new(),
             folded: false,
             fallback_from: None,
+            fell_back_to: None,
             facts: Facts::default(),
         }
     }

@@ -3,7 +3,7 @@
 
 use super::{Connection, tracker::Memory};
 use crate::{
-    event::{Call, Event, Netns, Opened, Packet, Protocol, Sock, TcpState, Tuple},
+    event::{Call, Event, Netns, Packet, Protocol, Sock, Tuple},
     report::Outcome,
     time::Time,
 };
@@ -86,13 +86,7 @@ impl Datagrams {
         else {
             return;
         };
-        let mut tuple = sock.tuple;
-        if matches!(call, Call::Connect | Call::IoUringConnect | Call::Send)
-            && let Some(address) = address
-        {
-            tuple.remote = address;
-            tuple.remote_port = port;
-        }
+        let mut tuple = called(call, sock.tuple, address, port);
         if call == Call::Bind
             && let Some(address) = address
         {
@@ -200,6 +194,17 @@ impl Datagrams {
     }
 }
 
+/// Where a call on a socket was to lead. A connected socket sends to where it is connected: an address beside it is that
+/// of the last routing lookup, which may be an older one.
+pub(super) fn called(call: Call, socket: Tuple, address: Option<IpAddr>, port: u16) -> Tuple {
+    let given = match call {
+        Call::Connect | Call::IoUringConnect => address,
+        Call::Send => address.filter(|_| socket.remote_port == 0),
+        _ => None,
+    };
+    given.map_or(socket, |remote| Tuple { remote, remote_port: port, ..socket })
+}
+
 /// The two are one conversation as far as both are known: a socket that isn't bound yet has no port.
 fn same(a: Tuple, b: Tuple) -> bool {
     // A datagram sent from a socket that isn't connected names its target only in the packet.
@@ -248,22 +253,7 @@ fn selects_address(c: &Connection, memory: &Memory) -> bool {
 }
 
 fn blank(memory: &mut Memory, began: Time, netns: Netns, tuple: Tuple) -> Connection {
-    let sock = Sock {
-        id: None,
-        cookie: None,
-        tuple: Tuple { protocol: Protocol::Udp, ..tuple },
-        v6: tuple.remote.is_ipv6(),
-        netns,
-        state: TcpState::Close,
-        error: 0,
-        soft_error: 0,
-        mark: 0,
-        bound_device: 0,
-        backlog: 0,
-        max_backlog: 0,
-        retransmits: 0,
-        opened: Opened::Here,
-    };
+    let sock = Sock::unseen(Tuple { protocol: Protocol::Udp, ..tuple }, netns);
     let mut c = Connection::new(memory.serial.next(), began, &sock);
     c.outcome = Outcome::Failed;
     c

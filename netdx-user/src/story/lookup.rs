@@ -3,10 +3,19 @@
 
 use super::{Connection, Facts, Program};
 use crate::{
-    event::{Cookie, DnsMessage, Netns, Protocol, Task, Tuple},
+    event::{Cookie, DnsMessage, Netns, Protocol, Sock, Task, Tuple},
+    fact::{Answer, Resolver},
     time::Time,
+    want::Want,
 };
 use std::net::IpAddr;
+
+/// Types of address records (RFC 1035 §3.2.2, RFC 3596).
+const A: u16 = 1;
+const AAAA: u16 = 28;
+/// A message of at most this many bytes was carried whole (`DNS_LEN` of the kernel side): if it has addresses, they are
+/// known.
+const CARRIED: u16 = 1024;
 
 /// RCODEs (RFC 1035 §4.1.1).
 pub mod rcode {
@@ -39,6 +48,42 @@ pub struct Query {
     pub tuple: Tuple,
     /// When the answer came, and it.
     pub answer: Option<(Time, DnsMessage)>,
+    /// The thread that asked: those of one program may share a lookup.
+    pub task: Option<Task>,
+}
+
+/// Why a message that came back answers nothing that was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// Its id is that of no question.
+    Id,
+    /// It repeats another question.
+    Question,
+    /// It comes from somebody who was not asked.
+    Server,
+}
+
+/// A message that reached the resolver's socket and answers nothing that was asked: resolvers pass it over.
+#[derive(Clone, Debug)]
+pub struct Stray {
+    /// When it came.
+    pub time: Time,
+    /// From where.
+    pub from: IpAddr,
+    /// Why it is none.
+    pub misfit: Misfit,
+}
+
+/// Somebody else's lookup that this one may have been for: a forwarder on this host (a stub resolver, dnsmasq) asks
+/// others what it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The process that asked first.
+    pub pid: u32,
+    /// The server it asked: a forwarder is behind it if it has this address.
+    pub servers: Vec<IpAddr>,
+    /// That process's namespace.
+    pub netns: Option<Netns>,
 }
 
 impl Query {
@@ -47,15 +92,23 @@ impl Query {
     pub fn answered(&self) -> bool {
         self.answer.as_ref().is_some_and(|(_, m)| !m.truncated)
     }
+    /// The answer could not be read: why.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<&str> {
+        self.answer.as_ref().and_then(|(_, m)| m.malformed.as_deref())
+    }
     /// RCODE of the answer.
     #[must_use]
     pub fn rcode(&self) -> Option<u16> {
-        self.answer.as_ref().map(|(_, m)| m.rcode)
+        self.answer.as_ref().filter(|(_, m)| m.malformed.is_none()).map(|(_, m)| m.rcode)
     }
     /// It was answered with records of its type.
     #[must_use]
     pub fn useful(&self) -> bool {
-        self.answer.as_ref().is_some_and(|(_, m)| !m.truncated && m.rcode == rcode::NOERROR && m.answers > 0)
+        let Some((_, m)) = &self.answer else { return false };
+        let records =
+            if matches!(self.kind, A | AAAA) && m.length <= CARRIED { !m.addresses.is_empty() } else { m.answers > 0 };
+        !m.truncated && m.malformed.is_none() && m.rcode == rcode::NOERROR && records
     }
 }
 
@@ -89,8 +142,18 @@ pub struct Lookup {
     pub netns: Option<Netns>,
     /// The queries, in order.
     pub queries: Vec<Query>,
+    /// Messages that came back and answer nothing that was asked.
+    pub strays: Vec<Stray>,
+    /// When the call of getaddrinfo began that it belongs to, as far as its queries tell.
+    pub call: Option<Time>,
     /// What getaddrinfo returned.
     pub resolved: Option<Resolved>,
+    /// When its process ended, if it did before the lookup.
+    pub left: Option<Time>,
+    /// Lookups of the same name that other processes of this host made meanwhile: a forwarder's, perhaps.
+    pub relays: Vec<Lookup>,
+    /// Processes that were looking up the same name when this one began: it may be for one of them.
+    pub clients: Vec<Client>,
     /// The threshold it exceeded, if it was slow.
     pub slow: Option<std::time::Duration>,
     /// The ways to its servers that failed, each as the story of a connection.
@@ -185,6 +248,40 @@ impl Lookup {
     #[must_use]
     pub fn used_tcp(&self) -> bool {
         self.queries.iter().any(|q| q.tuple.protocol == Protocol::Tcp)
+    }
+
+    /// Notes a message that answers nothing; of a flood, the first ones.
+    pub(super) fn stray(&mut self, stray: Stray) {
+        const LIMIT: usize = 64;
+        if self.strays.len() < LIMIT {
+            self.strays.push(stray);
+        }
+    }
+
+    /// The question for what resolves names for the process.
+    #[must_use]
+    pub fn resolver_want(&self) -> Option<Want> {
+        let root = self.program.as_ref().and_then(|p| p.root);
+        self.task.as_ref().map(|t| Want::Resolver { pid: t.pid, root })
+    }
+
+    /// What resolves names for the process, if that is known.
+    #[must_use]
+    pub fn resolver(&self) -> Option<&Resolver> {
+        match self.facts.get(&self.resolver_want()?)? {
+            Answer::Resolver(r) => Some(r),
+            _ => None,
+        }
+    }
+
+    /// The way of a query to its server, of which nothing is known but where it was to go.
+    #[must_use]
+    pub fn way(&self, query: &Query) -> Connection {
+        let mut way =
+            Connection::new(self.serial, query.sent, &Sock::unseen(query.tuple, self.netns.unwrap_or(Netns(0))));
+        way.task = self.task.clone();
+        way.ended = self.ended;
+        way
     }
 
     /// How long it took.

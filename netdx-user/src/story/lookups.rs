@@ -1,4 +1,5 @@
-//! Lookups in progress. Owns: which messages make one lookup, when it has ended. Must not know: causes.
+//! Lookups in progress. Owns: their beginning and end, and what else than messages belongs to one. Must not know: causes,
+//! messages (see `questions`).
 //!
 //! One lookup is what one thread asks for one name: A and AAAA at once, the search list, the next server, TCP after a cut
 //! answer. It ends when getaddrinfo returns, where that is observed and used; else when every question has its answer and
@@ -6,24 +7,31 @@
 
 use super::{
     Connection, Facts, Lookup, Query,
-    lookup::Resolved,
+    datagrams::called,
+    lookup::{Misfit, Resolved, Stray},
+    relays::Relays,
     tracker::{Memory, Settings},
 };
 use crate::{
-    event::{Call, Cookie, DnsMessage, Event, Netns, Opened, Protocol, Sock, Task, TcpState, Tuple},
-    fact::{Answer, Fact},
+    event::{Cookie, Event, Netns, Opened, Protocol, Sock, Task, Tuple},
+    fact::{self, Answer, Fact},
     time::Time,
     want::Want,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
 /// After the last answer a resolver goes on at once: with the next name of the search list, or by returning.
 const GRACE: Duration = Duration::from_millis(60);
-/// After getaddrinfo has returned: for the TCP connection it made meanwhile to be told.
+/// After getaddrinfo has returned, or the process has ended: for the TCP connection it made meanwhile to be told, and for
+/// what happened to its packets.
 const TOLD: Duration = Duration::from_millis(30);
+/// A call of getaddrinfo that is under way ends when it returns, or when it has been forgotten.
+const CALL: Duration = Duration::from_secs(600);
+/// ns before the first thing known of a lookup in which its packets may have been dropped.
+const BEFORE: u64 = 50_000_000;
 /// How late a resolver's own timer may fire.
 const LATE: Duration = Duration::from_millis(500);
 /// resolv.conf(5): the time-out where none is configured.
@@ -31,21 +39,48 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How many are kept.
 const LIMIT: usize = 65_536;
 
+/// What a process's resolver is set to.
+#[derive(Debug)]
+pub(super) struct Habits {
+    /// The longest it waits for one server.
+    pub(super) patience: Duration,
+    /// Its search list, lower case, without last dots.
+    pub(super) search: Vec<String>,
+}
+
+impl Habits {
+    /// glibc waits for a server `timeout << n` seconds in its n-th round, shared among all servers in every round but the
+    /// first (`__res_context_send`, glibc 2.36).
+    fn of(r: &fact::Resolver) -> Habits {
+        let timeout = r.timeout.clamp(1, 30);
+        let servers = u32::try_from(r.servers.len()).unwrap_or(u32::MAX).clamp(1, 3);
+        let rounds = (1..r.attempts.clamp(1, 5)).map(|n| (timeout << n) / servers);
+        let longest = rounds.chain([timeout]).max().unwrap_or(timeout);
+        let search = r.search.iter().map(|s| s.trim_end_matches('.').to_lowercase()).collect();
+        Habits { patience: Duration::from_secs(longest.into()), search }
+    }
+}
+
 /// Lookups in progress.
 #[derive(Debug)]
 pub(super) struct Lookups {
     settings: Settings,
-    open: BTreeMap<u64, Lookup>,
+    pub(super) open: BTreeMap<u64, Lookup>,
     /// The lookup that a thread is at.
-    by_thread: HashMap<u32, u64>,
+    pub(super) by_thread: HashMap<u32, u64>,
     /// By thread: when the last lookup began that was over before getaddrinfo returned, as far as could be told.
     told: HashMap<u32, Time>,
+    /// The lookups that a process is at.
+    pub(super) by_process: HashMap<u32, BTreeSet<u64>>,
     /// Where an answer belongs: socket and message id.
-    by_message: HashMap<(Option<Cookie>, u16, Protocol), u64>,
+    pub(super) by_message: HashMap<(Option<Cookie>, u16, Protocol), u64>,
+    /// Where a message belongs that answers nothing.
+    pub(super) by_socket: HashMap<Cookie, u64>,
     due: BTreeMap<(Time, u64), ()>,
     when: HashMap<u64, Time>,
-    /// By process: its resolver's time-out and search list.
-    resolvers: HashMap<u32, (Duration, Vec<String>)>,
+    /// By process.
+    pub(super) resolvers: HashMap<u32, Habits>,
+    relays: Relays,
 }
 
 impl Lookups {
@@ -55,100 +90,14 @@ impl Lookups {
             open: BTreeMap::new(),
             by_thread: HashMap::new(),
             told: HashMap::new(),
+            by_process: HashMap::new(),
             by_message: HashMap::new(),
+            by_socket: HashMap::new(),
             due: BTreeMap::new(),
             when: HashMap::new(),
             resolvers: HashMap::new(),
+            relays: Relays::default(),
         }
-    }
-
-    /// A DNS message passed by. Returns questions for the host.
-    pub(super) fn message(&mut self, time: Time, event: Event, memory: &mut Memory) -> Vec<Want> {
-        let Event::Dns { current, cookie, tuple, netns, leaving, message } = event else { return Vec::new() };
-        match (leaving, message.answer) {
-            (true, false) => self.query(time, current, cookie, tuple, netns, message, memory),
-            (false, true) => {
-                self.answer(time, cookie, tuple, message, memory);
-                Vec::new()
-            }
-            // A server of this host that is asked, or answers.
-            _ => Vec::new(),
-        }
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the parts of one event")]
-    fn query(
-        &mut self,
-        time: Time,
-        task: Option<Task>,
-        cookie: Option<Cookie>,
-        tuple: Tuple,
-        netns: Option<Netns>,
-        message: DnsMessage,
-        memory: &mut Memory,
-    ) -> Vec<Want> {
-        let Some(question) = message.question else { return Vec::new() };
-        let mut wants = Vec::new();
-        let tid = task.as_ref().map_or(0, |t| t.tid);
-        let current = self.by_thread.get(&tid).copied().filter(|k| self.continues(*k, &question.name));
-        let key = match current {
-            Some(key) => key,
-            None => {
-                if let Some(t) = &task {
-                    wants.push(Want::Process { pid: t.pid });
-                    wants.push(Want::Resolver { pid: t.pid });
-                }
-                self.begin(time, task, netns, memory)
-            }
-        };
-        let Some(lookup) = self.open.get_mut(&key) else { return wants };
-        let known = lookup
-            .queries
-            .iter_mut()
-            .rev()
-            .find(|q| q.cookie == cookie && q.id == message.id && q.tuple.remote == tuple.remote);
-        match known {
-            Some(q) if q.name == question.name && q.kind == question.kind => {
-                q.tries += 1;
-                q.last = time;
-            }
-            _ => lookup.queries.push(Query {
-                sent: time,
-                tries: 1,
-                last: time,
-                name: question.name,
-                kind: question.kind,
-                id: message.id,
-                cookie,
-                tuple,
-                answer: None,
-            }),
-        }
-        self.by_message.insert((cookie, message.id, tuple.protocol), key);
-        self.schedule(key);
-        wants
-    }
-
-    fn answer(&mut self, time: Time, cookie: Option<Cookie>, tuple: Tuple, message: DnsMessage, memory: &mut Memory) {
-        let Some(&key) = self.by_message.get(&(cookie, message.id, tuple.protocol)) else { return };
-        let Some(lookup) = self.open.get_mut(&key) else { return };
-        let asked = |q: &&mut Query| {
-            q.cookie == cookie
-                && q.id == message.id
-                && q.tuple.remote == tuple.remote
-                && q.answer.is_none()
-                && message.question.as_ref().is_none_or(|m| m.name == q.name && m.kind == q.kind)
-        };
-        let Some(query) = lookup.queries.iter_mut().find(asked) else { return };
-        let addresses = message.addresses.clone();
-        query.answer = Some((time, message));
-        if let Some(task) = &lookup.task {
-            let name = lookup.name().to_owned();
-            for address in addresses {
-                memory.names.insert((task.pid, address), name.clone());
-            }
-        }
-        self.schedule(key);
     }
 
     /// A call that should have led to a server failed. True: it is a lookup's.
@@ -160,12 +109,7 @@ impl Lookups {
         memory: &mut Memory,
     ) -> bool {
         let Event::CallFailed { call, task, sock: Some(sock), address, port, .. } = event else { return false };
-        let mut tuple = sock.tuple;
-        if matches!(call, Call::Connect | Call::Send | Call::IoUringConnect)
-            && let Some(address) = address
-        {
-            (tuple.remote, tuple.remote_port) = (*address, *port);
-        }
+        let tuple = called(*call, sock.tuple, *address, *port);
         if tuple.remote_port != 53 {
             return false;
         }
@@ -184,6 +128,12 @@ impl Lookups {
         if outward.remote_port != 53 {
             return false;
         }
+        if too_late(event) {
+            if matches!(event, Event::Drop { .. }) {
+                self.not_asked(time, tuple);
+            }
+            return true;
+        }
         let cookie = match event {
             Event::SocketError { sock, .. } => sock.cookie,
             _ => None,
@@ -195,7 +145,7 @@ impl Lookups {
         if let Some(key) = found.map(|(k, _)| *k) {
             let sock = match event {
                 Event::SocketError { sock, .. } => sock.clone(),
-                _ => blank(outward, self.open.get(&key).and_then(|l| l.netns).unwrap_or(Netns(0))),
+                _ => Sock::unseen(outward, self.open.get(&key).and_then(|l| l.netns).unwrap_or(Netns(0))),
             };
             self.join(key, time, outward, &sock, event.clone());
             self.schedule(key);
@@ -203,12 +153,27 @@ impl Lookups {
         true
     }
 
+    /// A packet from a port 53 that the kernel did not give to the socket it came for: from a server that was not asked.
+    fn not_asked(&mut self, time: Time, packet: Tuple) {
+        let to = (packet.remote, packet.remote_port);
+        let waits = |q: &Query| {
+            let own = (q.tuple.local, q.tuple.local_port) == to;
+            own && q.answer.is_none() && q.tuple.protocol == packet.protocol && q.tuple.remote != packet.local
+        };
+        if let Some(lookup) = self.open.values_mut().find(|l| l.queries.iter().any(waits)) {
+            lookup.stray(Stray { time, from: packet.local, misfit: Misfit::Server });
+        }
+    }
+
     /// A TCP connection to a server that failed. True: it belongs to a lookup and is told there.
     pub(super) fn adopt(&mut self, c: &Connection) -> bool {
         let Some(task) = &c.task else { return false };
         let asked = |l: &Lookup| {
             let within = c.began >= l.began && l.resolved.as_ref().is_none_or(|r| c.began <= r.time);
-            within && l.task.as_ref().is_some_and(|t| t.tid == task.tid)
+            let same = |t: &Task| {
+                t.tid == task.tid || t.pid == task.pid && l.queries.iter().any(|q| q.tuple.remote == c.tuple.remote)
+            };
+            within && l.task.as_ref().is_some_and(same)
         };
         let Some((&key, lookup)) = self.open.iter_mut().rev().find(|(_, l)| asked(l)) else { return false };
         lookup.paths.push(c.clone());
@@ -228,18 +193,12 @@ impl Lookups {
         service: String,
         memory: &mut Memory,
     ) {
-        let of_thread: Vec<u64> = self
-            .open
-            .iter()
-            .filter(|(_, l)| {
-                l.began >= started && l.resolved.is_none() && l.task.as_ref().is_some_and(|t| t.tid == task.tid)
-            })
-            .map(|(k, _)| *k)
-            .collect();
+        let of_thread = self.of_call(started, &task, memory);
         let resolved = Resolved { time, result, name, service };
         let key = match of_thread.split_first() {
             // Found without asking a server.
-            None if result == 0 || resolved.name.is_empty() => return,
+            None if resolved.name.is_empty() => return,
+            None if result == 0 && self.settings.slow.is_none_or(|slow| time.since(started) < slow) => return,
             // A thread that had to wait for a processor returns late: its questions are told already.
             None if self.told.remove(&task.tid).is_some_and(|began| began >= started) => return,
             None => self.begin(started, Some(task), None, memory),
@@ -247,49 +206,90 @@ impl Lookups {
                 // What the library asked in one call is one lookup, whatever it looked like from outside.
                 for key in others {
                     let Some(part) = self.remove(*key) else { continue };
-                    let Some(whole) = self.open.get_mut(&first) else { continue };
-                    whole.queries.extend(part.queries);
-                    whole.paths.extend(part.paths);
-                    whole.lost = whole.lost.max(part.lost);
+                    self.merge(first, part);
                 }
                 first
             }
         };
         let Some(lookup) = self.open.get_mut(&key) else { return };
         lookup.resolved = Some(resolved);
+        lookup.began = lookup.began.min(started);
         if let Some(task) = &lookup.task {
-            let name = lookup.name().to_owned();
-            for address in
-                lookup.queries.iter().filter_map(|q| q.answer.as_ref()).flat_map(|(_, m)| m.addresses.clone())
-            {
-                memory.names.insert((task.pid, address), name.clone());
-            }
+            let answers = lookup.queries.iter().filter_map(|q| q.answer.as_ref());
+            let addresses = answers.flat_map(|(_, m)| m.addresses.clone()).collect();
+            memory.named(task.pid, addresses, lookup.name());
         }
         self.schedule(key);
     }
 
+    /// The lookups that one call of getaddrinfo made. Queries of its thread that were taken for another's lookup, and
+    /// others' in its own, are told apart by it.
+    fn of_call(&mut self, started: Time, task: &Task, memory: &mut Memory) -> Vec<u64> {
+        let keys: Vec<u64> = self.by_process.get(&task.pid).into_iter().flatten().copied().collect();
+        let mut found = Vec::new();
+        for key in keys {
+            let Some(lookup) = self.open.get_mut(&key).filter(|l| l.resolved.is_none()) else { continue };
+            let own = lookup.task.as_ref().is_some_and(|t| t.tid == task.tid) && lookup.began >= started;
+            let of_other = |q: &Query| {
+                let in_call = q.task.as_ref().is_some_and(|t| t.tid == task.tid) && q.sent >= started;
+                in_call != own
+            };
+            let (apart, stay) = std::mem::take(&mut lookup.queries).into_iter().partition(of_other);
+            lookup.queries = stay;
+            let apart: Vec<Query> = apart;
+            let netns = lookup.netns;
+            if own {
+                found.push(key);
+            }
+            let Some(first) = apart.first() else { continue };
+            let new = self.begin(first.sent, first.task.clone(), netns, memory);
+            for q in &apart {
+                self.by_message.insert((q.cookie, q.id, q.tuple.protocol), new);
+                self.by_socket.extend(q.cookie.map(|c| (c, new)));
+            }
+            if let Some(lookup) = self.open.get_mut(&new) {
+                lookup.queries = apart;
+            }
+            self.schedule(new);
+            if !own {
+                found.push(new);
+            }
+        }
+        found
+    }
+
+    fn merge(&mut self, whole: u64, part: Lookup) {
+        for q in &part.queries {
+            self.by_message.insert((q.cookie, q.id, q.tuple.protocol), whole);
+            self.by_socket.extend(q.cookie.map(|c| (c, whole)));
+        }
+        let Some(whole) = self.open.get_mut(&whole) else { return };
+        whole.queries.extend(part.queries);
+        whole.queries.sort_by_key(|q| q.sent);
+        whole.paths.extend(part.paths);
+        whole.strays.extend(part.strays);
+        whole.lost = whole.lost.max(part.lost);
+    }
+
     /// A process ended: nobody waits for its answers any more.
-    pub(super) fn process_ended(&mut self, pid: u32, time: Time, memory: &mut Memory) -> Vec<Lookup> {
-        let keys: Vec<u64> =
-            self.open.iter().filter(|(_, l)| l.task.as_ref().is_some_and(|t| t.pid == pid)).map(|(k, _)| *k).collect();
-        self.close(&keys, time, memory)
+    pub(super) fn process_ended(&mut self, pid: u32, time: Time) {
+        let keys: Vec<u64> = self.by_process.get(&pid).into_iter().flatten().copied().collect();
+        for key in keys {
+            if let Some(lookup) = self.open.get_mut(&key) {
+                lookup.left = Some(time);
+            }
+            self.schedule(key);
+        }
     }
 
     /// What the host answered about a resolver.
     pub(super) fn fact(&mut self, fact: &Fact) {
-        if let (Want::Resolver { pid }, Answer::Resolver(r)) = (&fact.want, &fact.answer) {
-            let timeout = Duration::from_secs(u64::from(r.timeout.clamp(1, 30)));
+        if let (Want::Resolver { pid, .. }, Answer::Resolver(r)) = (&fact.want, &fact.answer) {
             if self.resolvers.len() > LIMIT {
                 self.resolvers.clear();
             }
-            let search = r.search.iter().map(|s| s.trim_end_matches('.').to_lowercase()).collect();
-            self.resolvers.insert(*pid, (timeout, search));
-            let keys: Vec<u64> = self
-                .open
-                .iter()
-                .filter(|(_, l)| l.task.as_ref().is_some_and(|t| t.pid == *pid))
-                .map(|(k, _)| *k)
-                .collect();
+            self.resolvers.insert(*pid, Habits::of(r));
+            let keys: Vec<u64> = self.by_process.get(pid).into_iter().flatten().copied().collect();
             for key in keys {
                 self.schedule(key);
             }
@@ -303,11 +303,12 @@ impl Lookups {
             if time > now {
                 break;
             }
-            let ended_at = self.open.get(&key).map_or(time, |l| match &l.resolved {
-                Some(r) => r.time,
+            let ended_at = self.open.get(&key).map_or(time, |l| match (&l.resolved, l.left) {
+                (Some(r), _) => r.time,
                 // A time-out ends when the resolver gives up, an answered one when the answer came.
-                None if l.open().next().is_some() => time,
-                None => last_moment(l).max(l.began),
+                (None, Some(left)) if l.open().next().is_some() => left,
+                (None, None) if l.open().next().is_some() => time,
+                (None, _) => last_moment(l).max(l.began),
             });
             ended.extend(self.close(&[key], ended_at, memory));
             self.due.remove(&(time, key));
@@ -333,11 +334,12 @@ impl Lookups {
         }
     }
 
-    fn begin(&mut self, time: Time, task: Option<Task>, netns: Option<Netns>, memory: &mut Memory) -> u64 {
+    pub(super) fn begin(&mut self, time: Time, task: Option<Task>, netns: Option<Netns>, memory: &mut Memory) -> u64 {
         let serial = memory.serial.next();
         let program = task.as_ref().and_then(|t| memory.programs.get(&t.pid).cloned());
         if let Some(t) = &task {
             self.by_thread.insert(t.tid, serial);
+            self.by_process.entry(t.pid).or_default().insert(serial);
         }
         let netns = netns.or(task.as_ref().and_then(|t| t.netns));
         let lookup = Lookup {
@@ -348,6 +350,11 @@ impl Lookups {
             program,
             netns,
             queries: Vec::new(),
+            strays: Vec::new(),
+            call: None,
+            left: None,
+            relays: Vec::new(),
+            clients: Vec::new(),
             resolved: None,
             slow: None,
             paths: Vec::new(),
@@ -361,27 +368,6 @@ impl Lookups {
             self.remove(oldest);
         }
         serial
-    }
-
-    /// Whether a question for this name goes on with a lookup: the same name, or the next one of the search list after
-    /// every question so far was answered in the negative.
-    fn continues(&self, key: u64, name: &str) -> bool {
-        let Some(lookup) = self.open.get(&key).filter(|l| l.resolved.is_none()) else { return false };
-        let names = lookup.candidates();
-        if names.is_empty() || names.contains(&name) {
-            return true;
-        }
-        if lookup.queries.iter().any(Query::useful) {
-            return false;
-        }
-        let search: &[String] =
-            lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid)).map_or(&[], |(_, s)| s.as_slice());
-        let bases = |n: &str| -> Vec<String> {
-            let expanded = search.iter().filter_map(|s| n.strip_suffix(s.as_str()).and_then(|b| b.strip_suffix('.')));
-            std::iter::once(n).chain(expanded).map(str::to_owned).collect()
-        };
-        let asked = bases(name);
-        names.iter().all(|n| bases(n).iter().any(|b| asked.contains(b)))
     }
 
     fn join(&mut self, key: u64, time: Time, tuple: Tuple, sock: &Sock, event: Event) {
@@ -410,15 +396,19 @@ impl Lookups {
     }
 
     /// Sets when a lookup ends if nothing more comes.
-    fn schedule(&mut self, key: u64) {
+    pub(super) fn schedule(&mut self, key: u64) {
         let Some(lookup) = self.open.get(&key) else { return };
         let timeout =
-            lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid)).map_or(TIMEOUT, |(timeout, _)| *timeout);
+            lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid)).map_or(TIMEOUT, |habits| habits.patience);
         let last = last_moment(lookup);
         let waiting = lookup.open().next().is_some();
         let useful = lookup.queries.iter().any(Query::useful);
         let due = if let Some(r) = &lookup.resolved {
             r.time.after(TOLD)
+        } else if let Some(left) = lookup.left {
+            left.after(TOLD)
+        } else if lookup.call.is_some() {
+            lookup.began.after(CALL)
         } else if waiting {
             last.after(timeout + LATE)
         } else if useful && !self.settings.getaddrinfo {
@@ -438,12 +428,26 @@ impl Lookups {
             self.due.remove(&(when, key));
         }
         for q in &lookup.queries {
-            self.by_message.remove(&(q.cookie, q.id, q.tuple.protocol));
+            let message = (q.cookie, q.id, q.tuple.protocol);
+            if self.by_message.get(&message) == Some(&key) {
+                self.by_message.remove(&message);
+            }
+            if let Some(cookie) = q.cookie.filter(|c| self.by_socket.get(c) == Some(&key)) {
+                self.by_socket.remove(&cookie);
+            }
+        }
+        for t in lookup.task.iter().chain(lookup.queries.iter().filter_map(|q| q.task.as_ref())) {
+            if self.by_thread.get(&t.tid) == Some(&key) {
+                self.by_thread.remove(&t.tid);
+            }
         }
         if let Some(t) = &lookup.task
-            && self.by_thread.get(&t.tid) == Some(&key)
+            && let Some(of_process) = self.by_process.get_mut(&t.pid)
         {
-            self.by_thread.remove(&t.tid);
+            of_process.remove(&key);
+            if of_process.is_empty() {
+                self.by_process.remove(&t.pid);
+            }
         }
         Some(lookup)
     }
@@ -456,7 +460,29 @@ impl Lookups {
         for lookup in keys.iter().filter_map(|k| self.open.get(k)).filter(|l| l.resolved.is_none()) {
             self.told.extend(lookup.task.as_ref().map(|t| (t.tid, lookup.began)));
         }
-        keys.iter().filter_map(|k| self.remove(*k)).map(|l| finish(l, time, slow, memory)).collect()
+        let all = self.settings.all;
+        let mut closed = Vec::new();
+        for key in keys {
+            let Some(lookup) = self.remove(*key) else { continue };
+            let mut lookup = finish(lookup, time, slow, memory);
+            if all || !lookup.succeeded() {
+                self.relays.join(&mut lookup, &self.open);
+            }
+            closed.push(lookup);
+        }
+        closed
+    }
+}
+
+/// An answer came to nobody: the socket had been closed (a resolver that has what it wants closes it), or it is not from
+/// the server that the socket is connected to. This host refuses it, of which nobody hears who asked.
+fn too_late(event: &Event) -> bool {
+    let answer = |tuple: Option<Tuple>| tuple.is_some_and(|t| t.protocol == Protocol::Udp && t.local_port == 53);
+    match event {
+        Event::Drop { packet, reason, .. } => answer(packet.tuple) && reason.as_deref() == Some("NO_SOCKET"),
+        Event::IcmpSent { packet, .. } => answer(packet.tuple),
+        Event::IcmpReceived { quoted, .. } => answer(*quoted),
+        _ => false,
     }
 }
 
@@ -464,25 +490,6 @@ fn last_moment(l: &Lookup) -> Time {
     let queries = l.queries.iter().map(|q| q.answer.as_ref().map_or(q.last, |(t, _)| (*t).max(q.last)));
     let paths = l.paths.iter().filter_map(|p| p.ended);
     queries.chain(paths).max().unwrap_or(l.began)
-}
-
-fn blank(tuple: Tuple, netns: Netns) -> Sock {
-    Sock {
-        id: None,
-        cookie: None,
-        tuple,
-        v6: tuple.remote.is_ipv6(),
-        netns,
-        state: TcpState::Established,
-        error: 0,
-        soft_error: 0,
-        mark: 0,
-        bound_device: 0,
-        backlog: 0,
-        max_backlog: 0,
-        retransmits: 0,
-        opened: Opened::Here,
-    }
 }
 
 /// The whole lookup, with what happened to its packets.
@@ -493,21 +500,25 @@ fn finish(mut lookup: Lookup, time: Time, slow: Option<Duration>, memory: &mut M
     }
     lookup.slow = slow.filter(|s| time.since(lookup.began) >= *s);
     let netns = lookup.netns.unwrap_or(Netns(0));
+    // Of a call that failed only the end is known; what its packet met came before.
+    let from = Time(lookup.began.0.saturating_sub(BEFORE));
     let mut tuples: Vec<Tuple> = Vec::new();
-    for q in lookup.queries.iter().filter(|q| q.answer.is_none()) {
-        if !tuples.contains(&q.tuple) {
-            tuples.push(q.tuple);
+    let open = lookup.queries.iter().filter(|q| q.answer.is_none()).map(|q| q.tuple);
+    for tuple in open.chain(lookup.paths.iter().map(|p| p.tuple)) {
+        if !tuples.contains(&tuple) && tuple.local_port != 0 {
+            tuples.push(tuple);
         }
     }
     for tuple in tuples {
-        let events = memory.packets.between(tuple, lookup.began, time.after(GRACE));
+        let mut events = memory.packets.between(tuple, from, time.after(GRACE));
+        events.retain(|(_, event)| !too_late(event));
         if events.is_empty() {
             continue;
         }
         let at = match lookup.paths.iter().position(|p| p.tuple == tuple) {
             Some(at) => at,
             None => {
-                let mut c = Connection::new(lookup.serial, lookup.began, &blank(tuple, netns));
+                let mut c = Connection::new(lookup.serial, lookup.began, &Sock::unseen(tuple, netns));
                 c.task = lookup.task.clone();
                 c.ended = Some(time);
                 lookup.paths.push(c);

@@ -5,17 +5,22 @@
 
 mod connection;
 mod datagrams;
+mod fallback;
 mod inbound;
 mod lookup;
+#[cfg(test)]
+mod lookup_tests;
 mod lookups;
 mod order;
 mod packets;
+mod questions;
+mod relays;
 #[cfg(test)]
 mod tests;
 mod tracker;
 
-pub use connection::{Connection, Dropped, Ending, Facts, FailedCall, Program, SentReset};
-pub use lookup::{Lookup, Query, Resolved, rcode};
+pub use connection::{Connection, Dropped, Ending, Facts, FailedCall, Fallback, Program, SentReset};
+pub use lookup::{Client, Lookup, Misfit, Query, Resolved, Stray, rcode};
 pub use order::Order;
 pub use tracker::{Settings, Tracker};
 

@@ -4,8 +4,8 @@ use crate::{
     coverage::{Coverage, Probe},
     diagnosis::{Diagnosis, Settings},
     event::{
-        Call, Cookie, DnsMessage, DnsQuestion, Event, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId,
-        Task, TcpCounters, TcpState, Tuple, Via,
+        Call, Event, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple,
+        Via,
     },
     fact::{Answer, Fact, Listener, Route},
     input::{Input, Stamped},
@@ -15,7 +15,7 @@ use crate::{
 };
 use std::net::IpAddr;
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 
 fn coverage() -> Coverage {
     let names = ["tcp-state", "reset-sent", "drop", "retransmit", "icmp", "dns-in", "dns-out", "connect-call"];
@@ -24,11 +24,11 @@ fn coverage() -> Coverage {
     Coverage { probes: names.iter().map(probe).collect() }
 }
 
-fn ip(s: &str) -> IpAddr {
+pub(super) fn ip(s: &str) -> IpAddr {
     s.parse().expect("an address")
 }
 
-fn tuple() -> Tuple {
+pub(super) fn tuple() -> Tuple {
     Tuple {
         protocol: Protocol::Tcp,
         local: ip("10.0.0.1"),
@@ -38,7 +38,7 @@ fn tuple() -> Tuple {
     }
 }
 
-fn sock(state: TcpState) -> Sock {
+pub(super) fn sock(state: TcpState) -> Sock {
     Sock {
         id: Some(SockId(7)),
         cookie: None,
@@ -57,15 +57,15 @@ fn sock(state: TcpState) -> Sock {
     }
 }
 
-fn task() -> Task {
+pub(super) fn task() -> Task {
     Task { pid: 100, tid: 100, uid: 1000, netns: Some(Netns(1)), cgroup: 1, comm: "psql".into() }
 }
 
-fn attempt() -> Event {
+pub(super) fn attempt() -> Event {
     Event::Attempt { started: Time(MS), task: Some(task()), sock: sock(TcpState::SynSent), via: Via::Connect }
 }
 
-fn closed(error: i32) -> Event {
+pub(super) fn closed(error: i32) -> Event {
     Event::State {
         sock: Sock { error, ..sock(TcpState::Close) },
         old: TcpState::SynSent,
@@ -115,16 +115,16 @@ fn reset_sent() -> Event {
     }
 }
 
-fn reset_received() -> Event {
+pub(super) fn reset_received() -> Event {
     Event::ResetReceived { sock: sock(TcpState::SynSent), tcp: TcpCounters::default() }
 }
 
 /// Runs events through the core; `answer` is the host.
-fn run(events: Vec<(u64, Event)>, answer: impl Fn(&Want) -> Answer) -> Vec<Report> {
+pub(super) fn run(events: Vec<(u64, Event)>, answer: impl Fn(&Want) -> Answer) -> Vec<Report> {
     run_with(Settings { all: false, slow: None, dns: true, inbound: false }, events, answer)
 }
 
-fn run_with(settings: Settings, events: Vec<(u64, Event)>, answer: impl Fn(&Want) -> Answer) -> Vec<Report> {
+pub(super) fn run_with(settings: Settings, events: Vec<(u64, Event)>, answer: impl Fn(&Want) -> Answer) -> Vec<Report> {
     let mut core = Diagnosis::new(coverage(), settings);
     let mut reports = Vec::new();
     let mut last = 0;
@@ -151,11 +151,11 @@ fn run_with(settings: Settings, events: Vec<(u64, Event)>, answer: impl Fn(&Want
     reports
 }
 
-fn unknown(_: &Want) -> Answer {
+pub(super) fn unknown(_: &Want) -> Answer {
     Answer::Unavailable("not asked in this test".into())
 }
 
-fn elsewhere(want: &Want) -> Answer {
+pub(super) fn elsewhere(want: &Want) -> Answer {
     match want {
         Want::Owners { .. } => Answer::Owners(vec![]),
         Want::Listeners { .. } => Answer::Listeners(vec![]),
@@ -163,7 +163,7 @@ fn elsewhere(want: &Want) -> Answer {
     }
 }
 
-fn code(reports: &[Report]) -> Vec<&str> {
+pub(super) fn code(reports: &[Report]) -> Vec<&str> {
     reports.iter().map(|r| r.verdict.as_ref().map_or("-", |v| v.code)).collect()
 }
 
@@ -300,107 +300,6 @@ fn without_a_reason_the_place_and_the_setting_tell_of_a_reverse_path_filter() {
     let verdict = reports[0].verdict.as_ref().expect("a verdict");
     assert_eq!(verdict.certainty, crate::report::Certainty::Likely);
     assert_eq!(code(&run(events(), filter("0"))), ["timeout.dropped"]);
-}
-
-fn message(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> DnsMessage {
-    let (rcode, addresses) = answer.clone().unwrap_or_default();
-    DnsMessage {
-        id,
-        answer: answer.is_some(),
-        truncated: false,
-        rcode,
-        question: Some(DnsQuestion { name: name.into(), kind }),
-        answers: u16::try_from(addresses.len()).unwrap_or(u16::MAX),
-        addresses,
-        length: 40,
-        malformed: None,
-    }
-}
-
-fn dns(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> Event {
-    let leaving = answer.is_none();
-    Event::Dns {
-        current: leaving.then(task),
-        cookie: Some(Cookie(1)),
-        tuple: Tuple {
-            protocol: Protocol::Udp,
-            local: ip("10.0.0.1"),
-            local_port: 5000,
-            remote: ip("10.0.0.53"),
-            remote_port: 53,
-        },
-        netns: Some(Netns(1)),
-        leaving,
-        message: message(id, name, kind, answer),
-    }
-}
-
-#[test]
-fn a_name_that_does_not_exist() {
-    let events = vec![
-        (MS, dns(1, "nx.test", 1, None)),
-        (MS, dns(2, "nx.test", 28, None)),
-        (2 * MS, dns(1, "nx.test", 1, Some((3, vec![])))),
-        (2 * MS, dns(2, "nx.test", 28, Some((3, vec![])))),
-    ];
-    let reports = run(events, unknown);
-    assert_eq!(code(&reports), ["dns.nxdomain"]);
-    assert_eq!(reports[0].query.as_ref().map(|q| q.kind.as_str()), Some("A+AAAA"));
-}
-
-#[test]
-fn a_name_found_is_no_report_and_names_the_connection() {
-    let found = vec![ip("10.0.0.5")];
-    let events = vec![
-        (MS, dns(1, "db.test", 1, None)),
-        (2 * MS, dns(1, "db.test", 1, Some((0, found)))),
-        (5 * MS, attempt()),
-        (6 * MS, reset_received()),
-        (6 * MS, closed(111)),
-    ];
-    let reports = run(events, elsewhere);
-    assert_eq!(code(&reports), ["refused.remote"]);
-    assert_eq!(reports[0].name.as_deref(), Some("db.test"));
-}
-
-#[test]
-fn the_search_list_is_one_lookup() {
-    let search = |want: &Want| match want {
-        Want::Resolver { .. } => Answer::Resolver(crate::fact::Resolver {
-            search: vec!["a.example".into(), "b.example".into()],
-            timeout: 5,
-            ..crate::fact::Resolver::default()
-        }),
-        other => unknown(other),
-    };
-    let events = vec![
-        (MS, dns(1, "db.a.example", 1, None)),
-        (2 * MS, dns(1, "db.a.example", 1, Some((3, vec![])))),
-        (3 * MS, dns(2, "db.b.example", 1, None)),
-        (4 * MS, dns(2, "db.b.example", 1, Some((0, vec![ip("10.0.0.5")])))),
-    ];
-    assert_eq!(code(&run(events, search)), Vec::<&str>::new());
-}
-
-#[test]
-fn a_lookup_whose_thread_returns_late_is_told_once() {
-    let returned = Event::GetAddrInfo {
-        task: task(),
-        started: Time(MS / 2),
-        result: -3,
-        family: 0,
-        name: "sf.test".into(),
-        service: String::new(),
-    };
-    let events =
-        vec![(MS, dns(1, "sf.test", 1, None)), (2 * MS, dns(1, "sf.test", 1, Some((2, vec![])))), (900 * MS, returned)];
-    assert_eq!(code(&run(events, unknown)), ["dns.servfail"]);
-}
-
-#[test]
-fn a_query_without_answer_times_out() {
-    let reports = run(vec![(MS, dns(1, "drop.test", 1, None))], unknown);
-    assert_eq!(code(&reports), ["dns.timeout"]);
 }
 
 #[test]

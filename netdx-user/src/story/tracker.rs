@@ -2,7 +2,12 @@
 //! Must not know: causes, clocks (time comes in with the inputs), where events come from.
 
 use super::{
-    Connection, Order, Story, connection::Program, datagrams::Datagrams, inbound::Inbound, lookups::Lookups,
+    Connection, Lookup, Order, Story,
+    connection::Program,
+    datagrams::Datagrams,
+    fallback::{self, Fallbacks},
+    inbound::Inbound,
+    lookups::Lookups,
     packets::Packets,
 };
 use crate::{
@@ -34,8 +39,6 @@ const MEMORY: usize = 8_192;
 const EPIPE: i32 = 32;
 /// ENOTCONN
 const ENOTCONN: i32 = 107;
-/// How long after an IPv6 attempt an IPv4 one counts as its fallback.
-const FALLBACK: Duration = Duration::from_secs(10);
 
 /// What changes stories.
 #[derive(Clone, Debug, Default)]
@@ -94,13 +97,37 @@ pub(super) struct Memory {
     pub(super) exits: Recent<u32, (Time, u32)>,
     /// By process and address: the name it was looked up by.
     pub(super) names: Recent<(u32, IpAddr), String>,
+    /// By name and address: a server of somebody on this host answered so.
+    answers: Recent<(String, IpAddr), ()>,
     /// By thread: the name getaddrinfo gave it last, and when.
     pub(super) resolved: Recent<u32, (Time, Time, String)>,
+    /// By process: the names getaddrinfo gave it last, the latest first.
+    resolved_names: Recent<u32, VecDeque<String>>,
     pub(super) packets: Packets,
     pub(super) serial: Serial,
 }
 
 impl Memory {
+    /// A name was answered with these addresses.
+    pub(super) fn named(&mut self, pid: u32, addresses: Vec<IpAddr>, name: &str) {
+        for address in addresses {
+            self.names.insert((pid, address), name.to_owned());
+            self.answers.insert((name.to_owned(), address), ());
+        }
+    }
+
+    /// getaddrinfo gave addresses for a name.
+    fn resolved(&mut self, task: &Task, started: Time, time: Time, name: &str) {
+        /// A program that looks up several names connects to the first of them soon.
+        const NAMES: usize = 8;
+        self.resolved.insert(task.tid, (started, time, name.to_owned()));
+        let mut names = self.resolved_names.get(&task.pid).cloned().unwrap_or_default();
+        names.retain(|n| n != name);
+        names.push_front(name.to_owned());
+        names.truncate(NAMES);
+        self.resolved_names.insert(task.pid, names);
+    }
+
     pub(super) fn dress(&self, c: &mut Connection) {
         let Some(task) = &c.task else { return };
         if c.program.is_none() {
@@ -112,8 +139,12 @@ impl Memory {
         if c.name.is_none() {
             c.name = self.names.get(&(task.pid, c.tuple.remote)).cloned();
         }
-        if c.name.is_none() && c.looked_up.is_none() {
-            c.looked_up = self.resolved.get(&task.tid).filter(|(_, t, _)| *t <= c.began).map(|(_, _, n)| n.clone());
+        if c.name.is_none() && c.looked_up.is_empty() {
+            c.looked_up = self.resolved_names.get(&task.pid).into_iter().flatten().cloned().collect();
+            // A daemon may have asked for it (systemd-resolved, nscd): its answer tells the name.
+            let answered =
+                |n: &&String| self.answers.get(&(n.trim_end_matches('.').to_lowercase(), c.tuple.remote)).is_some();
+            c.name = c.looked_up.iter().find(answered).cloned();
         }
     }
 }
@@ -135,8 +166,7 @@ pub struct Tracker {
     opened: Recent<Tuple, ()>,
     /// Connections whose story has been told: what still comes of their sockets is the kernel's own tidying up.
     told: Recent<SockId, ()>,
-    /// IPv6 attempts that came to nothing: when begun, process, address, port.
-    v6_failures: VecDeque<(Time, u32, IpAddr, u16)>,
+    fallbacks: Fallbacks,
     ended: VecDeque<Story>,
     wants: Vec<Want>,
 }
@@ -153,7 +183,9 @@ impl Tracker {
                 programs: Recent::new(),
                 exits: Recent::new(),
                 names: Recent::new(),
+                answers: Recent::new(),
                 resolved: Recent::new(),
+                resolved_names: Recent::new(),
                 packets: Packets::default(),
                 serial: Serial::default(),
             },
@@ -164,7 +196,7 @@ impl Tracker {
             neighbors: VecDeque::new(),
             opened: Recent::new(),
             told: Recent::new(),
-            v6_failures: VecDeque::new(),
+            fallbacks: Fallbacks::default(),
             ended: VecDeque::new(),
             wants: Vec::new(),
         }
@@ -220,8 +252,11 @@ impl Tracker {
         for c in self.inbound.end(&self.memory) {
             self.ended.push_back(Story::Connection(Box::new(c)));
         }
+        for c in self.fallbacks.due(Time(u64::MAX)) {
+            self.ended.push_back(Story::Connection(Box::new(c)));
+        }
         for lookup in self.lookups.end(now, &mut self.memory) {
-            self.ended.push_back(Story::Lookup(Box::new(lookup)));
+            self.tell(lookup);
         }
     }
 
@@ -247,10 +282,9 @@ impl Tracker {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let settled = self.settling.first_key_value().map(|((t, _), _)| *t);
-        [self.order.deadline(), settled, self.datagrams.deadline(), self.inbound.deadline(), self.lookups.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let parts =
+            [self.datagrams.deadline(), self.inbound.deadline(), self.lookups.deadline(), self.fallbacks.deadline()];
+        [self.order.deadline(), settled].into_iter().chain(parts).flatten().min()
     }
 
     fn advance(&mut self) {
@@ -270,8 +304,11 @@ impl Tracker {
         for c in self.inbound.due(now, &self.memory) {
             self.ended.push_back(Story::Connection(Box::new(c)));
         }
+        for c in self.fallbacks.due(now) {
+            self.ended.push_back(Story::Connection(Box::new(c)));
+        }
         for lookup in self.lookups.due(now, &mut self.memory) {
-            self.ended.push_back(Story::Lookup(Box::new(lookup)));
+            self.tell(lookup);
         }
     }
 
@@ -342,13 +379,13 @@ impl Tracker {
             }
             Event::GetAddrInfo { task, started, result, name, service, .. } => {
                 if result == 0 && !name.is_empty() {
-                    self.memory.resolved.insert(task.tid, (started, time, name.clone()));
+                    self.memory.resolved(&task, started, time, &name);
                 }
                 self.datagrams.resolver_returned(task.tid, started, time);
                 self.lookups.resolved(time, started, task, result, name, service, &mut self.memory);
             }
-            Event::Process { task, started, parent, argv } => {
-                let program = Program { argv, parent, started };
+            Event::Process { task, started, parent, argv, root } => {
+                let program = Program { argv, parent, started, root };
                 self.memory.programs.insert(task.pid, program);
             }
             Event::ProcessExit { ref task, status } => {
@@ -359,9 +396,7 @@ impl Tracker {
                         c.died = Some((time, status));
                     }
                 }
-                for lookup in self.lookups.process_ended(pid, time, &mut self.memory) {
-                    self.ended.push_back(Story::Lookup(Box::new(lookup)));
-                }
+                self.lookups.process_ended(pid, time);
             }
         }
     }
@@ -416,10 +451,9 @@ impl Tracker {
                     worked.slow = slow;
                     worked.outcome = Outcome::Established;
                     self.memory.dress(&mut worked);
-                    self.fallback(&mut worked);
                     let tuple = worked.tuple;
                     collect(&self.memory.packets, &mut worked, tuple, time);
-                    self.ended.push_back(Story::Connection(Box::new(worked)));
+                    self.worked(worked, time);
                 }
             }
             TcpState::Close => {
@@ -652,14 +686,7 @@ impl Tracker {
         for (time, _, event) in self.neighbors.iter().filter(|(t, ..)| *t >= since && *t <= end) {
             c.push(*time, event.clone());
         }
-        if c.tuple.remote.is_ipv6()
-            && let Some(task) = &c.task
-        {
-            self.v6_failures.push_back((c.began, task.pid, c.tuple.remote, c.tuple.remote_port));
-            if self.v6_failures.len() > MEMORY {
-                self.v6_failures.pop_front();
-            }
-        }
+        self.fallbacks.failed(&mut c);
         c.folded = c.opened != Opened::Here && {
             let other = c.tuple.reversed();
             self.opened.get(&other).is_some()
@@ -669,6 +696,17 @@ impl Tracker {
             return;
         }
         self.ended.push_back(Story::Connection(Box::new(c)));
+    }
+
+    /// A lookup has ended: neighbours that were silent meanwhile matter on the way to its servers.
+    fn tell(&mut self, mut lookup: Lookup) {
+        let end = lookup.ended.unwrap_or(lookup.began).after(SETTLE);
+        for (time, _, event) in self.neighbors.iter().filter(|(t, ..)| *t >= lookup.began && *t <= end) {
+            for path in &mut lookup.paths {
+                path.push(*time, event.clone());
+            }
+        }
+        self.ended.push_back(Story::Lookup(Box::new(lookup)));
     }
 
     /// An MPTCP connection's first subflow tells its story.
@@ -684,28 +722,13 @@ impl Tracker {
             || c.tuple.remote.is_unspecified()
     }
 
-    fn fallback(&self, c: &mut Connection) {
-        let Some(pid) = c.task.as_ref().map(|t| t.pid) else { return };
-        if c.tuple.remote.is_ipv6() {
-            return;
-        }
-        let started = c.began;
-        let attempts = self
-            .v6_failures
-            .iter()
-            .map(|(t, p, a, port)| (*t, *p, *a, *port))
-            .chain(
-                self.settling
-                    .values()
-                    .chain(self.open.values())
-                    .filter(|o| o.tuple.remote.is_ipv6())
-                    .filter_map(|o| Some((o.began, o.task.as_ref()?.pid, o.tuple.remote, o.tuple.remote_port))),
-            )
-            .filter(|(t, p, _, port)| {
-                *p == pid && *port == c.tuple.remote_port && *t <= started && started.since(*t) < FALLBACK
-            });
-        if let Some((began, _, addr, _)) = attempts.min_by_key(|(t, ..)| *t) {
-            c.fallback_from = Some((addr, started.since(began)));
+    /// A connection that worked is told; where the same program is still at an IPv6 address, once that is known, too.
+    fn worked(&mut self, c: Connection, time: Time) {
+        let beside = |o: &Connection| fallback::instead(o, &c);
+        let waits = self.open.values().chain(self.settling.values()).any(beside);
+        self.fallbacks.worked(c, time, waits);
+        for c in self.fallbacks.due(time) {
+            self.ended.push_back(Story::Connection(Box::new(c)));
         }
     }
 }

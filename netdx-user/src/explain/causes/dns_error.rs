@@ -1,11 +1,11 @@
 //! `dns.error`
 
-use super::evidence::{decided_by, resolver_said, servers};
+use super::answers::{decided, decided_by, resolver_said, who_said};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more, phrase},
-    report::Certainty,
-    story::{Lookup, rcode},
+    explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
+    report::{Certainty, Evidence},
+    story::{Lookup, Query, rcode},
 };
 
 pub(super) const CAUSE: Cause = Cause {
@@ -17,14 +17,14 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 const PAGE: &str = "\
-The name server answered with another error.
+The name server answered with another error, or with nonsense.
 
 # What happened
 The server answered with a response code that is neither of the usual ones: FORMERR (it did not understand the query, often
-EDNS), NOTIMP (it does not do that), NOTAUTH, BADVERS and others.
+EDNS), NOTIMP (it does not do that), NOTAUTH, BADVERS and others. Or its answer is damaged: it says it has more than it has.
 
 # How netdx knows
-The answer was seen arriving at the socket that had asked; the code is named.
+The answer was seen arriving at the socket that had asked; the code is named, or what is wrong with the message.
 
 # What to do
 Very old servers and middle boxes answer FORMERR to EDNS queries: try without (`dig +noedns`). Use another server.
@@ -35,15 +35,32 @@ dns.servfail and dns.refused, which have codes of their own.
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let known = [rcode::NOERROR, rcode::NXDOMAIN, rcode::SERVFAIL, rcode::REFUSED];
-    let mut codes = l.queries.iter().filter_map(|q| q.rcode()).filter(|c| !known.contains(c));
-    let Some((code, proof)) = codes.find_map(|c| decided_by(l, c).map(|e| (c, e))) else { return Judgement::No };
+    let mut codes = l.queries.iter().filter_map(Query::rcode).filter(|c| !known.contains(c));
+    let named = codes.find_map(|c| decided_by(l, c).map(|e| (c, e)));
+    let (because, proof) = match named {
+        Some((code, proof)) => {
+            (format!("{} answered {} for {}", who_said(l, code), phrase::rcode(code), l.name()), proof)
+        }
+        None => match unreadable(l) {
+            Some(found) => found,
+            None => return Judgement::No,
+        },
+    };
     Judgement::Yes(
-        Finding::new(
-            Certainty::Proven,
-            format!("{} answered {} for {}", servers(l), phrase::rcode(code), l.name()),
-            proof,
-        )
-        .and_all(resolver_said(l))
-        .advise(format!("ask another server: `netdx dns {} @SERVER`", l.name())),
+        Finding::new(Certainty::Proven, because, proof)
+            .and_all(resolver_said(l))
+            .advise(format!("ask another server: `netdx dns {} @SERVER`", l.name())),
     )
+}
+
+/// An answer that makes no sense, where nothing better came.
+fn unreadable(l: &Lookup) -> Option<(String, Evidence)> {
+    let last = l.last_answer().filter(|_| decided(l))?;
+    let (time, _) = last.answer.as_ref()?;
+    let why = last.unreadable()?;
+    let what = format!("{} {}", phrase::dns_type(last.kind), last.name);
+    Some((
+        format!("the answer of {} for {what} is damaged and can't be read", last.tuple.remote),
+        noted(l, *time, "answer", format!("answer of {} for {what}: {why}", last.tuple.remote)),
+    ))
 }

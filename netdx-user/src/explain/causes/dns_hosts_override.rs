@@ -34,32 +34,41 @@ Look at the line named here: remove or correct it. `netdx dns NAME` shows what t
 Nothing else; it stands beside the cause of the connection's failure.
 ";
 
+/// The question for the names that the hosts file gives the address.
 fn want(c: &Connection) -> Option<Want> {
     let pid = c.task.as_ref()?.pid;
-    let name = c.looked_up.clone().filter(|_| c.name.is_none())?;
-    Some(Want::Hosts { pid, name })
+    let root = c.program.as_ref().and_then(|p| p.root);
+    let asked = c.name.is_none() && !c.looked_up.is_empty();
+    asked.then(|| Want::Hosts { pid, root, name: c.tuple.remote.to_string() })
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
     if c.outcome == Outcome::Established { Vec::new() } else { want(c).into_iter().collect() }
 }
 
-/// The line that gave the address.
-pub(in crate::explain) fn entry(c: &Connection) -> Option<&HostsEntry> {
-    match c.facts.get(&want(c)?) {
-        Some(Answer::Hosts(all)) => all.iter().find(|e| e.address == c.tuple.remote),
-        _ => None,
-    }
+/// The line that gave the address, and the name of those looked up that it is for.
+pub(in crate::explain) fn entry(c: &Connection) -> Option<(&HostsEntry, &str)> {
+    let Answer::Hosts(all) = c.facts.get(&want(c)?)? else { return None };
+    let is = |entry: &HostsEntry, name: &str| {
+        entry.address == c.tuple.remote
+            && entry.names.iter().any(|n| n.eq_ignore_ascii_case(name.trim_end_matches('.')))
+    };
+    c.looked_up.iter().find_map(|name| Some((all.iter().find(|e| is(e, name))?, name.as_str())))
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    if c.outcome == Outcome::Established || c.tuple.remote.is_loopback() {
+    if c.outcome == Outcome::Established || is_own(c) {
         return Judgement::No;
     }
-    let (Some(e), Some(name)) = (entry(c), &c.looked_up) else { return Judgement::No };
+    let Some((e, name)) = entry(c) else { return Judgement::No };
     let line = format!("{}:{}: {} {}", e.path, e.line, e.address, e.names.join(" "));
     Judgement::Yes(
         Finding::new(Certainty::Proven, format!("the address of {name} came from {line}"), fact("hosts", line))
             .advise(format!("is line {} of {} still right?", e.line, e.path)),
     )
+}
+
+/// `localhost` and the host's own name stand there on every machine.
+fn is_own(c: &Connection) -> bool {
+    c.tuple.remote.is_loopback() && entry(c).is_some_and(|(_, name)| name.eq_ignore_ascii_case("localhost"))
 }

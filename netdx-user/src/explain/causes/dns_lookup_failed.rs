@@ -1,13 +1,11 @@
 //! `dns.lookup-failed`
 
-use super::evidence::resolver_said;
+use super::answers::resolver_said;
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing_more},
-    fact::Answer,
     report::Certainty,
     story::Lookup,
-    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
@@ -18,13 +16,16 @@ pub(super) const CAUSE: Cause = Cause {
     tells: Tells::Failure,
 };
 
+/// EAI_SERVICE
+const SERVICE: i32 = -8;
+
 const PAGE: &str = "\
 The C library's lookup failed without asking any server.
 
 # What happened
 getaddrinfo returned an error, and no query was sent: the sources of nsswitch.conf don't include dns, a daemon that should
 answer (systemd-resolved, nscd, sssd, a Unix socket) did not, the name was not acceptable, or no address family was left to
-ask for (AI_ADDRCONFIG).
+ask for (AI_ADDRCONFIG). Or the service (a port by name) is not known.
 
 # How netdx knows
 The call's return was seen in the process (a uprobe on the C library), and no packet to a name server in between.
@@ -45,13 +46,16 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     if let Some(why) = coverage.missing("dns-out") {
         return Judgement::CannotTell(format!("queries can't be seen: {why}"));
     }
-    let sources = l.task.as_ref().and_then(|t| match l.facts.get(&Want::Resolver { pid: t.pid }) {
-        Some(Answer::Resolver(r)) if !r.nsswitch.is_empty() => Some(r.nsswitch.join(" ")),
-        _ => None,
-    });
+    let sources = l.resolver().filter(|r| !r.nsswitch.is_empty()).map(|r| r.nsswitch.join(" "));
+    let code = errno::eai(r.result);
+    if r.result == SERVICE {
+        let because = format!("getaddrinfo returned {code}: there is no service {}", r.service);
+        let finding = Finding::new(Certainty::Proven, because, said);
+        return Judgement::Yes(finding.advise("give the port as a number, or add the service to /etc/services"));
+    }
     let because = match &sources {
-        Some(s) => format!("getaddrinfo returned {} without asking any server (sources: {s})", errno::eai(r.result)),
-        None => format!("getaddrinfo returned {} without asking any server", errno::eai(r.result)),
+        Some(s) => format!("getaddrinfo returned {code} without asking any server (sources: {s})"),
+        None => format!("getaddrinfo returned {code} without asking any server"),
     };
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, said)

@@ -1,13 +1,11 @@
 //! `dns.no-server`
 
-use super::evidence::resolver_said;
+use super::answers::resolver_said;
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact},
-    fact::Answer,
     report::Certainty,
     story::Lookup,
-    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
@@ -37,18 +35,24 @@ dns.server-unreachable: a server is configured, and can't be reached.
 ";
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
-    if l.succeeded() || l.queries.iter().any(|q| q.answered()) || l.servers().iter().any(|s| !s.is_loopback()) {
+    if l.succeeded() || l.queries.iter().any(|q| q.answered()) {
         return Judgement::No;
     }
-    let Some(task) = &l.task else { return Judgement::No };
-    let Some(Answer::Resolver(r)) = l.facts.get(&Want::Resolver { pid: task.pid }) else { return Judgement::No };
-    if !r.servers.is_empty() || r.nsswitch.iter().any(|s| s == "resolve") && l.queries.is_empty() {
+    let asked = l.servers().into_iter().chain(l.paths.iter().map(|p| p.tuple.remote));
+    let Some(r) = l.resolver().filter(|_| asked.clone().all(|s| s.is_loopback())) else { return Judgement::No };
+    // Without a query there must have been a source that would have sent one.
+    let nobody_asked = asked.clone().next().is_none();
+    let asks_servers = r.nsswitch.is_empty() || r.nsswitch.iter().any(|s| s == "dns");
+    let asks_a_daemon = r.nsswitch.iter().any(|s| s == "resolve");
+    if !r.servers.is_empty() || nobody_asked && (asks_a_daemon || !asks_servers) {
         return Judgement::No;
     }
+    let tried =
+        asked.clone().next().map(|s| format!(", so that {s} was asked, where nobody answers")).unwrap_or_default();
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
-            format!("{} names no name server", r.path),
+            format!("{} names no name server{tried}", r.path),
             fact("resolv.conf", format!("no `nameserver` line in {}", r.path)),
         )
         .and_all(resolver_said(l))

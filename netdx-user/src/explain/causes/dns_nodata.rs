@@ -1,6 +1,6 @@
 //! `dns.nodata`
 
-use super::evidence::{decided_by, resolver_said, servers, tried};
+use super::answers::{decided_by, resolver_said, tried, who_said};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more, phrase},
@@ -27,22 +27,28 @@ one, or only mail or text records.
 The answer was seen arriving at the socket that had asked: response code NOERROR, no record in the answer (RFC 2308).
 
 # What to do
-`netdx dns NAME ANY-TYPE` shows which types the name has. Was only one family asked for (AI_ADDRCONFIG, a setting)?
+`netdx dns NAME TYPE` shows which types the name has. Was only one family asked for (AI_ADDRCONFIG, a setting)?
 
 # Easily confused with
 dns.nxdomain: the name does not exist at all.
 ";
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
-    let empty = l.last_answer().is_some_and(|q| q.answer.as_ref().is_some_and(|(_, m)| m.answers == 0));
+    let empty = l.last_answer().is_some_and(|q| q.unreadable().is_none() && !q.useful());
     if !empty {
         return Judgement::No;
     }
     let Some(proof) = decided_by(l, rcode::NOERROR) else { return Judgement::No };
     let mut kinds: Vec<String> = l.queries.iter().map(|q| phrase::dns_type(q.kind)).collect();
+    kinds.sort();
     kinds.dedup();
-    let because =
-        format!("{} exists, but {} has no {} record for it{}", l.name(), servers(l), kinds.join(" or "), tried(l));
+    let because = format!(
+        "{} exists, but {} has no {} record for it{}",
+        l.name(),
+        who_said(l, rcode::NOERROR),
+        kinds.join(" or "),
+        tried(l)
+    );
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, proof)
             .and_all(resolver_said(l))

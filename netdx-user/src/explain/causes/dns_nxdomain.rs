@@ -1,6 +1,6 @@
 //! `dns.nxdomain`
 
-use super::evidence::{decided_by, resolver_said, servers, tried};
+use super::answers::{decided_by, resolver_said, tried, who_said};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more},
@@ -36,7 +36,7 @@ dns.nodata: the name exists, but has no address of that family. dns.servfail: th
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let Some(proof) = decided_by(l, rcode::NXDOMAIN) else { return Judgement::No };
-    let because = format!("the name {} does not exist, says {}{}", l.name(), servers(l), tried(l));
+    let because = format!("the name {} does not exist, says {}{}", l.name(), who_said(l, rcode::NXDOMAIN), tried(l));
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, proof)
             .and_all(resolver_said(l))

@@ -1,6 +1,6 @@
 //! `dns.refused`
 
-use super::evidence::{decided_by, resolver_said, servers, tried};
+use super::answers::{decided_by, resolver_said, tried, who_said};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more},
@@ -36,10 +36,11 @@ dns.server-unreachable: its host or port refuses the packet. dns.servfail: it tr
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let Some(proof) = decided_by(l, rcode::REFUSED) else { return Judgement::No };
-    let because = format!("{} refuses to answer this client about {}{}", servers(l), l.name(), tried(l));
+    let by = who_said(l, rcode::REFUSED);
+    let because = format!("{by} refuses to answer this client about {}{}", l.name(), tried(l));
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, proof)
             .and_all(resolver_said(l))
-            .advise(format!("use a server that serves this client, or allow it on {}", servers(l))),
+            .advise(format!("use a server that serves this client, or allow it on {by}")),
     )
 }

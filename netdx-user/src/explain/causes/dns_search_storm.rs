@@ -2,9 +2,9 @@
 
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, noted, nothing_more, phrase},
     report::Certainty,
-    story::{Lookup, rcode},
+    story::{Lookup, Query},
 };
 
 pub(super) const CAUSE: Cause = Cause {
@@ -36,22 +36,31 @@ dns.nxdomain: the name itself does not exist.
 ";
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
-    let names = l.candidates();
-    let Some(last) = names.last() else { return Judgement::No };
-    let useless: Vec<_> = l.queries.iter().filter(|q| q.name != *last && q.rcode() == Some(rcode::NXDOMAIN)).collect();
-    if useless.len() < STORM {
-        return Judgement::No;
-    }
-    let Some(first) = useless.first() else { return Judgement::No };
+    // The one that counted: that had records, else the name itself.
+    let useful = l.queries.iter().find(|q| q.useful()).map_or_else(|| l.name(), |q| q.name.as_str());
+    let Some(real) = l.queries.iter().find(|q| q.name.eq_ignore_ascii_case(useful)) else { return Judgement::No };
+    let useless: Vec<&Query> = l
+        .queries
+        .iter()
+        .filter(|q| q.name != real.name && q.sent <= real.sent && q.answered() && !q.useful())
+        .collect();
+    let Some(first) = useless.first().filter(|_| useless.len() >= STORM) else { return Judgement::No };
+    let mut suffixes: Vec<&str> = useless.iter().map(|q| q.name.as_str()).collect();
+    suffixes.dedup();
+    let cost = phrase::duration(real.sent.since(first.sent));
+    let list = l.resolver().map(|r| fact("resolv.conf", format!("search {}; ndots {}", r.search.join(" "), r.ndots)));
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
             format!(
-                "the search list made {} before {last} was asked for",
-                format_args!("{} useless queries", useless.len())
+                "the search list made {} useless queries ({}) before {} was asked for, which cost {cost}",
+                useless.len(),
+                suffixes.join(", "),
+                real.name
             ),
             noted(l, first.sent, "query", format!("{} was asked for first", first.name)),
         )
+        .and_all(list)
         .advise(format!("use `{}.` with a dot at the end, or a lower ndots", l.name())),
     )
 }

@@ -1,19 +1,24 @@
 //! `dns.server-unreachable`
 
-use super::evidence::{resolver_said, servers};
+use super::{
+    answers::{list, of_way, resolver_said},
+    route_neighbor_silent::{unresolved, unresolved_wants},
+};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Opinions, Rule, Tells, connection_wants, errno, fact, noted},
-    report::Certainty,
+    explain::{Cause, Finding, Judgement, Opinions, Rule, Tells, connection_wants, errno, fact, noted, phrase},
+    fact::Answer,
+    report::{Certainty, Evidence},
     story::{Connection, Lookup},
     want::Want,
 };
+use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "dns.server-unreachable",
     page: PAGE,
     rule: Rule::Lookup { wants, judge },
-    hides: &["dns.timeout", "dns.lookup-failed"],
+    hides: &["dns.lookup-failed"],
     tells: Tells::Failure,
 };
 
@@ -35,42 +40,94 @@ Look at the cause named here. Is the server of resolv.conf the right one, and do
 dns.timeout: the server can be reached as far as this host sees, and does not answer.
 ";
 
-/// Ways to servers that failed, with the lookup's facts.
-fn ways(l: &Lookup) -> impl Iterator<Item = Connection> + '_ {
-    l.paths.iter().filter(|p| p.tuple.remote_port == 53).map(|p| {
-        let mut way = p.clone();
+/// Ways to servers that came to nothing, with the lookup's facts: those with an event of their own, and those of queries
+/// that nobody answered.
+fn ways(l: &Lookup) -> Vec<Connection> {
+    let mut ways: Vec<Connection> = l.paths.iter().filter(|p| p.tuple.remote_port == 53).cloned().collect();
+    for q in l.open().filter(|q| q.answer.is_none()) {
+        if !ways.iter().any(|w| w.tuple.remote == q.tuple.remote) {
+            ways.push(l.way(q));
+        }
+    }
+    for way in &mut ways {
         way.facts = l.facts.clone();
-        way
-    })
+        way.program = way.program.take().or_else(|| l.program.clone());
+    }
+    ways
 }
 
 fn wants(l: &Lookup) -> Vec<Want> {
-    if l.succeeded() { Vec::new() } else { ways(l).flat_map(|w| connection_wants(&w)).collect() }
+    if l.succeeded() || l.queries.iter().any(|q| q.answered()) {
+        return Vec::new();
+    }
+    ways(l).iter().flat_map(|w| connection_wants(w).into_iter().chain(unresolved_wants(w))).collect()
+}
+
+/// Why a server can't be reached.
+struct Obstacle<'a> {
+    way: &'a Connection,
+    server: IpAddr,
+    code: &'static str,
+    finding: Finding,
+}
+
+fn obstacle<'a>(way: &'a Connection, coverage: &Coverage) -> Option<Obstacle<'a>> {
+    let server = way.tuple.remote;
+    if way.events.is_empty() {
+        // Nothing happened to its packets, it seems: they may still wait for the next hop.
+        let proof = unresolved(way)?;
+        let because = format!("the next hop to {server} does not answer");
+        let finding = Finding::new(Certainty::Proven, because, proof);
+        return Some(Obstacle { way, server, code: "route.neighbor-silent", finding });
+    }
+    let (cause, finding) = Opinions::of_connection(way, coverage).verdict?;
+    Some(Obstacle { way, server, code: cause.code, finding })
 }
 
 fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     if l.succeeded() || l.queries.iter().any(|q| q.answered()) {
         return Judgement::No;
     }
-    for way in ways(l) {
-        let opinions = Opinions::of_connection(&way, coverage);
-        let Some((cause, finding)) = opinions.verdict else { continue };
-        // A lost answer is a time-out unless something says more.
-        let because =
-            format!("the name server {} can't be reached: {} ({})", way.tuple.remote, finding.because, cause.code);
-        return Judgement::Yes(
-            Finding::new(finding.certainty, because, fact("cause", format!("{}: {}", cause.code, finding.because)))
-                .and_all(finding.evidence)
-                .and_all(resolver_said(l))
-                .advise(format!(
-                    "is {} the right name server (resolv.conf)? `netdx explain {}` says what to do about it",
-                    servers_of(l, &way),
-                    cause.code
-                )),
-        );
+    let ways = ways(l);
+    let mut obstacles: Vec<Obstacle<'_>> = Vec::new();
+    for found in ways.iter().filter_map(|w| obstacle(w, coverage)) {
+        if !obstacles.iter().any(|o| o.server == found.server) {
+            obstacles.push(found);
+        }
     }
-    // An error that nothing explains is still the socket's own word.
-    let Some((way, code)) = ways(l).find_map(|w| w.errno.map(|e| (w, e))) else { return Judgement::No };
+    if obstacles.is_empty() {
+        return unnamed(l, &ways);
+    }
+    let said: Vec<String> = obstacles
+        .iter()
+        .map(|o| format!("the name server {} can't be reached: {} ({})", o.server, o.finding.because, o.code))
+        .collect();
+    let certainty = obstacles.iter().map(|o| o.finding.certainty).min().unwrap_or(Certainty::Possible);
+    let mut evidence: Vec<Evidence> = Vec::new();
+    for o in &obstacles {
+        evidence.push(fact("cause", format!("the way to {}: {}", o.server, o.code)));
+        evidence.extend(o.finding.evidence.iter().cloned().map(|e| of_way(l, o.way, e)));
+    }
+    let mut evidence = evidence.into_iter();
+    let Some(first) = evidence.next() else { return Judgement::No };
+    let named: Vec<IpAddr> = obstacles.iter().map(|o| o.server).collect();
+    let (are, servers) = if named.len() == 1 { ("is", "server") } else { ("are", "servers") };
+    let code = obstacles.first().map_or("", |o| o.code);
+    Judgement::Yes(
+        Finding::new(certainty, said.join("; "), first)
+            .and_all(evidence)
+            .and_all(resolver_said(l))
+            .and_all(unread(l, &named))
+            .advise(format!(
+                "{are} {} the right name {servers} (resolv.conf)? `netdx explain {code}` says what to do about it",
+                list(&named)
+            )),
+    )
+}
+
+/// An error that nothing explains is still the socket's own word.
+fn unnamed(l: &Lookup, ways: &[Connection]) -> Judgement {
+    let Some((way, code)) = ways.iter().find_map(|w| w.errno.map(|e| (w, e))) else { return Judgement::No };
     let time = way.ended.unwrap_or(way.began);
     Judgement::Yes(
         Finding::new(
@@ -79,10 +136,21 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
             noted(l, time, "socket-error", format!("the resolver's socket got {}", errno::name(code))),
         )
         .and_all(resolver_said(l))
-        .advise(format!("`netdx check {}:53` tries the way to it", way.tuple.remote)),
+        .advise(format!("`netdx check {}` tries the way to it", phrase::endpoint(way.tuple.remote, 53))),
     )
 }
 
-fn servers_of(l: &Lookup, way: &Connection) -> String {
-    if l.queries.is_empty() { way.tuple.remote.to_string() } else { servers(l) }
+/// Where no resolv.conf could be read, the server may be nobody's choice.
+fn unread(l: &Lookup, servers: &[IpAddr]) -> Option<Evidence> {
+    let why = match l.resolver_want().and_then(|w| l.facts.get(&w)) {
+        Some(Answer::Resolver(_)) => return None,
+        Some(Answer::Unavailable(why)) => why.as_str(),
+        _ => "it was not read in time",
+    };
+    servers.iter().any(IpAddr::is_loopback).then(|| {
+        fact(
+            "not-observed",
+            format!("resolv.conf: {why}; if it names no server, the C library asks {} by itself", list(servers)),
+        )
+    })
 }

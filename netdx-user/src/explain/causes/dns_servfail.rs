@@ -1,6 +1,6 @@
 //! `dns.servfail`
 
-use super::evidence::{decided_by, resolver_said, servers, tried};
+use super::answers::{decided_by, resolver_said, tried, who_said};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more},
@@ -36,7 +36,7 @@ dns.timeout: the server does not answer at all. dns.refused: it will not serve t
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let Some(proof) = decided_by(l, rcode::SERVFAIL) else { return Judgement::No };
-    let because = format!("{} could not answer for {}: SERVFAIL{}", servers(l), l.name(), tried(l));
+    let because = format!("{} could not answer for {}: SERVFAIL{}", who_said(l, rcode::SERVFAIL), l.name(), tried(l));
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, proof)
             .and_all(resolver_said(l))

@@ -1,12 +1,16 @@
 //! `dns.timeout`
 
-use super::evidence::{resolver_said, servers};
+use super::{
+    answers::{decided, list, resolver_said, stray_proof, strays},
+    route_neighbor_silent::unresolved,
+};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
     report::Certainty,
     story::{Lookup, Query},
 };
+use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "dns.timeout",
@@ -39,25 +43,22 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     if l.succeeded() || l.queries.is_empty() {
         return Judgement::No;
     }
-    // A server whose host or way answered with an error has not been silent.
-    let in_error = |q: &Query| {
-        let way = l.paths.iter().filter(|p| p.tuple.remote == q.tuple.remote && p.tuple.remote_port == 53);
-        way.into_iter().any(|p| p.errno.is_some() || p.icmp_errors().next().is_some())
-    };
-    if l.open().all(in_error) {
-        return Judgement::No;
-    }
-    let mut open = l.open().peekable();
-    let Some(first) = open.peek() else { return Judgement::No };
+    // A server that can't be reached is another matter, and told there.
+    let open: Vec<&Query> = l.open().filter(|q| q.answer.is_none() && !turned_back(l, q)).collect();
+    let Some(first) = open.first().filter(|_| !decided(l)) else { return Judgement::No };
     if let Some(why) = coverage.missing("dns-in") {
         return Judgement::CannotTell(format!("answers can't be seen: {why}"));
     }
-    let tries: u32 = l.open().map(|q| q.tries).sum();
+    let mut servers: Vec<IpAddr> = open.iter().map(|q| q.tuple.remote).collect();
+    servers.dedup();
+    let tries: u32 = open.iter().map(|q| q.tries).sum();
+    let queries = if tries == 1 { "1 query".to_owned() } else { format!("{tries} queries") };
+    let stray = strays(l).map(|s| format!(" ({s})")).unwrap_or_default();
+    let until = if l.resolved.is_none() && l.left.is_some() { ", when the process ended" } else { "" };
     let because = format!(
-        "no answer from {} to {} within {}",
-        servers(l),
-        phrase::count(tries as usize, if tries == 1 { "query" } else { "querie" }),
-        phrase::duration(l.elapsed())
+        "no answer from {} to {queries} within {}{until}{stray}",
+        list(&servers),
+        phrase::duration(l.elapsed()),
     );
     let proof = noted(
         l,
@@ -65,7 +66,7 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         "query",
         format!("{} {} asked of {}", phrase::dns_type(first.kind), first.name, first.tuple.remote),
     );
-    let last = l.open().max_by_key(|q| q.last).map(|q| {
+    let last = open.iter().max_by_key(|q| q.last).filter(|q| q.last != first.sent).map(|q| {
         noted(
             l,
             q.last,
@@ -73,11 +74,26 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
             format!("{} {} asked of {} for the last time", phrase::dns_type(q.kind), q.name, q.tuple.remote),
         )
     });
-    Judgement::Yes(Finding::new(Certainty::Proven, because, proof).and_all(last).and_all(resolver_said(l)).advise(
-        format!(
-            "is {} the right server and up? `netdx check {}:53` tries the way to it",
-            servers(l),
-            first.tuple.remote
-        ),
-    ))
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, proof)
+            .and_all(last)
+            .and_all(stray_proof(l))
+            .and_all(resolver_said(l))
+            .advise(format!(
+                "is {} the right server and up? `netdx check {}` tries the way to it",
+                list(&servers),
+                phrase::endpoint(first.tuple.remote, 53)
+            )),
+    )
+}
+
+/// An error or a drop says what became of the query.
+fn turned_back(l: &Lookup, q: &Query) -> bool {
+    let mut way = l.way(q);
+    way.facts = l.facts.clone();
+    unresolved(&way).is_some()
+        || l.paths.iter().any(|p| {
+            p.tuple.remote == q.tuple.remote
+                && (p.errno.is_some() || p.drops().next().is_some() || p.icmp_errors().next().is_some())
+        })
 }

@@ -1,18 +1,19 @@
 //! `dns.truncated`
 
-use super::evidence::{resolver_said, servers};
+use super::answers::{of_way, resolver_said};
 use crate::{
     coverage::Coverage,
     event::Protocol,
-    explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
+    explain::{Cause, Finding, Judgement, Opinions, Rule, Tells, connection_wants, errno, noted, phrase},
     report::Certainty,
-    story::Lookup,
+    story::{Connection, Lookup},
+    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
     code: "dns.truncated",
     page: PAGE,
-    rule: Rule::Lookup { wants: nothing_more, judge },
+    rule: Rule::Lookup { wants, judge },
     hides: &["dns.server-unreachable", "dns.timeout", "dns.lookup-failed"],
     tells: Tells::Failure,
 };
@@ -34,25 +35,46 @@ Allow TCP port 53 to and on the server (RFC 7766 requires it). Smaller answers, 
 dns.timeout: no answer came at all.
 ";
 
-fn judge(l: &Lookup, _: &Coverage) -> Judgement {
+/// The attempt over TCP that failed, with the lookup's facts.
+fn tcp(l: &Lookup) -> Option<Connection> {
+    let mut way = l.paths.iter().find(|p| p.is_tcp() && p.tuple.remote_port == 53)?.clone();
+    way.facts = l.facts.clone();
+    Some(way)
+}
+
+fn wants(l: &Lookup) -> Vec<Want> {
+    if l.succeeded() { Vec::new() } else { tcp(l).iter().flat_map(connection_wants).collect() }
+}
+
+fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     if l.succeeded() || l.queries.iter().any(|q| q.answered() && q.tuple.protocol == Protocol::Tcp) {
         return Judgement::No;
     }
     let cut = l.queries.iter().find_map(|q| q.answer.as_ref().filter(|(_, m)| m.truncated).map(|(t, _)| (*t, q)));
     let Some((time, q)) = cut else { return Judgement::No };
-    let tcp = l.paths.iter().find(|p| p.is_tcp());
-    let how = match tcp {
-        Some(p) => match p.errno {
-            Some(e) => format!("the TCP connection to it failed with {}", super::super::errno::name(e)),
+    let tcp = tcp(l);
+    let opinions = tcp.as_ref().map(|p| Opinions::of_connection(p, coverage));
+    let why = opinions.and_then(|o| o.verdict);
+    let how = match (&tcp, &why) {
+        (Some(_), Some((cause, finding))) => {
+            format!("asking again over TCP failed: {} ({})", finding.because, cause.code)
+        }
+        (Some(p), None) => match p.errno {
+            Some(e) => format!("the TCP connection to it failed with {}", errno::name(e)),
             None => "the TCP connection to it was given up".into(),
         },
-        None if l.used_tcp() => "the question over TCP got no answer".into(),
-        None => "no answer over TCP followed".into(),
+        (None, _) if l.used_tcp() => "the question over TCP got no answer".into(),
+        (None, _) => "it did not ask again over TCP".into(),
+    };
+    let failed: Vec<_> = match (&tcp, why) {
+        (Some(way), Some((_, finding))) => finding.evidence.into_iter().map(|e| of_way(l, way, e)).collect(),
+        (Some(way), None) => vec![noted(l, way.ended.unwrap_or(way.began), "tcp", how.clone())],
+        (None, _) => Vec::new(),
     };
     Judgement::Yes(
         Finding::new(
             if tcp.is_some() || l.used_tcp() { Certainty::Proven } else { Certainty::Likely },
-            format!("the answer of {} for {} was cut, and {how}", servers(l), l.name()),
+            format!("the answer of {} for {} was cut, and {how}", q.tuple.remote, l.name()),
             noted(
                 l,
                 time,
@@ -60,7 +82,7 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
                 format!("cut answer (TC) for {} {} from {}", phrase::dns_type(q.kind), q.name, q.tuple.remote),
             ),
         )
-        .and_all(tcp.map(|p| noted(l, p.ended.unwrap_or(p.began), "tcp", how.clone())))
+        .and_all(failed)
         .and_all(resolver_said(l))
         .advise(format!("allow TCP port 53 to {}", q.tuple.remote)),
     )

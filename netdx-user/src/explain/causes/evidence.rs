@@ -7,7 +7,7 @@ use crate::{
     fact::{Answer, Listener, Route},
     report::{Certainty, Evidence},
     ruleset::hook_name,
-    story::{Connection, Dropped, Lookup, SentReset, rcode},
+    story::{Connection, Dropped, SentReset},
     time::Time,
     want::Want,
 };
@@ -191,58 +191,6 @@ pub(super) fn target_here(c: &Connection) -> Option<&[Netns]> {
 /// The question behind [`target_here`].
 pub(super) fn target_want(c: &Connection) -> Want {
     owners_want(c, c.reached().remote)
-}
-
-/// The answer with one RCODE that decided a lookup: time, server, and the names that were tried, as proof.
-pub(super) fn decided_by(l: &Lookup, code: u16) -> Option<Evidence> {
-    if l.succeeded() || l.open().next().is_some() && l.resolved.is_none() {
-        return None;
-    }
-    let last = l.last_answer()?;
-    // Negative answers for one name decide only if no other server's failure stands beside them.
-    let rcodes: Vec<u16> = l.queries.iter().filter(|q| q.name == last.name).filter_map(|q| q.rcode()).collect();
-    let decisive = if rcodes.contains(&rcode::NXDOMAIN) && !rcodes.iter().any(|r| failure(*r)) {
-        rcode::NXDOMAIN
-    } else {
-        *rcodes.iter().rev().find(|r| failure(**r)).or(rcodes.last())?
-    };
-    if decisive != code {
-        return None;
-    }
-    let query = l.queries.iter().rev().find(|q| q.name == last.name && q.rcode() == Some(code))?;
-    let (time, _) = query.answer.as_ref()?;
-    let took = phrase::duration(time.since(query.sent));
-    let text = format!(
-        "{} answered {} for {} {} after {took}",
-        query.tuple.remote,
-        phrase::rcode(code),
-        phrase::dns_type(query.kind),
-        query.name
-    );
-    Some(crate::explain::noted(l, *time, "answer", text))
-}
-
-/// An RCODE that says the server could not or would not do its work.
-fn failure(code: u16) -> bool {
-    code != rcode::NOERROR && code != rcode::NXDOMAIN
-}
-
-/// What getaddrinfo told the application.
-pub(super) fn resolver_said(l: &Lookup) -> Option<Evidence> {
-    let r = l.resolved.as_ref().filter(|r| r.result != 0)?;
-    Some(crate::explain::noted(l, r.time, "getaddrinfo", format!("getaddrinfo returned {}", errno::eai(r.result))))
-}
-
-/// The servers of a lookup, for a sentence.
-pub(super) fn servers(l: &Lookup) -> String {
-    let list: Vec<String> = l.servers().iter().map(ToString::to_string).collect();
-    if list.is_empty() { "no server".into() } else { list.join(", ") }
-}
-
-/// The names that were tried, where the search list made several of one.
-pub(super) fn tried(l: &Lookup) -> String {
-    let names = l.candidates();
-    if names.len() > 1 { format!(" (tried {})", names.join(", ")) } else { String::new() }
 }
 
 /// The question who listens on the port that was asked for.

@@ -161,3 +161,16 @@ fn entry(c: &Connection) -> Option<Evidence> {
         _ => None,
     }
 }
+
+/// The questions behind [`unresolved`].
+pub(super) fn unresolved_wants(c: &Connection) -> Vec<Want> {
+    [c.route_want()].into_iter().chain(neighbor_want(c)).collect()
+}
+
+/// Packets of this conversation wait for a next hop that has not answered yet.
+pub(super) fn unresolved(c: &Connection) -> Option<Evidence> {
+    match neighbor_want(c).and_then(|w| c.facts.get(&w))? {
+        Answer::Neighbor(Some(n)) if matches!(n.state.as_str(), "failed" | "incomplete") => entry(c),
+        _ => None,
+    }
+}

@@ -1,6 +1,6 @@
 //! `slow.handshake`
 
-use super::evidence::route_fact;
+use super::evidence::{place, route_fact};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing, phrase, seen},
@@ -45,9 +45,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let why = match (again, dropped) {
         (0, _) => "no packet had to be sent again: the way or the other host is slow".to_owned(),
         (n, Some(d)) => format!(
-            "{} sent again; the {} was dropped here ({})",
+            "{} sent again; the {} was dropped {} ({})",
             phrase::count(n, "SYN"),
             phrase::packet(d.packet),
+            place(c, &d),
             if d.reason.is_empty() { d.at } else { d.reason }
         ),
         (n, None) => format!("{} sent again: a packet or its answer was lost", phrase::count(n, "SYN")),

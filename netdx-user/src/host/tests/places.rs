@@ -119,21 +119,23 @@ fn files_are_those_of_the_process_that_asks() {
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
     let mut host = Host::new();
     let pid = child.id();
-    let Answer::Resolver(resolver) = host.answer(&Want::Resolver { pid }) else { panic!() };
+    let Answer::Resolver(resolver) = host.answer(&Want::Resolver { pid, root: None }) else { panic!() };
     assert_eq!((resolver.servers, resolver.ndots), (vec![ip("192.0.2.53")], 4));
-    let Answer::Hosts(entries) = host.answer(&Want::Hosts { pid, name: "Only-Here".into() }) else { panic!() };
+    let Answer::Hosts(entries) = host.answer(&Want::Hosts { pid, root: None, name: "Only-Here".into() }) else {
+        panic!()
+    };
     assert_eq!(entries.iter().map(|e| e.address).collect::<Vec<_>>(), [ip("192.0.2.7")]);
-    let ours = host.answer(&Want::Hosts { pid: std::process::id(), name: "only-here".into() });
+    let ours = host.answer(&Want::Hosts { pid: std::process::id(), root: None, name: "only-here".into() });
     assert_eq!(ours, Answer::Hosts(vec![]));
     child.kill().unwrap();
     // It waits for its parent, and then it is gone.
-    let zombie = host.answer(&Want::Hosts { pid, name: "only-here".into() });
+    let zombie = host.answer(&Want::Hosts { pid, root: None, name: "only-here".into() });
     assert!(
         matches!(&zombie, Answer::Unavailable(why) if why.contains("ended")) || zombie == Answer::Hosts(entries),
         "{zombie:?}"
     );
     child.wait().unwrap();
-    let Answer::Unavailable(why) = host.answer(&Want::Resolver { pid }) else { panic!() };
+    let Answer::Unavailable(why) = host.answer(&Want::Resolver { pid, root: None }) else { panic!() };
     assert_eq!(why, format!("process {pid} has ended"));
     assert_eq!(host.answer(&Want::Process { pid }), Answer::Process(None));
 }

@@ -335,7 +335,7 @@ pub async fn system(name: String, patience: Duration) -> System {
 pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, Error> {
     let pid = std::process::id();
     let mut notes = Vec::new();
-    let resolver = match host.ask(&Want::Resolver { pid }) {
+    let resolver = match host.ask(&Want::Resolver { pid, root: None }) {
         Answer::Resolver(resolver) => Some(resolver),
         Answer::Unavailable(reason) => {
             notes.push(format!("the resolver's configuration is not known: {reason}"));
@@ -347,7 +347,7 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
     let configured = request.servers.is_empty();
     let hosts = if configured {
         let name = request.name.trim_end_matches('.').into();
-        match host.ask(&Want::Hosts { pid, name }) {
+        match host.ask(&Want::Hosts { pid, root: None, name }) {
             Answer::Hosts(entries) => entries,
             Answer::Unavailable(reason) => {
                 notes.push(format!("the hosts file is not known: {reason}"));

@@ -39,12 +39,13 @@ impl<H: Ask> Ladder<'_, H> {
             return Names { addresses: vec![address], resolved: true, ..Names::default() };
         }
         let pid = std::process::id();
-        let resolver = match self.host.ask(&Want::Resolver { pid }) {
+        let resolver = match self.host.ask(&Want::Resolver { pid, root: None }) {
             Answer::Resolver(resolver) => Some(resolver),
             _ => None,
         };
         let name = target.host.trim_end_matches('.').to_owned();
-        let in_hosts = matches!(self.host.ask(&Want::Hosts { pid, name }), Answer::Hosts(e) if !e.is_empty());
+        let in_hosts =
+            matches!(self.host.ask(&Want::Hosts { pid, root: None, name }), Answer::Hosts(e) if !e.is_empty());
         self.push(configured(resolver.as_ref(), in_hosts));
         for server in resolver.iter().flat_map(|r| &r.servers) {
             if !in_hosts {

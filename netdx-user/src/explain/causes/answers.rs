@@ -1,0 +1,131 @@
+//! What several causes look for in a lookup. Owns: the questions that more than one cause asks of its answers.
+
+use crate::{
+    explain::{errno, nanos, noted, phrase},
+    report::Evidence,
+    story::{Connection, Lookup, Misfit, Query, rcode},
+};
+use std::net::IpAddr;
+
+/// EAI_NONAME and EAI_NODATA: the library says that the name has no address, not that it could not find out.
+const NEGATIVE: [i32; 2] = [-2, -5];
+
+/// The answer with one RCODE that decided a lookup, as proof.
+pub(super) fn decided_by(l: &Lookup, code: u16) -> Option<Evidence> {
+    if !decided(l) {
+        return None;
+    }
+    let last = l.last_answer()?;
+    // A resolver goes on to the next server when one fails: the last one decides. Of its answers, negative ones only if
+    // no failure stands beside them.
+    let rcodes: Vec<u16> = l
+        .queries
+        .iter()
+        .filter(|q| q.name == last.name && q.tuple.remote == last.tuple.remote)
+        .filter_map(Query::rcode)
+        .collect();
+    let decisive = if rcodes.contains(&rcode::NXDOMAIN) && !rcodes.iter().any(|r| failure(*r)) {
+        rcode::NXDOMAIN
+    } else {
+        *rcodes.iter().rev().find(|r| failure(**r)).or(rcodes.last())?
+    };
+    if decisive != code {
+        return None;
+    }
+    let query = l.queries.iter().rev().find(|q| q.name == last.name && q.rcode() == Some(code))?;
+    let (time, _) = query.answer.as_ref()?;
+    let took = phrase::duration(time.since(query.sent));
+    let text = format!(
+        "{} answered {} for {} {} after {took}",
+        query.tuple.remote,
+        phrase::rcode(code),
+        phrase::dns_type(query.kind),
+        query.name
+    );
+    Some(noted(l, *time, "answer", text))
+}
+
+/// It failed by what was answered, not by what was not: no question is left open, or the library said so all the same.
+pub(super) fn decided(l: &Lookup) -> bool {
+    let negative = l.resolved.as_ref().is_some_and(|r| NEGATIVE.contains(&r.result));
+    !l.succeeded() && (negative || l.open().next().is_none())
+}
+
+/// An RCODE that says the server could not or would not do its work.
+fn failure(code: u16) -> bool {
+    code != rcode::NOERROR && code != rcode::NXDOMAIN
+}
+
+/// What getaddrinfo told the application.
+pub(super) fn resolver_said(l: &Lookup) -> Option<Evidence> {
+    let r = l.resolved.as_ref().filter(|r| r.result != 0)?;
+    Some(noted(l, r.time, "getaddrinfo", format!("getaddrinfo returned {}", errno::eai(r.result))))
+}
+
+/// The servers of a lookup, for a sentence.
+pub(super) fn servers(l: &Lookup) -> String {
+    list(&l.servers())
+}
+
+/// The servers that answered with an RCODE, for a sentence.
+pub(super) fn who_said(l: &Lookup, code: u16) -> String {
+    let mut servers: Vec<IpAddr> = Vec::new();
+    for q in l.queries.iter().filter(|q| q.rcode() == Some(code)) {
+        if !servers.contains(&q.tuple.remote) {
+            servers.push(q.tuple.remote);
+        }
+    }
+    list(&servers)
+}
+
+/// Addresses for a sentence: `10.0.0.1 and 10.0.0.2`.
+pub(super) fn list(servers: &[IpAddr]) -> String {
+    match servers {
+        [] => "no server".into(),
+        [one] => one.to_string(),
+        [all @ .., last] => {
+            let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+            format!("{} and {last}", all.join(", "))
+        }
+    }
+}
+
+/// The names that were tried, where the search list made several of one.
+pub(super) fn tried(l: &Lookup) -> String {
+    let names = l.candidates();
+    if names.len() > 1 { format!(" (tried {})", names.join(", ")) } else { String::new() }
+}
+
+/// What came back and answers nothing, for a sentence: `2 messages from 10.0.0.53, with an id that was not asked with`.
+pub(super) fn strays(l: &Lookup) -> Option<String> {
+    let of = |misfit: Misfit, what: &str| {
+        let froms: Vec<_> = l.strays.iter().filter(|s| s.misfit == misfit).collect();
+        let first = froms.first()?;
+        Some(format!("{} from {}, {what}", phrase::count(froms.len(), "message"), first.from))
+    };
+    let all: Vec<String> = [
+        of(Misfit::Id, "with an id that was not asked with"),
+        of(Misfit::Question, "to another question or none that can be read"),
+        of(Misfit::Server, "which was not asked"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!all.is_empty()).then(|| format!("what came back is nothing that a resolver believes: {}", all.join("; ")))
+}
+
+/// The same as proof.
+pub(super) fn stray_proof(l: &Lookup) -> Option<Evidence> {
+    let first = l.strays.first()?;
+    Some(noted(l, first.time, "stray-answer", strays(l)?))
+}
+
+/// A proof about the way to a server, on the lookup's time. The C library asked, not the application.
+pub(super) fn of_way(l: &Lookup, way: &Connection, e: Evidence) -> Evidence {
+    let later = nanos(way.began.since(l.began));
+    Evidence {
+        t_ns: e.t_ns.map(|t| t + later),
+        text: e.text.replace("the application got", "the resolver's socket got"),
+        ..e
+    }
+}

@@ -1,0 +1,69 @@
+//! Forwarders on this host (a stub resolver, dnsmasq): a client's lookup and the one made for it are one failure.
+//!
+//! Owns: whether a process has the address that another one asked. Must not know: single causes.
+
+use super::{Finding, Opinions, fact, phrase};
+use crate::{
+    coverage::Coverage,
+    event::{Netns, Protocol},
+    fact::{Answer, Listener},
+    report::Also,
+    story::{Facts, Lookup},
+    want::Want,
+};
+use std::net::IpAddr;
+
+/// The question who serves names on this host.
+pub(super) fn want() -> Want {
+    Want::Listeners { protocol: Protocol::Udp, port: 53 }
+}
+
+/// A process has port 53 of an address; `netns`: the namespace that a loopback address is meant in.
+fn serves(facts: &Facts, pid: u32, address: IpAddr, netns: Option<Netns>) -> bool {
+    let Some(Answer::Listeners(all)) = facts.get(&want()) else { return false };
+    let takes = |l: &Listener| match (l.addr, address) {
+        (IpAddr::V6(a), IpAddr::V4(_)) => a.is_unspecified() && !l.v6only,
+        (a, b) => a == b || a.is_unspecified() && a.is_ipv4() == b.is_ipv4(),
+    };
+    let same_host = |l: &Listener| !address.is_loopback() || netns == Some(l.netns);
+    all.iter().any(|l| takes(l) && same_host(l) && l.owners.iter().any(|o| o.pid == pid))
+}
+
+/// It was made for another process's lookup, which tells it.
+pub(super) fn is_for_another(l: &Lookup) -> bool {
+    let Some(task) = &l.task else { return false };
+    l.clients.iter().any(|c| c.servers.iter().any(|s| serves(&l.facts, task.pid, *s, c.netns)))
+}
+
+/// Lookups that a forwarder made for this one: the address it has, and its lookup with this one's facts.
+fn upstream(l: &Lookup) -> Vec<(IpAddr, Lookup)> {
+    let servers = l.servers();
+    let made = l.relays.iter().filter_map(|relay| {
+        let pid = relay.task.as_ref()?.pid;
+        let server = servers.iter().find(|s| serves(&l.facts, pid, **s, l.netns))?;
+        let mut relay = relay.clone();
+        relay.facts = l.facts.clone();
+        Some((*server, relay))
+    });
+    made.collect()
+}
+
+/// Adds to a verdict what the forwarder behind the server ran into. Its own verdict stands beside.
+pub(super) fn explain(l: &Lookup, finding: Finding, coverage: &Coverage) -> (Finding, Option<Also>) {
+    // What it ran into last decides what it told its client.
+    for (server, relay) in upstream(l).into_iter().rev() {
+        let (Some(task), Some((cause, why))) = (&relay.task, Opinions::of_lookup(&relay, coverage).verdict) else {
+            continue;
+        };
+        if relay.succeeded() {
+            continue;
+        }
+        let behind = format!("{}, which serves {server}, asked in turn: {}", phrase::task(task), why.because);
+        let also = Also { code: cause.code, certainty: why.certainty, summary: behind.clone() };
+        let behind = format!("{behind} ({})", cause.code);
+        let because = format!("{}; {behind}", finding.because);
+        let finding = Finding { because, ..finding };
+        return (finding.and(fact("upstream", behind)), Some(also));
+    }
+    (finding, None)
+}

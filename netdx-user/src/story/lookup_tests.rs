@@ -1,0 +1,268 @@
+//! What makes one lookup, and what becomes of it.
+
+use super::tests::{MS, attempt, closed, code, elsewhere, ip, reset_received, run, run_with, unknown};
+use crate::{
+    diagnosis::Settings,
+    event::{Cookie, DnsMessage, DnsQuestion, Event, Netns, Protocol, Task, Tuple},
+    fact::{self, Answer},
+    report::{Outcome, Report},
+    time::Time,
+    want::Want,
+};
+use std::net::IpAddr;
+
+fn task() -> Task {
+    thread(4121)
+}
+
+/// A thread of the one process.
+fn thread(tid: u32) -> Task {
+    Task { tid, ..super::tests::task() }
+}
+
+fn message(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> DnsMessage {
+    let (rcode, addresses) = answer.clone().unwrap_or_default();
+    DnsMessage {
+        id,
+        answer: answer.is_some(),
+        truncated: false,
+        rcode,
+        question: Some(DnsQuestion { name: name.into(), kind }),
+        answers: u16::try_from(addresses.len()).unwrap_or(u16::MAX),
+        addresses,
+        length: 40,
+        malformed: None,
+    }
+}
+
+fn dns(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> Event {
+    asked_by(&task(), 1, id, name, kind, answer)
+}
+
+/// The same by a thread, on a socket.
+fn asked_by(who: &Task, socket: u64, id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> Event {
+    let leaving = answer.is_none();
+    Event::Dns {
+        current: leaving.then(|| who.clone()),
+        cookie: Some(Cookie(socket)),
+        tuple: Tuple {
+            protocol: Protocol::Udp,
+            local: ip("10.0.0.1"),
+            local_port: 5000 + u16::try_from(socket).expect("a small number"),
+            remote: ip("10.0.0.53"),
+            remote_port: 53,
+        },
+        netns: Some(Netns(1)),
+        leaving,
+        resolving: None,
+        message: message(id, name, kind, answer),
+    }
+}
+
+#[test]
+fn a_name_that_does_not_exist() {
+    let events = vec![
+        (MS, dns(1, "nx.test", 1, None)),
+        (MS, dns(2, "nx.test", 28, None)),
+        (2 * MS, dns(1, "nx.test", 1, Some((3, vec![])))),
+        (2 * MS, dns(2, "nx.test", 28, Some((3, vec![])))),
+    ];
+    let reports = run(events, unknown);
+    assert_eq!(code(&reports), ["dns.nxdomain"]);
+    assert_eq!(reports[0].query.as_ref().map(|q| q.kind.as_str()), Some("A+AAAA"));
+}
+
+#[test]
+fn a_name_found_is_no_report_and_names_the_connection() {
+    let found = vec![ip("10.0.0.5")];
+    let events = vec![
+        (MS, dns(1, "db.test", 1, None)),
+        (2 * MS, dns(1, "db.test", 1, Some((0, found)))),
+        (5 * MS, attempt()),
+        (6 * MS, reset_received()),
+        (6 * MS, closed(111)),
+    ];
+    let reports = run(events, elsewhere);
+    assert_eq!(code(&reports), ["refused.remote"]);
+    assert_eq!(reports[0].name.as_deref(), Some("db.test"));
+}
+
+#[test]
+fn the_search_list_is_one_lookup() {
+    let search = |want: &Want| match want {
+        Want::Resolver { .. } => Answer::Resolver(crate::fact::Resolver {
+            search: vec!["a.example".into(), "b.example".into()],
+            timeout: 5,
+            ..crate::fact::Resolver::default()
+        }),
+        other => unknown(other),
+    };
+    let events = vec![
+        (MS, dns(1, "db.a.example", 1, None)),
+        (2 * MS, dns(1, "db.a.example", 1, Some((3, vec![])))),
+        (3 * MS, dns(2, "db.b.example", 1, None)),
+        (4 * MS, dns(2, "db.b.example", 1, Some((0, vec![ip("10.0.0.5")])))),
+    ];
+    assert_eq!(code(&run(events, search)), Vec::<&str>::new());
+}
+
+#[test]
+fn a_query_without_answer_times_out() {
+    let reports = run(vec![(MS, dns(1, "drop.test", 1, None))], unknown);
+    assert_eq!(code(&reports), ["dns.timeout"]);
+}
+
+fn resolved(who: &Task, started: u64, result: i32, name: &str) -> Event {
+    let (task, name) = (who.clone(), name.to_owned());
+    Event::GetAddrInfo { task, started: Time(started), result, family: 0, name, service: "80".into() }
+}
+
+fn names(reports: &[Report]) -> Vec<&str> {
+    reports.iter().filter_map(|r| r.name.as_deref()).collect()
+}
+
+#[test]
+fn two_threads_of_one_program_ask_for_two_types_of_one_name() {
+    let (a, b) = (thread(1), thread(2));
+    let events = vec![
+        (MS, asked_by(&a, 1, 1, "nx.test", 1, None)),
+        (MS, asked_by(&b, 2, 2, "nx.test", 28, None)),
+        (2 * MS, asked_by(&a, 1, 1, "nx.test", 1, Some((3, vec![])))),
+        (3 * MS, asked_by(&b, 2, 2, "nx.test", 28, Some((3, vec![])))),
+    ];
+    let reports = run(events, unknown);
+    assert_eq!(code(&reports), ["dns.nxdomain"]);
+    assert_eq!(reports[0].query.as_ref().map(|q| q.kind.as_str()), Some("A+AAAA"));
+}
+
+#[test]
+fn two_lookups_of_one_name_at_the_same_time_are_two() {
+    let (a, b) = (thread(1), thread(2));
+    let question = |who: &Task, socket, id, kind| asked_by(who, socket, id, "nx.test", kind, None);
+    let answer = |who: &Task, socket, id, kind| asked_by(who, socket, id, "nx.test", kind, Some((3, vec![])));
+    let mut events = vec![
+        (MS, question(&a, 1, 1, 1)),
+        (MS, question(&b, 2, 2, 1)),
+        (2 * MS, answer(&a, 1, 1, 1)),
+        (3 * MS, answer(&b, 2, 2, 1)),
+    ];
+    assert_eq!(code(&run(events.clone(), unknown)), ["dns.nxdomain"; 2], "the same question twice");
+    // Two calls of getaddrinfo, one for each family: recognized by their return.
+    events[1].1 = question(&b, 2, 2, 28);
+    events[3].1 = answer(&b, 2, 2, 28);
+    events.push((4 * MS, resolved(&a, MS / 2, -2, "nx.test")));
+    events.push((5 * MS, resolved(&b, MS / 2, -2, "nx.test")));
+    let reports = run(events, unknown);
+    assert_eq!(code(&reports), ["dns.nxdomain"; 2]);
+    let tids: Vec<u32> = reports.iter().filter_map(|r| Some(r.process.as_ref()?.tid)).collect();
+    assert_eq!(tids, [1, 2]);
+    assert!(reports.iter().all(|r| r.attempts.as_ref().is_some_and(|a| a.len() == 1)), "each has its own question");
+}
+
+#[test]
+fn a_call_of_getaddrinfo_holds_together_until_it_returns() {
+    let inside = |mut event: Event| {
+        if let Event::Dns { resolving, .. } = &mut event {
+            *resolving = Some(Time(MS / 2));
+        }
+        event
+    };
+    let mut events = vec![(MS, inside(dns(1, "slow.test", 1, None)))];
+    // Nobody answers for longer than any resolver waits; the call has not returned yet.
+    events.push((60_000 * MS, resolved(&task(), MS / 2, -3, "slow.test")));
+    let reports = run(events, unknown);
+    assert_eq!(code(&reports), ["dns.timeout"]);
+    assert_eq!(reports[0].errno.as_deref(), Some("EAI_AGAIN"));
+    assert_eq!(reports[0].duration_ns, 60_000 * MS - MS / 2);
+}
+
+#[test]
+fn a_process_that_ends_waits_no_longer() {
+    let events = vec![(MS, dns(1, "drop.test", 1, None)), (900 * MS, Event::ProcessExit { task: task(), status: 0 })];
+    let reports = run(events, unknown);
+    assert_eq!(code(&reports), ["dns.timeout"]);
+    assert_eq!(reports[0].duration_ns, 899 * MS);
+}
+
+#[test]
+fn what_answers_nothing_is_told_and_believed_by_nobody() {
+    let events = vec![
+        (MS, dns(1, "db.test", 1, None)),
+        (2 * MS, dns(7, "db.test", 1, Some((0, vec![ip("10.6.6.6")])))),
+        (3 * MS, dns(1, "other.test", 1, Some((0, vec![ip("10.6.6.6")])))),
+    ];
+    let reports = run(events, unknown);
+    assert_eq!(code(&reports), ["dns.timeout"]);
+    let because = &reports[0].verdict.as_ref().expect("a verdict").because;
+    assert!(because.contains("with an id that was not asked with"), "{because}");
+    assert!(because.contains("to another question"), "{because}");
+}
+
+/// dnsmasq[77], which has 127.0.0.53.
+fn forwarder(want: &Want) -> Answer {
+    let Want::Listeners { protocol: Protocol::Udp, port: 53 } = want else { return unknown(want) };
+    Answer::Listeners(vec![fact::Listener {
+        protocol: Protocol::Udp,
+        addr: ip("10.0.0.53"),
+        port: 53,
+        v6only: false,
+        device: 0,
+        netns: Netns(1),
+        backlog: 0,
+        max_backlog: 0,
+        uid: 0,
+        inode: 1,
+        owners: vec![fact::Owner { pid: 77, comm: "dnsmasq".into() }],
+    }])
+}
+
+#[test]
+fn a_lookup_made_for_another_process_is_told_by_that_one() {
+    let stub = Task { pid: 77, tid: 77, comm: "dnsmasq".into(), ..task() };
+    let upstream = |event: Event| match event {
+        Event::Dns { current, cookie, mut tuple, netns, leaving, resolving, message } => {
+            tuple.remote = ip("10.9.9.9");
+            Event::Dns { current, cookie, tuple, netns, leaving, resolving, message }
+        }
+        other => other,
+    };
+    let events = || {
+        vec![
+            (MS, dns(1, "sf.test", 1, None)),
+            (2 * MS, upstream(asked_by(&stub, 2, 9, "sf.test", 1, None))),
+            (3 * MS, upstream(asked_by(&stub, 2, 9, "sf.test", 1, Some((5, vec![]))))),
+            (4 * MS, dns(1, "sf.test", 1, Some((5, vec![])))),
+        ]
+    };
+    let reports = run(events(), forwarder);
+    assert_eq!(code(&reports), ["dns.refused"]);
+    assert_eq!(reports[0].process.as_ref().map(|p| p.pid), Some(task().pid), "the client");
+    let because = &reports[0].verdict.as_ref().expect("a verdict").because;
+    assert!(because.contains("dnsmasq[77]") && because.contains("10.9.9.9"), "{because}");
+    // Nothing says that the other process serves names: two failures.
+    assert_eq!(code(&run(events(), unknown)), ["dns.refused"; 2]);
+}
+
+#[test]
+fn a_slow_lookup_by_a_daemon_is_told() {
+    let slow = Settings { all: false, slow: Some(std::time::Duration::from_millis(200)), dns: true, inbound: false };
+    let reports = run_with(slow.clone(), vec![(900 * MS, resolved(&task(), MS, 0, "late.test"))], unknown);
+    assert_eq!(code(&reports), ["slow.lookup"]);
+    assert_eq!((names(&reports), reports[0].outcome), (vec!["late.test"], Outcome::Answered));
+    assert_eq!(code(&run_with(slow, vec![(2 * MS, resolved(&task(), MS, 0, "soon.test"))], unknown)), [""; 0]);
+}
+
+#[test]
+fn a_lookup_whose_thread_returns_late_is_told_once() {
+    let returned = Event::GetAddrInfo {
+        task: task(),
+        started: Time(MS / 2),
+        result: -3,
+        family: 0,
+        name: "sf.test".into(),
+        service: String::new(),
+    };
+    let events =
+        vec![(MS, dns(1, "sf.test", 1, None)), (2 * MS, dns(1, "sf.test", 1, Some((2, vec![])))), (900 * MS, returned)];
+    assert_eq!(code(&run(events, unknown)), ["dns.servfail"]);
+}

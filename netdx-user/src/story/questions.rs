@@ -1,0 +1,203 @@
+//! Which messages belong to which lookup. Owns: questions on their way, and what answers them. Must not know: causes, when
+//! a lookup has ended (see `lookups`).
+//!
+//! A query inside a call of getaddrinfo is part of that call. Any other is recognized by its thread, or, as programs that
+//! bring their own resolver use several threads at once (Go asks for A and AAAA side by side), by its process and name.
+
+use super::{
+    Lookup, Query,
+    lookup::{Misfit, Stray},
+    lookups::Lookups,
+    tracker::Memory,
+};
+use crate::{
+    event::{Cookie, DnsMessage, Event, Netns, Protocol, Task, Tuple},
+    time::Time,
+    want::Want,
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// No resolver repeats a question sooner than this: two of the same are of two lookups.
+const REPEAT: Duration = Duration::from_millis(400);
+
+/// Length of a message's header (RFC 1035 §4.1.1): a shorter one has no id.
+const HEADER: u16 = 12;
+
+/// A query as it leaves.
+struct Asked {
+    time: Time,
+    task: Option<Task>,
+    cookie: Option<Cookie>,
+    tuple: Tuple,
+    netns: Option<Netns>,
+    call: Option<Time>,
+    message: DnsMessage,
+}
+
+impl Lookups {
+    /// A DNS message passed by. Returns questions for the host.
+    pub(super) fn message(&mut self, time: Time, event: Event, memory: &mut Memory) -> Vec<Want> {
+        let Event::Dns { current, cookie, tuple, netns, leaving, resolving, message } = event else {
+            return Vec::new();
+        };
+        match (leaving, message.answer) {
+            (true, false) => {
+                self.query(Asked { time, task: current, cookie, tuple, netns, call: resolving, message }, memory)
+            }
+            (false, _) => {
+                self.answer(time, cookie, tuple, message, memory);
+                Vec::new()
+            }
+            // What a server of this host answers is told by the one who asked.
+            (true, true) => Vec::new(),
+        }
+    }
+
+    fn query(&mut self, asked: Asked, memory: &mut Memory) -> Vec<Want> {
+        let Asked { time, task, cookie, tuple, netns, call, message } = asked;
+        let Some(question) = message.question else { return Vec::new() };
+        let mut wants = Vec::new();
+        let repeated = self.by_message.get(&(cookie, message.id, tuple.protocol)).copied().filter(|key| {
+            let same = |q: &Query| q.cookie == cookie && q.id == message.id && q.name == question.name;
+            self.open.get(key).is_some_and(|l| l.queries.iter().any(same))
+        });
+        let key = repeated.or_else(|| self.going_on(time, task.as_ref(), call, &question.name, question.kind));
+        let key = match key {
+            Some(key) => key,
+            None => {
+                let key = self.begin(call.unwrap_or(time), task.clone(), netns, memory);
+                let resolver = self.open.get(&key).and_then(Lookup::resolver_want);
+                wants.extend(task.as_ref().map(|t| Want::Process { pid: t.pid }));
+                wants.extend(resolver);
+                key
+            }
+        };
+        if let Some(t) = &task {
+            self.by_thread.insert(t.tid, key);
+        }
+        let Some(lookup) = self.open.get_mut(&key) else { return wants };
+        lookup.call = lookup.call.or(call);
+        let same = |q: &&mut Query| q.cookie == cookie && q.id == message.id && q.tuple.remote == tuple.remote;
+        match lookup.queries.iter_mut().rev().find(same) {
+            Some(q) if q.name == question.name && q.kind == question.kind => {
+                q.tries += 1;
+                q.last = time;
+            }
+            _ => lookup.queries.push(Query {
+                sent: time,
+                tries: 1,
+                last: time,
+                name: question.name,
+                kind: question.kind,
+                id: message.id,
+                cookie,
+                tuple,
+                answer: None,
+                task,
+            }),
+        }
+        self.by_message.insert((cookie, message.id, tuple.protocol), key);
+        self.by_socket.extend(cookie.map(|c| (c, key)));
+        self.schedule(key);
+        wants
+    }
+
+    /// The lookup that a question goes on with.
+    fn going_on(&self, time: Time, task: Option<&Task>, call: Option<Time>, name: &str, kind: u16) -> Option<u64> {
+        let task = task?;
+        let of_thread = self.by_thread.get(&task.tid).copied();
+        if call.is_some() {
+            // Whatever the library asks in one call is one lookup.
+            return of_thread.filter(|key| {
+                let is_open = |l: &&Lookup| {
+                    l.resolved.is_none() && (l.call == call || l.call.is_none() && l.began >= call.unwrap_or(time))
+                };
+                self.open.get(key).filter(is_open).is_some()
+            });
+        }
+        if let Some(key) = of_thread.filter(|key| self.continues(*key, name)) {
+            return Some(key);
+        }
+        let others = self.by_process.get(&task.pid)?;
+        others.iter().rev().copied().find(|key| {
+            let Some(lookup) = self.open.get(key).filter(|l| l.call.is_none()) else { return false };
+            let fresh =
+                |q: &Query| q.name == name && q.kind == kind && q.answer.is_none() && time.since(q.last) < REPEAT;
+            let names = lookup.candidates();
+            let told = |q: &Query| q.kind == kind && q.name == name && q.useful();
+            let another = names.is_empty() || lookup.queries.iter().any(|q| fresh(q) || told(q));
+            !another && self.continues(*key, name)
+        })
+    }
+
+    /// Whether a question for this name goes on with a lookup: the same name, or the next one of the search list after
+    /// every question so far was answered in the negative.
+    fn continues(&self, key: u64, name: &str) -> bool {
+        let Some(lookup) = self.open.get(&key).filter(|l| l.resolved.is_none()) else { return false };
+        let names = lookup.candidates();
+        if names.is_empty() || names.contains(&name) {
+            return true;
+        }
+        if lookup.queries.iter().any(Query::useful) {
+            return false;
+        }
+        let search: &[String] =
+            lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid)).map_or(&[], |r| r.search.as_slice());
+        let bases = |n: &str| -> BTreeSet<String> {
+            let expanded = search.iter().filter_map(|s| n.strip_suffix(s.as_str()).and_then(|b| b.strip_suffix('.')));
+            std::iter::once(n).chain(expanded).map(str::to_owned).collect()
+        };
+        let asked = bases(name);
+        names.iter().all(|n| !bases(n).is_disjoint(&asked))
+    }
+
+    fn answer(&mut self, time: Time, cookie: Option<Cookie>, tuple: Tuple, message: DnsMessage, memory: &mut Memory) {
+        let by_message = self.by_message.get(&(cookie, message.id, tuple.protocol)).copied();
+        let by_socket = || cookie.and_then(|c| self.by_socket.get(&c).copied());
+        let Some(key) = by_message.or_else(by_socket) else { return };
+        let Some(lookup) = self.open.get_mut(&key) else { return };
+        let of_socket = |q: &&mut Query| q.cookie == cookie && q.tuple.protocol == tuple.protocol;
+        // What can't be read doesn't repeat its question.
+        let fits = |q: &&mut Query| {
+            message
+                .question
+                .as_ref()
+                .map_or(message.malformed.is_some() || message.rcode != 0, |m| m.name == q.name && m.kind == q.kind)
+        };
+        let asked = |q: &&mut Query| {
+            message.answer
+                && of_socket(q)
+                && q.id == message.id
+                && q.tuple.remote == tuple.remote
+                && q.answer.is_none()
+                && fits(q)
+        };
+        if let Some(query) = lookup.queries.iter_mut().find(asked) {
+            let addresses = message.addresses.clone();
+            query.answer = Some((time, message));
+            if let Some(task) = &lookup.task {
+                memory.named(task.pid, addresses, lookup.name());
+            }
+            self.schedule(key);
+            return;
+        }
+        let late = |q: &Query| q.cookie == cookie && q.id == message.id && q.answer.is_some();
+        // A long answer over TCP comes in several segments, of which the first has been read.
+        if tuple.protocol != Protocol::Udp {
+            return;
+        }
+        let mut of_this: Vec<&Query> = lookup.queries.iter().filter(|q| q.cookie == cookie).collect();
+        of_this.retain(|q| q.answer.is_none());
+        if of_this.is_empty() || lookup.queries.iter().any(late) {
+            return;
+        }
+        let misfit = if of_this.iter().all(|q| q.tuple.remote != tuple.remote) {
+            Misfit::Server
+        } else if message.length >= HEADER && of_this.iter().all(|q| q.id != message.id) {
+            Misfit::Id
+        } else {
+            Misfit::Question
+        };
+        lookup.stray(Stray { time, from: tuple.remote, misfit });
+    }
+}
