@@ -67,6 +67,17 @@ impl Island {
         self
     }
 
+    /// Programs run inside see a copy of this file of the machine in its place, as a container has files of its own.
+    #[must_use]
+    pub fn with_copy_of(mut self, path: &str) -> Island {
+        let file = tempfile::NamedTempFile::new().expect("make a file");
+        fs::copy(path, file.path()).expect("copy the file");
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(file.path(), everybody).expect("let everybody read it");
+        self.files.push((path.into(), file));
+        self
+    }
+
     /// `ip` inside, arguments separated by spaces; it has to succeed.
     pub fn ip(&self, arguments: &str) {
         run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()));

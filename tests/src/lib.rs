@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod conntrack;
 pub mod island;
 pub mod lab;
+pub mod names;
 pub mod patience;
 pub mod recordings;
 pub mod remote;

@@ -9,9 +9,10 @@ use hickory_proto::{
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use std::{
     io::{Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsRawFd as _, OwnedFd},
     sync::Arc,
+    time::Duration,
 };
 use tokio_rustls::rustls::{self, ServerConfig, ServerConnection, StreamOwned, crypto::ring};
 
@@ -32,6 +33,10 @@ pub struct Zone {
     pub dead: bool,
     /// Answers FORMERR to EDNS.
     pub no_edns: bool,
+    /// Never answers questions for this type.
+    pub mute: Option<RecordType>,
+    /// Thinks so long before every answer.
+    pub delay: Duration,
 }
 
 impl Zone {
@@ -103,20 +108,8 @@ pub fn dns(island: &Island, address: &str, zone: Zone) {
     if !zone.no_tcp {
         std::thread::spawn(move || {
             for stream in tcp.incoming().flatten() {
-                let mut stream = stream;
-                let mut length = [0; 2];
-                if stream.read_exact(&mut length).is_err() {
-                    continue;
-                }
-                let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
-                if stream.read_exact(&mut bytes).is_err() {
-                    continue;
-                }
-                let Ok(question) = Message::from_vec(&bytes) else { continue };
-                let answer = over_tcp.answer(&question, true).to_vec().expect("an answer");
-                let length = u16::try_from(answer.len()).expect("a short answer");
-                // A client that has gone away needs no answer.
-                _ = stream.write_all(&[&length.to_be_bytes()[..], &answer].concat());
+                let zone = over_tcp.clone();
+                std::thread::spawn(move || serve_over_tcp(&zone, stream));
             }
         });
     }
@@ -124,10 +117,74 @@ pub fn dns(island: &Island, address: &str, zone: Zone) {
         let mut buffer = [0; 4096];
         while let Ok((length, from)) = udp.recv_from(&mut buffer) {
             let Ok(question) = Message::from_vec(&buffer[..length]) else { continue };
-            if !zone.dead {
+            let is_mute = |zone: &Zone| question.queries.first().is_some_and(|q| Some(q.query_type) == zone.mute);
+            if !zone.dead && !is_mute(&zone) {
+                std::thread::sleep(zone.delay);
                 let answer = zone.answer(&question, false).to_vec().expect("an answer");
                 // A client that has gone away needs no answer.
                 _ = udp.send_to(&answer, from);
+            }
+        }
+    });
+}
+
+/// Answers the questions of one connection, until the client has no more.
+fn serve_over_tcp(zone: &Zone, mut stream: TcpStream) {
+    let mut length = [0; 2];
+    while stream.read_exact(&mut length).is_ok() {
+        let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
+        if stream.read_exact(&mut bytes).is_err() {
+            return;
+        }
+        let Ok(question) = Message::from_vec(&bytes) else { return };
+        let answer = zone.answer(&question, true).to_vec().expect("an answer");
+        let length = u16::try_from(answer.len()).expect("a short answer");
+        // A client that has gone away needs no answer.
+        _ = stream.write_all(&[&length.to_be_bytes()[..], &answer].concat());
+    }
+}
+
+/// Answers each datagram to port 53 of an address with whatever `answer` makes of it, from another address if one is given.
+pub fn raw_dns(
+    island: &Island,
+    address: &str,
+    from: Option<&str>,
+    mut answer: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
+) {
+    let at = |text: &str| SocketAddr::new(text.parse().expect("an address"), 53);
+    let (to, from) = (at(address), from.map(at));
+    let (socket, other) = island.inside(move || {
+        let bind = |end| UdpSocket::bind(end).expect("bind UDP port 53");
+        (bind(to), from.map(bind))
+    });
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+            for bytes in answer(&buffer[..length]) {
+                // A client that has gone away needs no answer.
+                _ = other.as_ref().unwrap_or(&socket).send_to(&bytes, client);
+            }
+        }
+    });
+}
+
+/// Answers the first bytes of each connection to TCP port 53 with whatever `answer` makes of them, and closes it.
+pub fn raw_dns_over_tcp(
+    island: &Island,
+    address: &str,
+    mut answer: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
+) {
+    let listener = listen(island, &SocketAddr::new(address.parse().expect("an address"), 53).to_string());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut buffer = [0; 4096];
+            let Ok(length) = stream.read(&mut buffer) else { continue };
+            for bytes in answer(&buffer[..length]) {
+                // A segment of its own for each.
+                _ = stream.set_nodelay(true);
+                // A client that has gone away needs no answer.
+                _ = stream.write_all(&bytes);
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
     });

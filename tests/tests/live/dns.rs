@@ -2,28 +2,16 @@
 
 use hickory_proto::op::ResponseCode;
 use netdx_tests::lab::Lab;
+use netdx_tests::names::{RESOLVER, also, asked, client, lab, python, verdict};
 use netdx_tests::servers::{self, Zone, listen};
 use netdx_tests::tracer::{Expected, Tracer, check};
 use serde_json::Value;
 use std::time::Duration;
 
-const RESOLVER: &str = "nameserver 10.1.2.2\noptions timeout:1 attempts:2\n";
-
-/// A lab whose client resolves names with this resolv.conf.
-fn lab(resolver: &str) -> Lab {
-    let mut lab = Lab::new();
-    lab.client =
-        lab.client.with_file("/etc/resolv.conf", resolver).with_file("/etc/nsswitch.conf", "hosts: files dns\n");
-    lab
-}
-
-/// `getent ahosts NAME` in the client's namespace, and the report of the lookup that failed.
+/// `getent ahosts NAME` in the client's namespace, which fails, and the report of its lookup.
 fn lookup_report(lab: &Lab, trace: &Tracer, name: &str) -> Value {
-    let status = lab.client.command("getent").args(["ahosts", name]).output().expect("getent runs").status;
-    assert!(!status.success(), "{name} was found");
-    trace.wait_for(Duration::from_secs(10), |report| {
-        report["kind"] == "lookup" && report["process"]["comm"] == "getent" && !report["verdict"].is_null()
-    })
+    assert!(!client(lab, &format!("getent ahosts {name}")), "{name} was found");
+    verdict(trace, "getent")
 }
 
 fn failed_lookup(resolver: &str, zone: Option<Zone>, name: &str, code: &str) -> Value {
@@ -33,9 +21,8 @@ fn failed_lookup(resolver: &str, zone: Option<Zone>, name: &str, code: &str) -> 
     }
     let trace = Tracer::start(&lab);
     let report = lookup_report(&lab, &trace, name);
-    let certainty = report["verdict"]["certainty"].as_str();
-    check(&report, &Expected { code, outcome: "failed", names: &[name], certainty, ..Expected::default() });
-    assert_eq!(report["query"]["name"].as_str().map(|n| n.trim_end_matches('.')), Some(name), "{report:#}");
+    check(&report, &Expected { code, outcome: "failed", names: &[name], ..Expected::default() });
+    assert_eq!(report["query"]["name"], name, "{report:#}");
     trace.only(&[code]);
     report
 }
@@ -88,9 +75,7 @@ fn the_connection_bears_the_name_that_was_looked_up() {
     let lab = lab(RESOLVER);
     servers::dns(&lab.server, "10.1.2.2", Zone::default().address("db.test", "10.1.2.2"));
     let trace = Tracer::start(&lab);
-    let script = "import socket\ntry: socket.create_connection(('db.test', 81))\nexcept OSError: pass";
-    let status = lab.client.command("/usr/bin/python3").args(["-c", script]).status().expect("python3 runs");
-    assert!(status.success());
+    python(&lab, "import socket\ntry: socket.create_connection(('db.test', 81))\nexcept OSError: pass");
     let report = trace.wait_for(Duration::from_secs(10), |report| {
         report["kind"] == "connection" && report["remote"]["port"] == 81 && !report["verdict"].is_null()
     });
@@ -115,6 +100,21 @@ fn a_name_that_resolves_is_no_failure() {
 }
 
 #[test]
+fn the_answer_is_cut_and_tcp_works() {
+    let zone = Zone { truncate: true, ..Zone::default() }.address("big.test", "10.1.2.2");
+    let lab = lab(RESOLVER);
+    servers::dns(&lab.server, "10.1.2.2", zone);
+    let trace = Tracer::start(&lab);
+    assert!(client(&lab, "getent ahosts big.test"));
+    let report = trace.wait_for(Duration::from_secs(10), |r| r["kind"] == "lookup" && r["process"]["comm"] == "getent");
+    assert_eq!(report["outcome"], "answered", "{report:#}");
+    let protocols: Vec<&Value> =
+        report["attempts"].as_array().expect("attempts").iter().map(|a| &a["protocol"]).collect();
+    assert_eq!(protocols, ["udp", "udp", "tcp", "tcp"], "A and AAAA by UDP, then by TCP: {report:#}");
+    trace.only(&[]);
+}
+
+#[test]
 fn the_answer_is_cut_and_tcp_fails() {
     let zone = Zone { truncate: true, no_tcp: true, ..Zone::default() };
     let lab = lab(RESOLVER);
@@ -122,8 +122,10 @@ fn the_answer_is_cut_and_tcp_fails() {
     lab.server.guard("input", "tcp dport 53 reject with tcp reset");
     let trace = Tracer::start(&lab);
     let report = lookup_report(&lab, &trace, "tc.test");
-    let certainty = report["verdict"]["certainty"].as_str();
-    check(&report, &Expected { code: "dns.truncated", outcome: "failed", certainty, ..Expected::default() });
+    let names = &["tc.test", "firewall.rejected"];
+    check(&report, &Expected { code: "dns.truncated", outcome: "failed", names, ..Expected::default() });
+    assert_eq!(report["errno"], "EAI_AGAIN");
+    trace.only(&["dns.truncated"]);
 }
 
 #[test]
@@ -132,7 +134,85 @@ fn no_source_knows_the_name_and_no_packet_leaves() {
     lab.client = lab.client.with_file("/etc/nsswitch.conf", "hosts: files\n");
     let trace = Tracer::start(&lab);
     let report = lookup_report(&lab, &trace, "nowhere.test");
-    let certainty = report["verdict"]["certainty"].as_str();
-    check(&report, &Expected { code: "dns.lookup-failed", outcome: "failed", certainty, ..Expected::default() });
+    check(&report, &Expected { code: "dns.lookup-failed", outcome: "failed", ..Expected::default() });
     trace.only(&["dns.lookup-failed"]);
+}
+
+#[test]
+fn no_server_is_configured() {
+    let lab = lab("# nothing here\n");
+    let trace = Tracer::start(&lab);
+    // The lookup's own process has ended when somebody asks for its files; the shell sees the same ones.
+    let script = "getent ahosts any.test; test $? -ne 0 && sleep 5";
+    assert!(lab.client.command("sh").args(["-c", script]).status().expect("sh runs").success());
+    let report = verdict(&trace, "getent");
+    let names = &["any.test", "/etc/resolv.conf", "127.0.0.1"];
+    check(&report, &Expected { code: "dns.no-server", outcome: "failed", names, ..Expected::default() });
+    assert_eq!(report["errno"], "EAI_AGAIN");
+    trace.only(&["dns.no-server"]);
+}
+
+#[test]
+fn the_address_came_from_the_hosts_file() {
+    let mut lab = lab(RESOLVER);
+    lab.client = lab.client.with_file("/etc/hosts", "127.0.0.1 localhost\n10.1.2.3 db.test db # moved long ago\n");
+    let trace = Tracer::start(&lab);
+    python(&lab, "import socket, time\ntry: socket.create_connection(('db.test', 81))\nexcept OSError: time.sleep(5)");
+    let report = trace.wait_for(Duration::from_secs(10), |r| r["kind"] == "connection" && !r["verdict"].is_null());
+    let names = &["db.test (10.1.2.3:81)"];
+    check(&report, &Expected { code: "refused.no-listener", outcome: "failed", names, ..Expected::default() });
+    assert_eq!(also(&report), ["dns.hosts-override"], "{report:#}");
+    let summary = report["also"][0]["summary"].as_str().expect("a summary");
+    assert!(summary.contains("/etc/hosts:2"), "{summary}");
+    trace.only(&["refused.no-listener"]);
+}
+
+const SEARCH: &str =
+    "search a.example b.example c.example\nnameserver 10.1.2.2\noptions ndots:5 timeout:1 attempts:2\n";
+
+#[test]
+fn the_search_list_asks_in_vain() {
+    let lab = lab(SEARCH);
+    servers::dns(&lab.server, "10.1.2.2", Zone::default().address("ok.test", "10.1.2.2"));
+    let trace = Tracer::start(&lab);
+    let report = lookup_report(&lab, &trace, "nx.test");
+    check(&report, &Expected { code: "dns.nxdomain", outcome: "failed", names: &["nx.test"], ..Expected::default() });
+    assert_eq!(report["query"]["name"], "nx.test");
+    assert_eq!(also(&report), ["dns.search-storm"], "{report:#}");
+    let names = ["nx.test.a.example", "nx.test.b.example", "nx.test.c.example", "nx.test"];
+    let expected: Vec<String> = names.iter().flat_map(|n| [format!("{n} A"), format!("{n} AAAA")]).collect();
+    assert_eq!(asked(&report), expected, "one lookup");
+    assert!(client(&lab, "getent ahosts ok.test"));
+    let report = trace.wait_for(Duration::from_secs(10), |r| r["outcome"] == "answered");
+    assert_eq!((report["name"].as_str(), also(&report)), (Some("ok.test"), vec!["dns.search-storm"]), "{report:#}");
+    trace.only(&["dns.nxdomain"]);
+}
+
+#[test]
+fn the_service_has_no_such_name() {
+    let lab = lab(RESOLVER);
+    servers::dns(&lab.server, "10.1.2.2", Zone::default().address("ok.test", "10.1.2.2"));
+    let trace = Tracer::start(&lab);
+    python(&lab, "import socket\ntry: socket.getaddrinfo('ok.test', 'no-such-service')\nexcept OSError: pass");
+    let report = verdict(&trace, "python3");
+    let names = &["no-such-service"];
+    check(&report, &Expected { code: "dns.lookup-failed", outcome: "failed", names, ..Expected::default() });
+    assert_eq!((&report["errno"], &report["query"]["service"]), (&"EAI_SERVICE".into(), &"no-such-service".into()));
+    trace.only(&["dns.lookup-failed"]);
+}
+
+#[test]
+fn a_port_is_asked_for_and_the_lookup_is_of_that_port() {
+    let lab = lab(RESOLVER);
+    servers::dns(&lab.server, "10.1.2.2", Zone::default());
+    let trace = Tracer::with(&lab, &["--port", "5432"]);
+    let script = "import socket\nfor port in ('5432', '80', None):\n try: socket.getaddrinfo(f'p{port}.test', port)\n \
+                  except OSError: pass";
+    python(&lab, script);
+    let (reports, _) = trace.end();
+    let mut names: Vec<&str> = reports.iter().filter_map(|r| r["query"]["name"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["p5432.test", "pNone.test"], "that of another port is not shown");
+    let of_port = reports.iter().find(|r| r["name"] == "p5432.test").expect("it is there");
+    assert_eq!(of_port["query"]["service"], "5432");
 }

@@ -4,6 +4,9 @@
 mod broken;
 mod denied;
 mod dns;
+mod dns_clients;
+mod dns_servers;
+mod dualstack;
 mod firewall;
 mod inbound;
 mod kernel;
@@ -13,6 +16,7 @@ mod nat;
 mod needs;
 mod refused;
 mod route;
+mod slow;
 mod timeout;
 mod udp;
 mod unexplained;
