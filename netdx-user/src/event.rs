@@ -221,6 +221,28 @@ pub struct IcmpError {
     pub info: u32,
 }
 
+impl IcmpError {
+    /// The errno (positive) that an ICMP error over IPv4 gives a socket: `icmp_err_convert`, and icmp_unreach for the rest
+    /// (net/ipv4/icmp.c, 6.18). None: it gives none, or it is ICMPv6.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        const ENETUNREACH: i32 = 101;
+        const EHOSTUNREACH: i32 = 113;
+        match (self.v6, self.kind, self.code) {
+            (true, ..) => None,
+            (_, 3, 0 | 6 | 9 | 11) => Some(ENETUNREACH),
+            (_, 3, 1 | 10 | 12..=15) | (_, 11, _) => Some(EHOSTUNREACH),
+            (_, 3, 2) => Some(92),  // ENOPROTOOPT
+            (_, 3, 3) => Some(111), // ECONNREFUSED
+            (_, 3, 5) => Some(95),  // EOPNOTSUPP
+            (_, 3, 7) => Some(112), // EHOSTDOWN
+            (_, 3, 8) => Some(64),  // ENONET
+            (_, 12, _) => Some(71), // EPROTO
+            _ => None,
+        }
+    }
+}
+
 /// What TCP counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpCounters {

@@ -476,6 +476,9 @@ impl Tracker {
                 };
                 if sock.error > 0 {
                     c.errno = Some(sock.error);
+                } else if let Some(errno) = taken(&c, sock) {
+                    c.errno = Some(errno);
+                    c.outcome = Outcome::Failed;
                 }
                 self.settle(c, time);
             }
@@ -731,6 +734,16 @@ impl Tracker {
             self.ended.push_back(Story::Connection(Box::new(c)));
         }
     }
+}
+
+/// The error that the application had taken from a socket which it then closed. An ICMP error that comes while connect is
+/// at work on the socket does not end it: it is queued, wakes whoever polls, and stays as `sk_err_soft` (tcp_v4_err, 6.18)
+/// until SO_ERROR takes it (sock_getsockopt).
+fn taken(c: &Connection, sock: &Sock) -> Option<i32> {
+    if c.established.is_some() || sock.soft_error != 0 {
+        return None;
+    }
+    c.ending()?.icmp?.errno()
 }
 
 /// The application had closed the connection before: what becomes of it then is no failure of the application's.

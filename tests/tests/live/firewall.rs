@@ -280,4 +280,13 @@ fn every_chain_of_iptables_legacy() {
 #[test]
 fn every_chain_of_iptables_nft() {
     every_chain_of_iptables("nft");
+#[test]
+fn a_poll_takes_the_error_that_came_while_connect_was_at_work() {
+    let lab = Lab::new();
+    lab.router.guard("forward", "tcp dport 80 reject with icmpx host-unreachable");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("poll 10.1.2.2:80");
+    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+    trace.explains(&attempt, &Expected { errno: Some("EHOSTUNREACH"), names: &["forward"], ..REJECTED });
+    trace.only(&["firewall.rejected"]);
 }
