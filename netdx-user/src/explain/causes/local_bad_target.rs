@@ -49,6 +49,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let kind = match call.errno {
         errno::EINVAL if link_local && c.bound_device == 0 => "a link-local address without its interface (scope id)",
         errno::EINVAL | errno::EADDRNOTAVAIL if c.tuple.remote_port == 0 => "port 0, which is no port",
+        // tcp_v6_connect, __ip6_datagram_connect (6.18)
+        errno::ENETUNREACH if c.v6_socket && remote.is_ipv4() && call.route.count == 0 => {
+            "an IPv4 address, and the socket is for IPv6 only (IPV6_V6ONLY)"
+        }
         errno::ENETUNREACH if broadcast && c.tuple.protocol != Protocol::Udp => "a broadcast address",
         errno::ENETUNREACH if multicast && c.tuple.protocol != Protocol::Udp => "a multicast address",
         errno::EACCES if broadcast => "a broadcast address, and the socket has not set SO_BROADCAST",
