@@ -16,6 +16,7 @@ mod nat;
 mod needs;
 mod refused;
 mod route;
+mod silence;
 mod slow;
 mod timeout;
 mod udp;
