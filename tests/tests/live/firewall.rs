@@ -280,6 +280,8 @@ fn every_chain_of_iptables_legacy() {
 #[test]
 fn every_chain_of_iptables_nft() {
     every_chain_of_iptables("nft");
+}
+
 #[test]
 fn a_poll_takes_the_error_that_came_while_connect_was_at_work() {
     let lab = Lab::new();
