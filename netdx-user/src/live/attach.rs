@@ -8,7 +8,7 @@ use super::{
     features::{self, Directory},
     libraries::{self, Library},
     loader::{Loader, Refusal, c_name},
-    probes::{Fact, Function, Hook},
+    probes::{Fact, Function, Hook, Uprobe},
     sys::{self, AttachType, PerfEvent, ProgramType},
 };
 use crate::coverage::Probe;
@@ -109,6 +109,7 @@ pub(super) struct LibraryProgram {
     /// The function it belongs to.
     function: &'static str,
     at_return: bool,
+    how: Uprobe,
     program: Arc<OwnedFd>,
 }
 
@@ -222,10 +223,14 @@ impl<'a> Attacher<'a> {
                 sys::attach_cgroup(program.as_fd(), cgroup.as_fd(), attach_type)
                     .map_err(refused("attaching to the cgroup"))?
             }
-            Hook::LibcEntry(_, function) | Hook::LibcReturn(_, function) => {
-                let later = LibraryProgram { function, at_return: matches!(hook, Hook::LibcReturn(..)), program };
+            Hook::LibcEntry(_, function, how) | Hook::LibcReturn(_, function, how) => {
+                let at_return = matches!(hook, Hook::LibcReturn(..));
+                let later = LibraryProgram { function, at_return, how, program };
                 let (links, error) = attach_libraries(&later, &self.places.libraries);
-                self.library_programs.push(later);
+                // With the last hook of the table, later libraries may still have the function.
+                if !links.is_empty() || how == Uprobe::Perf {
+                    self.library_programs.push(later);
+                }
                 return match (links.is_empty(), error) {
                     (true, Some(error)) => Err(error),
                     (true, None) => Err(Refused::NoLibrary(function)),
@@ -260,7 +265,9 @@ impl Places {
                 let program_type = if of_addresses { ProgramType::CgroupSockAddr } else { ProgramType::CgroupSkb };
                 (program_type, Some(attach_type), 0)
             }
-            Hook::LibcEntry(..) | Hook::LibcReturn(..) => (ProgramType::KProbe, None, 0),
+            Hook::LibcEntry(_, _, how) | Hook::LibcReturn(_, _, how) => {
+                (ProgramType::KProbe, (how == Uprobe::Link).then_some(AttachType::UprobeMulti), 0)
+            }
         };
         Ok(Load { program_type, attach_type, btf_id })
     }
@@ -327,10 +334,17 @@ fn attach_library(program: &LibraryProgram, library: &Library) -> Result<OwnedFd
     let offset = libraries::function_offset(&library.path, program.function)
         .map_err(read)?
         .ok_or(Refused::NoLibrary(program.function))?;
-    let (pmu, return_bit) = features::uprobe_pmu().map_err(|(path, error)| Refused::Read { path, error })?;
     let path = c_name(&library.path.to_string_lossy());
-    let event = PerfEvent::Uprobe { pmu, return_bit: program.at_return.then_some(return_bit), path: &path, offset };
-    sys::attach_perf(program.program.as_fd(), &event).map_err(refused("attaching a uprobe"))
+    let fd = program.program.as_fd();
+    match program.how {
+        Uprobe::Link => sys::attach_uprobe(fd, &path, offset, program.at_return),
+        Uprobe::Perf => {
+            let (pmu, bit) = features::uprobe_pmu().map_err(|(path, error)| Refused::Read { path, error })?;
+            let event = PerfEvent::Uprobe { pmu, return_bit: program.at_return.then_some(bit), path: &path, offset };
+            sys::attach_perf(fd, &event)
+        }
+    }
+    .map_err(refused("attaching a uprobe"))
 }
 
 /// Attaches the programs to libraries that were found after the start.

@@ -54,9 +54,18 @@ pub enum Hook {
     /// The root of the v2 cgroup hierarchy.
     Cgroup(&'static str, AttachType),
     /// Entry of a function of every C library.
-    LibcEntry(&'static str, &'static str),
+    LibcEntry(&'static str, &'static str, Uprobe),
     /// Its return.
-    LibcReturn(&'static str, &'static str),
+    LibcReturn(&'static str, &'static str, Uprobe),
+}
+
+/// How a program gets to a function of a library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Uprobe {
+    /// By a link of its own kind, from 6.6.
+    Link,
+    /// By a perf event.
+    Perf,
 }
 
 /// A kernel function, as netdx knows it: one of another signature is left alone.
@@ -110,8 +119,8 @@ impl Hook {
             | Hook::FunctionReturn(name, _)
             | Hook::SyscallEntry(name)
             | Hook::Cgroup(name, _)
-            | Hook::LibcEntry(name, _)
-            | Hook::LibcReturn(name, _) => name.to_owned(),
+            | Hook::LibcEntry(name, ..)
+            | Hook::LibcReturn(name, ..) => name.to_owned(),
         }
     }
 }
@@ -129,8 +138,10 @@ impl std::fmt::Display for Hook {
             Hook::Cgroup(_, AttachType::Connect6) => write!(f, "cgroup/connect6"),
             Hook::Cgroup(_, AttachType::CgroupEgress) => write!(f, "cgroup_skb/egress"),
             Hook::Cgroup(..) => write!(f, "cgroup_skb/ingress"),
-            Hook::LibcEntry(_, function) => write!(f, "uprobe/libc:{function}"),
-            Hook::LibcReturn(_, function) => write!(f, "uretprobe/libc:{function}"),
+            Hook::LibcEntry(_, function, Uprobe::Link) => write!(f, "uprobe.multi/libc:{function}"),
+            Hook::LibcReturn(_, function, Uprobe::Link) => write!(f, "uretprobe.multi/libc:{function}"),
+            Hook::LibcEntry(_, function, Uprobe::Perf) => write!(f, "uprobe/libc:{function}"),
+            Hook::LibcReturn(_, function, Uprobe::Perf) => write!(f, "uretprobe/libc:{function}"),
         }
     }
 }
@@ -357,8 +368,14 @@ pub const FACTS: &[Fact] = &[
         gives: "lookups that failed without a packet, and the port a lookup was for",
         when: When::Dns,
         parts: &[
-            &[Hook::LibcEntry("getaddrinfo_enter", "getaddrinfo")],
-            &[Hook::LibcReturn("getaddrinfo_return", "getaddrinfo")],
+            &[
+                Hook::LibcEntry("getaddrinfo_enter", "getaddrinfo", Uprobe::Link),
+                Hook::LibcEntry("getaddrinfo_enter", "getaddrinfo", Uprobe::Perf),
+            ],
+            &[
+                Hook::LibcReturn("getaddrinfo_return", "getaddrinfo", Uprobe::Link),
+                Hook::LibcReturn("getaddrinfo_return", "getaddrinfo", Uprobe::Perf),
+            ],
         ],
         verdicts: &["dns.lookup-failed", "dns.hosts-override"],
     },

@@ -62,6 +62,8 @@ pub enum AttachType {
     TraceFentry = 24,
     /// BPF_TRACE_FEXIT
     TraceFexit = 25,
+    /// BPF_TRACE_UPROBE_MULTI
+    UprobeMulti = 48,
 }
 
 /// Beginning of `union bpf_attr` for BPF_MAP_CREATE.
@@ -132,6 +134,21 @@ struct LinkCreate {
     target_fd: u32,
     attach_type: u32,
     flags: u32,
+}
+
+/// For BPF_LINK_CREATE of uprobes.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreateUprobes {
+    common: LinkCreate,
+    path: u64,
+    offsets: u64,
+    reference_counters: u64,
+    cookies: u64,
+    count: u32,
+    flags: u32,
+    pid: u32,
+    _pad: u32,
 }
 
 /// BPF_OBJ_NAME_LEN, terminator included.
@@ -256,6 +273,25 @@ pub(super) fn attach_cgroup(
 ) -> io::Result<OwnedFd> {
     let mut attributes =
         LinkCreate { prog_fd: number(program), target_fd: number(cgroup), attach_type: attach_type as u32, flags: 0 };
+    bpf_fd(Command::LinkCreate, &mut attributes)
+}
+
+/// Attaches to an instruction of a file, or to the return of the function that begins there, in every process. The
+/// descriptor is the attachment. From 6.6; closing takes a third of the time that a perf event takes.
+pub(super) fn attach_uprobe(program: BorrowedFd<'_>, path: &CStr, offset: u64, at_return: bool) -> io::Result<OwnedFd> {
+    /// `BPF_F_UPROBE_MULTI_RETURN`
+    const RETURN: u32 = 1;
+    let offsets = [offset];
+    let common =
+        LinkCreate { prog_fd: number(program), attach_type: AttachType::UprobeMulti as u32, ..LinkCreate::default() };
+    let mut attributes = LinkCreateUprobes {
+        common,
+        path: pointer(path),
+        offsets: pointer(&offsets),
+        count: 1,
+        flags: if at_return { RETURN } else { 0 },
+        ..LinkCreateUprobes::default()
+    };
     bpf_fd(Command::LinkCreate, &mut attributes)
 }
 
