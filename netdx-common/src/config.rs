@@ -43,6 +43,10 @@ pub const ABSENT: u32 = u32::MAX;
 /// How many ports the kernel side can filter by.
 pub const MAX_PORTS: usize = 8;
 
+/// How long a record may wait, in ns. A program wakes the reader no sooner than this after it last did; the reader looks by
+/// itself for as long after it was woken, so that none is left behind.
+pub const WAKE_INTERVAL: u64 = 20_000_000;
+
 /// A field of a kernel structure that programs read.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {

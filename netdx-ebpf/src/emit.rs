@@ -4,7 +4,7 @@
 //! Must not know: what records mean.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use netdx_common::record::*;
+use netdx_common::{config::WAKE_INTERVAL, record::*};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
@@ -35,7 +35,9 @@ const FLOOD_WINDOW: u64 = 50_000_000;
 /// How soon a record should be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// When the reader looks next.
+    /// Only if the ring fills up: there is nothing to read.
+    Never,
+    /// Within [`WAKE_INTERVAL`].
     Later,
     /// At once: it is what a failing story ends with.
     Now,
@@ -110,7 +112,7 @@ pub fn record_if<T: Record>(wake: Wake, fill: impl FnOnce(&mut T) -> bool) {
     if fill(record) {
         space.submit(flags(wake, time));
     } else {
-        space.discard(NO_WAKEUP);
+        space.discard(flags(Wake::Never, time));
     }
 }
 
@@ -126,7 +128,7 @@ pub fn scratch<T: FromZeros + IntoBytes + 'static>(look: impl FnOnce(&mut T)) {
         space.as_mut_ptr().write_bytes(0, 1);
         &mut *space.as_mut_ptr()
     });
-    space.discard(NO_WAKEUP);
+    space.discard(flags(Wake::Never, now()));
 }
 
 /// Writes the first `length` bytes of a DNS record, whose header is set here.
@@ -202,12 +204,11 @@ fn lost() {
 /// Whether to wake the reader: waking for each record is what makes tracers slow.
 #[inline(never)]
 fn flags(wake: Wake, time: u64) -> u64 {
-    let interval = if wake == Wake::Now {
-        STORY_INTERVAL
-    } else if EVENTS.query(AVAILABLE) >= EVENTS.query(SIZE) / 4 {
-        FILL_INTERVAL
-    } else {
-        return NO_WAKEUP;
+    let interval = match wake {
+        Wake::Now => STORY_INTERVAL,
+        _ if EVENTS.query(AVAILABLE) >= EVENTS.query(SIZE) / 4 => FILL_INTERVAL,
+        Wake::Later => WAKE_INTERVAL,
+        Wake::Never => return NO_WAKEUP,
     };
     let Some(woken) = WOKEN.get_ptr_mut(0) else {
         return NO_WAKEUP;

@@ -2,8 +2,8 @@
 //!
 //! Owns: the buffer and the counters of what was lost. Must not know: what is in a record (see `decode`).
 //!
-//! Programs submit records without waking anybody (waking for each halves a busy machine's connection rate), so the
-//! reader looks by itself every [`INTERVAL`]; a program that wants to be heard at once wakes it.
+//! Programs wake the reader once for many records (waking for each halves a busy machine's connection rate): after it
+//! was woken it looks by itself every [`INTERVAL`] until a look finds nothing, and then sleeps until it is woken again.
 
 use super::{names::Names, sys};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     input::{Input, Stamped},
 };
 use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
+use netdx_common::config::WAKE_INTERVAL;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     io,
@@ -20,7 +21,9 @@ use std::{
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 /// How long a record may wait.
-const INTERVAL: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_nanos(WAKE_INTERVAL);
+/// How long losses may wait where nobody wakes: what is lost wakes nobody.
+const LOSSES: Duration = Duration::from_secs(1);
 /// How many records one drain takes at most: bounds memory and the time until reports are written.
 const BATCH: usize = 4096;
 
@@ -35,6 +38,8 @@ pub(super) struct Ring {
     /// The last drain stopped at [`BATCH`].
     more: bool,
     looked: Option<Instant>,
+    /// The last look, no sooner than [`INTERVAL`] after a program woke us, found nothing: the next record will.
+    quiet: bool,
 }
 
 impl Ring {
@@ -50,11 +55,11 @@ impl Ring {
             wakes: None,
             more: false,
             looked: None,
+            quiet: false,
         })
     }
 
-    /// Waits until there is something to drain: at least until [`INTERVAL`] after the last time, unless a program
-    /// asked to be heard at once.
+    /// Waits until there is something to drain.
     ///
     /// # Errors
     /// When the runtime can't watch the buffer.
@@ -67,13 +72,20 @@ impl Ring {
         }
         let Some(wakes) = &self.wakes else { return Ok(()) };
         loop {
-            let next = self.looked.map_or_else(Instant::now, |t| t + INTERVAL);
-            tokio::select! {
-                guard = wakes.readable() => guard?.clear_ready(),
-                () = tokio::time::sleep_until(next) => {}
-            }
+            let pause = if self.quiet { LOSSES } else { INTERVAL };
+            let next = self.looked.map_or_else(Instant::now, |looked| looked + pause);
+            let woken = tokio::select! {
+                guard = wakes.readable() => {
+                    guard?.clear_ready();
+                    true
+                }
+                () = tokio::time::sleep_until(next) => false,
+            };
             self.looked = Some(Instant::now());
-            if waiting(&self.buffer)? {
+            let found = waiting(&self.buffer)?;
+            let losses_are_due = self.quiet && !woken;
+            self.quiet = !found && !woken;
+            if found || losses_are_due {
                 return Ok(());
             }
         }
