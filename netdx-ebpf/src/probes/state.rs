@@ -36,17 +36,32 @@ fn changed<A: Arguments>(arguments: &A) {
     if protocol != TCP && protocol != MPTCP || old == new {
         return;
     }
-    match new {
-        state::SYN_SENT => begins(sk),
-        state::ESTABLISHED => established(arguments, sk, old),
-        state::CLOSE => closed(arguments, sk, old),
-        _ => {
-            if let Some(conn) = socket::followed(sk)
-                && conn.flags & Conn::TROUBLE != 0
-            {
-                write(arguments, sk, conn, old, new, Wake::Later);
-            }
+    // One place writes for all, for the verifier goes through each.
+    let told = match new {
+        state::SYN_SENT => return begins(sk),
+        state::ESTABLISHED => established(sk, old),
+        state::CLOSE => closed(sk, old),
+        _ => socket::followed(sk).filter(|conn| conn.flags & Conn::TROUBLE != 0),
+    };
+    let Some(conn) = told else {
+        return;
+    };
+    let fails = new == state::CLOSE && conn.flags & Conn::TROUBLE != 0;
+    socket::introduce(sk, conn);
+    emit::record::<State>(if fails { Wake::Now } else { Wake::Later }, |record| {
+        socket::describe(sk, Some(conn), &mut record.sock);
+        record.old = old;
+        record.new = new;
+        record.current = task::read_current();
+        socket::icmp_error(sk, &mut record.icmp);
+        socket::counters(sk, &mut record.tcp);
+        // What a reset did needs no stack, and is what fails most.
+        if new == state::CLOSE && !matches!(record.sock.error, ECONNREFUSED | ECONNRESET) {
+            read::stack(arguments.as_ptr(), &mut record.stack);
         }
+    });
+    if new == state::CLOSE && !fails {
+        socket::forget(sk);
     }
 }
 
@@ -74,29 +89,25 @@ fn begins(sk: Kernel) {
     }
 }
 
+/// A connection that is established, if that is to be told.
 #[inline(always)]
-fn established<A: Arguments>(arguments: &A, sk: Kernel, old: u32) {
+fn established(sk: Kernel, old: u32) -> Option<&'static mut Conn> {
     let conn = if old == state::SYN_RECV && filter::any(flag::ALL | flag::INBOUND) {
         socket::follow(sk, direction::INBOUND)
     } else {
         socket::followed(sk)
-    };
-    let Some(conn) = conn else {
-        return;
-    };
+    }?;
     let slow = config!(slow_us) as u64 * 1000;
     let late = slow != 0 && old == state::SYN_SENT && now().wrapping_sub(conn.started) >= slow;
-    let told = late || conn.flags & Conn::TROUBLE != 0;
-    if told || filter::on(flag::ALL) && emit::has_room_for_what_works() {
-        socket::introduce(sk, conn);
-        write(arguments, sk, conn, old, state::ESTABLISHED, Wake::Later);
-    }
+    let told = late || conn.flags & Conn::TROUBLE != 0 || filter::on(flag::ALL) && emit::has_room_for_what_works();
+    told.then_some(conn)
 }
 
+/// A connection that ends, if that is to be told.
 #[inline(always)]
-fn closed<A: Arguments>(arguments: &A, sk: Kernel, old: u32) {
+fn closed(sk: Kernel, old: u32) -> Option<&'static mut Conn> {
     if old == state::LISTEN {
-        return;
+        return None;
     }
     let error: u32 = sk.read(offset!(sk_err));
     // Without a FIN having been sent and answered, the connection was cut: never established, or aborted.
@@ -106,40 +117,19 @@ fn closed<A: Arguments>(arguments: &A, sk: Kernel, old: u32) {
         socket::follow(sk, opened)
     } else {
         socket::followed(sk)
-    };
-    let Some(conn) = conn else {
-        return;
-    };
-    if error != 0 || cut || conn.flags & Conn::TROUBLE != 0 {
-        socket::trouble(sk, conn);
-        write(arguments, sk, conn, old, state::CLOSE, Wake::Now);
-        if error != 0 {
-            conn.flags |= Conn::ENDED;
-        }
-        // The entry stays until the socket is destroyed: the call that returns now still asks for it.
-        return;
+    }?;
+    if error != 0 || cut {
+        conn.flags |= Conn::TROUBLE;
     }
-    if filter::on(flag::ALL) && emit::has_room_for_what_works() {
-        socket::introduce(sk, conn);
-        write(arguments, sk, conn, old, state::CLOSE, Wake::Later);
+    if error != 0 {
+        conn.flags |= Conn::ENDED;
     }
-    socket::forget(sk);
-}
-
-#[inline(always)]
-fn write<A: Arguments>(arguments: &A, sk: Kernel, conn: &mut Conn, old: u32, new: u32, wake: Wake) {
-    emit::record::<State>(wake, |record| {
-        socket::describe(sk, Some(conn), &mut record.sock);
-        record.old = old;
-        record.new = new;
-        record.current = task::read_current();
-        socket::icmp_error(sk, &mut record.icmp);
-        socket::counters(sk, &mut record.tcp);
-        // What a reset did needs no stack, and is what fails most.
-        if new == state::CLOSE && !matches!(record.sock.error, ECONNREFUSED | ECONNRESET) {
-            read::stack(arguments.as_ptr(), &mut record.stack);
-        }
-    });
+    // In trouble the entry stays until the socket is destroyed: the call that returns now still asks for it.
+    if conn.flags & Conn::TROUBLE == 0 && !(filter::on(flag::ALL) && emit::has_room_for_what_works()) {
+        socket::forget(sk);
+        return None;
+    }
+    Some(conn)
 }
 
 #[inline(always)]

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::coverage::Probe;
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     io,
     num::NonZero,
@@ -126,6 +127,8 @@ impl<'a> Attacher<'a> {
                 wanted.push((program, load));
             }
         }
+        // The longest first: none is left over when the others are done.
+        wanted.sort_by_key(|(name, _)| Reverse(loader.instructions(name)));
         let next = AtomicUsize::new(0);
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(wanted.len());
         let take = || {

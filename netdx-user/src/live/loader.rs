@@ -143,6 +143,12 @@ impl Loader {
         self.maps.remove(name).ok_or(Error::NoMap(name))
     }
 
+    /// How many instructions a program has; 0: there is none.
+    pub(super) fn instructions(&self, name: &str) -> usize {
+        let program = self.object.programs.get(name);
+        program.and_then(|p| self.object.functions.get(&p.function_key())).map_or(0, |f| f.instructions.len())
+    }
+
     /// Loads a program.
     ///
     /// # Errors
