@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -67,13 +68,29 @@ impl Tracer {
     #[must_use]
     pub fn run(mut command: Command, labs: &[Lab], flags: &[&str]) -> Tracer {
         match std::env::var_os("NETDX_BLESS") {
-            None => command.arg("trace"),
+            None => {
+                command.arg("trace");
+                Tracer::begin(command, labs, flags)
+            }
             Some(folder) => {
                 let scenario = std::thread::current().name().expect("a test has a name").replace("::", ".");
-                let file = std::path::Path::new(&folder).join(format!("{scenario}.netdx.jsonl"));
-                command.args(["record", "--force"]).arg("--output").arg(file)
+                Tracer::record(command, labs, flags, &Path::new(&folder).join(format!("{scenario}.netdx.jsonl")))
             }
-        };
+        }
+    }
+
+    /// The same, and what it sees is recorded in a file.
+    #[must_use]
+    pub fn recording(lab: &Lab, flags: &[&str], file: &Path) -> Tracer {
+        Tracer::record(Command::new(netdx()), std::slice::from_ref(lab), flags, file)
+    }
+
+    fn record(mut command: Command, labs: &[Lab], flags: &[&str], file: &Path) -> Tracer {
+        command.args(["record", "--force", "--output"]).arg(file);
+        Tracer::begin(command, labs, flags)
+    }
+
+    fn begin(mut command: Command, labs: &[Lab], flags: &[&str]) -> Tracer {
         // Other labs fail at the same time; each netdx looks at its own.
         let islands = labs.iter().flat_map(|lab| [&lab.client, &lab.router, &lab.server]);
         let names: Vec<&str> = islands.map(Island::name).collect();
@@ -145,8 +162,20 @@ impl Tracer {
         }
     }
 
-    /// Ends netdx; every verdict about the lab that it gave, and the summary line.
+    /// Ends netdx, which must have lost nothing; every verdict about the lab that it gave, and the summary line.
     pub fn end(mut self) -> (Vec<Value>, Value) {
+        let (mut seen, summary) = self.finish();
+        assert_eq!(summary["lost_events"], 0, "{summary}");
+        seen.retain(|report| !report["verdict"].is_null() && self.is_of_the_lab(report));
+        (seen, summary)
+    }
+
+    /// Ends netdx, which may have lost events; the summary line.
+    pub fn end_with_losses(mut self) -> Value {
+        self.finish().1
+    }
+
+    fn finish(&mut self) -> (Vec<Value>, Value) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).expect("netdx runs");
         let mut seen = self.seen.take();
@@ -157,8 +186,6 @@ impl Tracer {
         assert!(status.success(), "netdx ended with {status}");
         let summary = seen.pop().expect("netdx writes a summary");
         assert_eq!(summary["kind"], "summary", "{summary}");
-        assert_eq!(summary["lost_events"], 0, "{summary}");
-        seen.retain(|report| !report["verdict"].is_null() && self.is_of_the_lab(report));
         (seen, summary)
     }
 

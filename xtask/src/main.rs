@@ -53,10 +53,13 @@ enum Task {
     Part(demo::Part),
     /// Every test that this user can run; what is skipped is said, and why
     Test,
-    /// Measurements, with optimizations
+    /// Measurements, with optimizations (root)
     Bench {
-        /// What to measure
-        what: Measurement,
+        /// What to measure; nothing named: everything, which takes half an hour
+        what: Vec<Measurement>,
+        /// Write the results into docs/performance.md
+        #[arg(long)]
+        write: bool,
     },
     /// Man pages and shell completions, into the build folder
     Docs,
@@ -80,7 +83,25 @@ enum Task {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Measurement {
-    /// `listeners` and `conns` beside `ss`: time as a ratio, and peak memory (root)
+    /// Connections that succeed, with and without a tracer
+    Success,
+    /// Connections that are refused
+    Refused,
+    /// Name lookups
+    Dns,
+    /// Bulk transfer, on loopback and through veth
+    Bulk,
+    /// What each program takes in the kernel
+    Cost,
+    /// Time to start, and to end
+    Start,
+    /// Time from a failure to its report
+    Latency,
+    /// Peak memory after a million connections
+    Memory,
+    /// Size of the binary
+    Size,
+    /// `listeners` and `conns` beside `ss`: time as a ratio, and peak memory
     Look,
 }
 
@@ -93,7 +114,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::demo(&workspace),
         Task::Part(part) => demo::play(part),
         Task::Test => test::test(&workspace),
-        Task::Bench { what: Measurement::Look } => bench::look(&workspace),
+        Task::Bench { what, write } => bench::bench(&workspace, &what, write),
         Task::Docs => docs::docs(&workspace),
         Task::Lint => lint::lint(&workspace),
         Task::Fmt => lint::format(&workspace, false),

@@ -1,9 +1,9 @@
-//! How long `listeners` and `conns --summary` take beside `ss` for the same: `cargo xtask bench look` runs it. Needs root.
+//! How long `listeners` and `conns --summary` take beside `ss` for the same.
 //!
 //! In an island of its own: 5,000 listeners and 100,000 sockets in time-wait. Each command runs several times, in turn with the
 //! other; the median counts. Memory is the peak of the process (`ru_maxrss`).
-#![expect(clippy::print_stdout, reason = "a benchmark tells its result")]
 
+use super::page::{Section, machine};
 use netdx_tests::island::Island;
 use std::{
     io,
@@ -17,7 +17,7 @@ const LISTENERS: u32 = 5_000;
 const TIME_WAIT: u32 = 100_000;
 const RUNS: usize = 7;
 
-fn main() -> io::Result<()> {
+pub(crate) fn measure() -> io::Result<Section> {
     allow_files()?;
     let island = Island::new("bench");
     for (key, value) in [("net.ipv4.ip_local_port_range", "1024 65535"), ("net.ipv4.tcp_max_tw_buckets", "300000")] {
@@ -30,7 +30,7 @@ fn main() -> io::Result<()> {
         ("conns --summary", &["-Htan"], &["conns", "--tcp", "--summary"]),
         ("conns --all", &["-Htanpi"], &["conns", "--tcp", "--all", "--format", "json"]),
     ];
-    println!("{:<16} {:>10} {:>10} {:>7} {:>12}", "", "ss", "netdx", "ratio", "netdx peak");
+    let mut rows = vec![["", "ss", "netdx", "ratio", "netdx's peak memory"].map(str::to_owned).to_vec()];
     for (name, ss, netdx) in pairs {
         let (mut theirs, mut ours, mut peak) = (Vec::new(), Vec::new(), 0);
         for _ in 0..RUNS {
@@ -41,9 +41,24 @@ fn main() -> io::Result<()> {
         }
         let (theirs, ours) = (median(theirs), median(ours));
         let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-        println!("{name:<16} {:>7.0} ms {:>7.0} ms {ratio:>7.2} {:>8} KiB", millis(theirs), millis(ours), peak);
+        rows.push(vec![
+            name.to_owned(),
+            format!("{:.0} ms", millis(theirs)),
+            format!("{:.0} ms", millis(ours)),
+            format!("{ratio:.2}"),
+            format!("{:.1} MiB", peak as f64 / 1024.0),
+        ]);
     }
-    Ok(())
+    Ok(Section {
+        title: "Looking at sockets",
+        about: format!(
+            "{TIME_WAIT} sockets in TIME_WAIT and {LISTENERS} listeners; the median of {RUNS} runs, in turn with `ss` for \
+             the same. {}",
+            machine()
+        ),
+        rows,
+        notes: vec![],
+    })
 }
 
 /// Listeners, and connections that this side closed first.
