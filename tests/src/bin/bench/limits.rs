@@ -213,7 +213,7 @@ pub(crate) fn cost() -> io::Result<Section> {
     own.sort_by_key(|program| std::cmp::Reverse((program.runs, program.verified)));
     let mut rows = vec![cells(&["program", "runs", "ns a run", "instructions verified"])];
     rows.extend(own.iter().map(|program| {
-        let each = if program.runs == 0 { "-".to_owned() } else { (program.time_ns / program.runs).to_string() };
+        let each = program.time_ns.checked_div(program.runs).map_or("-".to_owned(), |ns| ns.to_string());
         vec![format!("`{}`", program.name), program.runs.to_string(), each, program.verified.to_string()]
     }));
     Ok(Section {
