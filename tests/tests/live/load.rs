@@ -86,5 +86,7 @@ fn what_finds_no_room_is_counted() {
     assert_eq!(none, 0);
     let (read, lost) = run("some.netdx.jsonl", "65536", true);
     assert!(lost > 0, "{read} of {all} events were read");
-    assert_eq!(read + lost, all);
+    // Not one less. More, where another lab drops packets meanwhile: one that finds no room to be looked at counts, too,
+    // though the filters might have left it out.
+    assert!(read + lost >= all, "{read} read and {lost} lost of {all}");
 }
