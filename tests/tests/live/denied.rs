@@ -1,5 +1,6 @@
 //! A policy or a BPF program said no.
 
+use crate::needs::{Feature, skipped_without};
 use netdx_tests::bpf::{self, Cgroup, Hook};
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::tracer::{Expected, Tracer};
@@ -102,6 +103,9 @@ fn a_control_group_drops_what_arrives() {
 
 /// A program at an interface drops IPv4.
 fn dropped_at(hook: Hook) {
+    if skipped_without(Feature::Tcx) {
+        return;
+    }
     let lab = Lab::new();
     let _program = bpf::forbid_at(&lab.client, "eth0", hook, "lab_says_no");
     let _listener = netdx_tests::servers::listen(&lab.server, "10.1.2.2:80");
@@ -142,6 +146,9 @@ fn landlocked() -> std::io::Result<()> {
 
 #[test]
 fn landlock_forbids_it() {
+    if skipped_without(Feature::LandlockConnect) {
+        return;
+    }
     for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
         let lab = Lab::new();
         let trace = Tracer::start(&lab);

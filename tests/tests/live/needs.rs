@@ -14,6 +14,10 @@ pub(crate) enum Feature {
     DropReasons,
     /// Multipath TCP.
     Mptcp,
+    /// BPF programs at interfaces by links (6.6).
+    Tcx,
+    /// Landlock rules for connecting (6.7).
+    LandlockConnect,
 }
 
 impl Feature {
@@ -24,6 +28,16 @@ impl Feature {
                 (Kind::Enum, "skb_drop_reason", "the kernel names no reasons for drops (no `enum skb_drop_reason`)")
             }
             Feature::Mptcp => (Kind::Struct, "mptcp_sock", "the kernel has no MPTCP (no `struct mptcp_sock`)"),
+            Feature::Tcx => (
+                Kind::Struct,
+                "tcx_link",
+                "the kernel has no links for BPF programs at interfaces (no `struct tcx_link`)",
+            ),
+            Feature::LandlockConnect => (
+                Kind::Struct,
+                "landlock_net_port_attr",
+                "the kernel's Landlock has no rules for connecting (no `struct landlock_net_port_attr`)",
+            ),
         }
     }
 
