@@ -11,6 +11,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 /// How long a failed conversation waits for the call that tells the application.
 const SETTLE: Duration = Duration::from_millis(40);
+/// How long an error that the kernel has reported to a socket waits for the application to ask for it: it may be busy, or
+/// wait for a processor.
+const SETTLE_ASKED: Duration = Duration::from_secs(1);
 /// How long a failed connect of a datagram socket waits to be recognized as the C library trying out addresses
 /// (RFC 6724 destination selection connects a datagram socket to every candidate and sends nothing).
 const SETTLE_CONNECT: Duration = Duration::from_millis(250);
@@ -25,6 +28,8 @@ struct Pending {
     connection: Connection,
     /// A failed connect and nothing else.
     only_connect: bool,
+    /// The socket has an error that no call has given to the application yet.
+    unasked: bool,
 }
 
 /// Conversations that failed.
@@ -58,7 +63,12 @@ impl Datagrams {
             }
             c.push(time, event);
             p.only_connect = false;
-            p.due = p.due.min(time.after(SETTLE));
+            if packet.is_none() && c.task.is_none() {
+                p.due = time.after(SETTLE_ASKED);
+                p.unasked = true;
+            } else if !p.unasked {
+                p.due = p.due.min(time.after(SETTLE));
+            }
             return;
         }
         if self.recently(time, tuple) {
@@ -77,7 +87,8 @@ impl Datagrams {
             c.errno = Some(error);
         }
         c.push(time, event);
-        self.add(time.after(SETTLE), c, false);
+        let unasked = packet.is_none();
+        self.add(time.after(if unasked { SETTLE_ASKED } else { SETTLE }), c, false, unasked);
     }
 
     /// A call on a datagram socket failed.
@@ -106,6 +117,9 @@ impl Datagrams {
             c.ended = Some(time);
             c.push(time, event);
             memory.dress(c);
+            if std::mem::take(&mut p.unasked) {
+                p.due = time.after(SETTLE);
+            }
             return;
         }
         if self.recently(time, tuple) {
@@ -120,7 +134,7 @@ impl Datagrams {
         c.ended = Some(time);
         c.push(time, event);
         memory.dress(&mut c);
-        self.add(time.after(if only_connect { SETTLE_CONNECT } else { SETTLE }), c, only_connect);
+        self.add(time.after(if only_connect { SETTLE_CONNECT } else { SETTLE }), c, only_connect, false);
     }
 
     /// getaddrinfo returned on this thread: what it tried out is no failure of the application.
@@ -178,8 +192,8 @@ impl Datagrams {
         Some(c)
     }
 
-    fn add(&mut self, due: Time, connection: Connection, only_connect: bool) {
-        self.pending.insert(connection.serial, Pending { due, connection, only_connect });
+    fn add(&mut self, due: Time, connection: Connection, only_connect: bool, unasked: bool) {
+        self.pending.insert(connection.serial, Pending { due, connection, only_connect, unasked });
         if self.pending.len() > LIMIT {
             self.pending.pop_first();
         }

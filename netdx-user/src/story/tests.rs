@@ -252,6 +252,31 @@ fn a_call_that_found_no_route_is_a_story_of_its_own() {
 }
 
 #[test]
+fn a_datagram_sockets_error_waits_for_the_application_to_ask() {
+    let of =
+        |error: i32| Sock { tuple: Tuple { protocol: Protocol::Udp, ..tuple() }, error, ..sock(TcpState::Established) };
+    let asked = Event::CallFailed {
+        call: Call::Receive,
+        started: None,
+        task: task(),
+        sock: Some(of(0)),
+        address: None,
+        family: 0,
+        port: 0,
+        socket_type: 2,
+        protocol: 17,
+        scope: 0,
+        result: -111,
+        cgroup_hook: None,
+        route: RouteLookups::default(),
+    };
+    let error = Event::SocketError { sock: of(111), icmp: None, current: None };
+    let reports = run(vec![(MS, error), (500 * MS, asked)], elsewhere);
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert_eq!(reports[0].process.as_ref().map(|p| p.pid), Some(100));
+}
+
+#[test]
 fn lost_records_lower_certainty() {
     let mut core = Diagnosis::new(coverage(), Settings { all: false, slow: None, dns: true, inbound: false });
     let mut reports = Vec::new();
