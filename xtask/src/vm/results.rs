@@ -171,11 +171,14 @@ const PAGE: &str = "# Kernels
 
 Every live scenario on Debian's kernels, each booted in a virtual machine of its own: `cargo xtask vm --write` wrote this
 page. A number in brackets stands for what the kernel lacks; the scenario has shown that it is missing by looking for it
-in the kernel's own type information or tracing folder, not by the kernel's version.
+in the kernel's own type information, not by the kernel's version.
 
 - *ok*: netdx gives the verdict that it gives everywhere.
 - *ok [n]*: netdx cannot prove as much on this kernel. It gives the weaker answer that it should, and says what was missing.
 - *skipped [n]*: the kernel cannot do what the scenario is about.
+- *FAILED*: netdx said something else, said less than it should, or came too late.
+
+Kernels and scenarios that do not stand here were not run when this was written.
 
 ";
 
