@@ -1,7 +1,7 @@
 //! netdx: says why a connection failed, with proof.
 //!
 //! The pure ring (`time`, `event`, `fact`, `want`, `input`, `coverage`, `decode`, `story`, `explain`, `ruleset`, `report`,
-//! `render`, `recording`) holds what netdx knows; it reads no clock, file, socket or environment and has no unsafe code. The IO ring
+//! `render`, `recording`, `quantity`) holds what netdx knows; it reads no clock, file, socket or environment and has no unsafe code. The IO ring
 //! (`live`, `host`, `privilege`, `pipeline`, `cli`) feeds it. See docs/ARCHITECTURE.md.
 
 // The pure ring: clippy.toml lists what it must not touch, tests/tests/layers.rs what it must not name.
@@ -21,6 +21,8 @@ pub mod fact;
 pub mod filter;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, unsafe_code))]
 pub mod input;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, unsafe_code))]
+pub mod quantity;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, unsafe_code))]
 pub mod recording;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, unsafe_code))]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The modules of the pure ring.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "time",
     "event",
     "fact",
@@ -24,6 +24,7 @@ const PURE: [&str; 15] = [
     "recording",
     "ruleset",
     "filter",
+    "quantity",
 ];
 
 /// Paths that reach the world, a clock, or a module that does.

@@ -1,18 +1,17 @@
 //! `netdx conns`. Owns: its arguments, and writing rows as they come. Must not know: sockets (see `inspect::conns`).
 
-use super::{Format, Page, complete, filters};
+use super::{Format, Page, filters};
 use crate::{
     exit::Exit,
-    filter::{Filter, Host as Remote, Ports},
+    filter::{Filter, Host as Remote},
     host::Host,
     inspect::{
         conns::{self, Conn, Request, Summary, text},
         getaddrinfo,
     },
-    report::{Direction, SCHEMA},
+    report::SCHEMA,
 };
 use anyhow::Context as _;
-use clap_complete::ArgValueCandidates;
 use serde::Serialize;
 use std::net::IpAddr;
 
@@ -32,7 +31,8 @@ const STATES: [&str; 10] = [
 
 /// Connections with their owner, state, age, queues, round-trip time and retransmissions
 ///
-/// In every namespace that can be seen; without those in time-wait, unless --all or --summary.
+/// In every namespace that can be seen; without those in time-wait, unless --all or --summary. A name after --host is
+/// resolved now.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Count them, by state and by remote.
@@ -50,42 +50,12 @@ pub(super) struct Args {
     /// Only in this state.
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = STATES)]
     state: Vec<String>,
-    /// Port of the service: the remote one of what this host opened, its own of what came in.
-    #[arg(long, value_name = "PORTS", value_delimiter = ',', add = ArgValueCandidates::new(complete::ports))]
-    port: Vec<Ports>,
-    /// The other end: an address, ADDRESS/BITS, or a name, which is resolved now.
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    host: Vec<Remote>,
-    /// Process id.
-    #[arg(long, value_name = "PID", value_delimiter = ',', add = ArgValueCandidates::new(complete::pids))]
-    pid: Vec<u32>,
-    /// Name of the process.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', add = ArgValueCandidates::new(complete::comms))]
-    comm: Vec<String>,
-    /// User, by name or number.
-    #[arg(long, value_name = "USER", value_delimiter = ',')]
-    uid: Vec<String>,
-    /// Cgroup and those below it.
-    #[arg(long, value_name = "PATH")]
-    cgroup: Vec<String>,
-    /// systemd unit.
-    #[arg(long, value_name = "UNIT", value_delimiter = ',')]
-    unit: Vec<String>,
-    /// Container, by name or by the first characters of its id.
-    #[arg(long, value_name = "CONTAINER", value_delimiter = ',')]
-    container: Vec<String>,
-    /// Network namespace: its name (ip netns), the pid of a process in it, or its inode.
-    #[arg(long, value_name = "NETNS", value_delimiter = ',', add = ArgValueCandidates::new(complete::namespaces))]
-    netns: Vec<String>,
-    /// Only what came in.
-    #[arg(long)]
-    inbound: bool,
-    /// Only what this host opened.
-    #[arg(long)]
-    outbound: bool,
     /// How the answer is written; JSON is the raw table, one object for each connection (for each count with --summary).
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    // Last, because its heading would stand over what follows.
+    #[command(flatten)]
+    filters: filters::Connections,
 }
 
 /// A count: one line of `--summary --format json`.
@@ -156,32 +126,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The filter, with the addresses that names after `--host` have now: a socket knows no name.
 fn filter(args: &Args) -> anyhow::Result<Filter> {
+    let mut filter = args.filters.resolve()?;
     let mut hosts = Vec::new();
-    for host in &args.host {
+    for host in filter.hosts {
         match host {
-            Remote::Net(..) => hosts.push(host.clone()),
+            Remote::Net(..) => hosts.push(host),
             Remote::Name(name) => {
-                let addresses = getaddrinfo::addresses(name)
+                let addresses = getaddrinfo::addresses(&name)
                     .with_context(|| format!("--host {}: it can't be resolved", name.escape_debug()))?;
                 hosts.extend(addresses.into_iter().map(|a| Remote::Net(a, if a.is_ipv4() { 32 } else { 128 })));
             }
         }
     }
-    let sides = [(args.inbound, Direction::Inbound), (args.outbound, Direction::Outbound)];
-    Ok(Filter {
-        ports: args.port.clone(),
-        hosts,
-        pids: args.pid.clone(),
-        comms: args.comm.clone(),
-        uids: args.uid.iter().map(|user| filters::uid(user)).collect::<Result<_, _>>()?,
-        cgroups: args.cgroup.iter().map(|path| filters::cgroup(path)).collect(),
-        units: args.unit.clone(),
-        containers: args.container.clone(),
-        netns: args.netns.iter().map(|netns| filters::namespace(netns)).collect::<Result<_, _>>()?,
-        directions: sides.into_iter().filter_map(|(on, side)| on.then_some(side)).collect(),
-        ..Filter::default()
-    })
+    filter.hosts = hosts;
+    Ok(filter)
 }
 
 fn counts(summary: &Summary) -> Vec<Count> {

@@ -1,5 +1,5 @@
-//! The filters that `trace`, `record` and `replay` share. Owns: their flags, and how names become numbers (users, network
-//! namespaces). Must not know: what a filter means (see `filter`).
+//! The filters that verbs share: `trace`, `record` and `replay` all of them, `conns` those of a connection. Owns: their
+//! flags, and how names become numbers (users, network namespaces). Must not know: what a filter means (see `filter`).
 
 use super::{Format, complete};
 use crate::{
@@ -17,15 +17,15 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 /// No process has a greater id (`PID_MAX_LIMIT` in include/linux/threads.h).
 const MAX_PID: u32 = 4 << 20;
 
-/// Which reports to show.
+/// Which connections: what can be asked of one that is watched and of one that is there.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Filters (alternatives of one kind, all kinds must hold)")]
-pub(super) struct Filters {
-    /// Port of the service: one, a range, or several (80,443,8000-8010). Failed lookups are shown all the same, because
-    /// they have no port yet; --no-dns leaves them out.
+pub(super) struct Connections {
+    /// Port of the service, the remote one of what this host opened, its own of what came in: one, a range, or several
+    /// (80,443,8000-8010).
     #[arg(long, value_name = "PORTS", value_delimiter = ',', add = ArgValueCandidates::new(complete::ports))]
     port: Vec<Ports>,
-    /// The other end: an address, ADDRESS/BITS, or a name as it was looked up.
+    /// The other end: an address, ADDRESS/BITS, or a name.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     host: Vec<Host>,
     /// Process id.
@@ -49,29 +49,19 @@ pub(super) struct Filters {
     /// Network namespace: its name (ip netns), the pid of a process in it, or its inode (net:[4026531840]).
     #[arg(long, value_name = "NETNS", value_delimiter = ',', add = ArgValueCandidates::new(complete::namespaces))]
     netns: Vec<String>,
-    /// Only name lookups.
-    #[arg(long, conflicts_with = "no_dns")]
-    dns: bool,
-    /// No name lookups.
-    #[arg(long)]
-    no_dns: bool,
-    /// Only what came in to a listener of this host. Without it that side is left out where the other one is on this
-    /// host, too, and tells the same.
+    /// Only what came in to a listener of this host.
     #[arg(long)]
     inbound: bool,
-    /// Only what this host opened; with --inbound: both sides of everything.
+    /// Only what this host opened; with --inbound: both sides.
     #[arg(long)]
     outbound: bool,
-    /// Verdict, or family of verdicts (refused, dns.nxdomain).
-    #[arg(long, value_name = "CODE", value_delimiter = ',', add = ArgValueCandidates::new(complete::codes))]
-    code: Vec<String>,
 }
 
-impl Filters {
-    /// The filter that these flags mean.
+impl Connections {
+    /// The filter that these flags mean. A name after `--host` stays one.
     ///
     /// # Errors
-    /// A name that stands for nothing, a code that doesn't exist.
+    /// A name that stands for nothing.
     pub(super) fn resolve(&self) -> anyhow::Result<Filter> {
         let sides = [(self.inbound, Direction::Inbound), (self.outbound, Direction::Outbound)];
         Ok(Filter {
@@ -84,27 +74,12 @@ impl Filters {
             units: self.unit.clone(),
             containers: self.container.clone(),
             netns: self.netns.iter().map(|netns| namespace(netns)).collect::<Result<_, _>>()?,
-            lookups: if self.dns || self.no_dns { Some(self.dns) } else { None },
             directions: sides.into_iter().filter_map(|(on, side)| on.then_some(side)).collect(),
-            codes: self.code.iter().map(|text| code(text)).collect::<Result<_, _>>()?,
+            ..Filter::default()
         })
     }
 
-    /// Whether lookups are asked for.
-    #[must_use]
-    pub(super) fn lookups(&self) -> bool {
-        !self.no_dns
-    }
-
-    /// Whether the listener's side is asked for even where the other one tells the same.
-    #[must_use]
-    pub(super) fn inbound(&self) -> bool {
-        self.inbound
-    }
-
-    /// The flags as they could be typed again.
-    #[must_use]
-    pub(super) fn words(&self) -> Vec<String> {
+    fn words(&self) -> Vec<String> {
         let ports = self.port.iter().map(|Ports(ports)| match (ports.start(), ports.end()) {
             (first, last) if first == last => first.to_string(),
             (first, last) => format!("{first}-{last}"),
@@ -123,15 +98,61 @@ impl Filters {
             ("unit", &self.unit),
             ("container", &self.container),
             ("netns", &self.netns),
-            ("code", &self.code),
         ];
         words.extend(named.into_iter().flat_map(|(flag, all)| all.iter().map(move |one| format!("--{flag} {one}"))));
-        let switches = [
-            (self.dns, "--dns"),
-            (self.no_dns, "--no-dns"),
-            (self.inbound, "--inbound"),
-            (self.outbound, "--outbound"),
-        ];
+        words.extend(self.inbound.then(|| "--inbound".to_owned()));
+        words.extend(self.outbound.then(|| "--outbound".to_owned()));
+        words
+    }
+}
+
+/// Which reports to show.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Filters {
+    #[command(flatten)]
+    connections: Connections,
+    /// Only name lookups.
+    #[arg(long, conflicts_with = "no_dns")]
+    dns: bool,
+    /// No name lookups. Without it those that failed are shown whatever --port says: they have no port yet.
+    #[arg(long)]
+    no_dns: bool,
+    /// Verdict, or family of verdicts (refused, dns.nxdomain).
+    #[arg(long, value_name = "CODE", value_delimiter = ',', add = ArgValueCandidates::new(complete::codes))]
+    code: Vec<String>,
+}
+
+impl Filters {
+    /// The filter that these flags mean.
+    ///
+    /// # Errors
+    /// A name that stands for nothing, a code that doesn't exist.
+    pub(super) fn resolve(&self) -> anyhow::Result<Filter> {
+        Ok(Filter {
+            lookups: if self.dns || self.no_dns { Some(self.dns) } else { None },
+            codes: self.code.iter().map(|text| code(text)).collect::<Result<_, _>>()?,
+            ..self.connections.resolve()?
+        })
+    }
+
+    /// Whether lookups are asked for.
+    #[must_use]
+    pub(super) fn lookups(&self) -> bool {
+        !self.no_dns
+    }
+
+    /// Whether the listener's side is asked for even where the other one tells the same.
+    #[must_use]
+    pub(super) fn inbound(&self) -> bool {
+        self.connections.inbound
+    }
+
+    /// The flags as they could be typed again.
+    #[must_use]
+    pub(super) fn words(&self) -> Vec<String> {
+        let mut words = self.connections.words();
+        words.extend(self.code.iter().map(|code| format!("--code {code}")));
+        let switches = [(self.dns, "--dns"), (self.no_dns, "--no-dns")];
         words.extend(switches.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag.to_owned()));
         words
     }
@@ -208,7 +229,7 @@ fn find_uid(passwd: &str, user: &str) -> Option<u32> {
 }
 
 /// A cgroup as reports have it: its path below the root of the hierarchy.
-pub(super) fn cgroup(path: &str) -> String {
+fn cgroup(path: &str) -> String {
     let below =
         path.strip_prefix("/sys/fs/cgroup/unified").or_else(|| path.strip_prefix("/sys/fs/cgroup")).unwrap_or(path);
     format!("/{}", below.trim_matches('/'))
@@ -263,7 +284,7 @@ mod tests {
         assert!(!filters.lookups() && !filters.inbound());
         assert_eq!(
             filters.words().join(" "),
-            "--port 80 --port 443 --port 8000-8010 --host 10.0.0.0/8 --host db --uid 0 --cgroup /sys/fs/cgroup/a/ --no-dns --outbound"
+            "--port 80 --port 443 --port 8000-8010 --host 10.0.0.0/8 --host db --uid 0 --cgroup /sys/fs/cgroup/a/ --outbound --no-dns"
         );
     }
 

@@ -32,7 +32,8 @@ const MIN_BUFFER: u32 = 64 << 10;
                   happened, why, the proof and what to do. Sends nothing and changes nothing.\n\nWith -- CMD, only that \
                   command and what it starts; ends when it ends, with its exit status. The command has its own stdin, \
                   stdout and stderr: use --output FILE to keep the reports apart from what it prints.",
-    after_help = "Exit status: 0 done, 1 netdx failed, 2 wrong usage, 3 a verdict of --fail-on was seen; with -- CMD, its own."
+    after_help = "A connection between two programs of this host is told once, from the side that opened it; --inbound asks \
+                  for the listener's side.\n\nExit status: 0 done, 1 netdx failed, 2 wrong usage, 3 a verdict of --fail-on was seen; with -- CMD, its own."
 )]
 pub(super) struct Args {
     /// Write the reports to FILE instead of stdout.

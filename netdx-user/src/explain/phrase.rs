@@ -4,6 +4,7 @@
 use crate::{
     event::{Call, Netns, Packet, Protocol, Task},
     fact::{self, Answer},
+    quantity,
     report::Endpoint,
     story::{Connection, Facts},
     want::Want,
@@ -62,27 +63,16 @@ pub fn call(call: Call) -> &'static str {
     }
 }
 
-/// `0.3 ms`, `3.1 s`, `127 s`
+/// `0.3 ms`, `3.1 s`, `2 min 7 s`
 #[must_use]
 pub fn duration(d: Duration) -> String {
-    let s = d.as_secs_f64();
-    if s < 0.000_001 {
-        format!("{} ns", d.as_nanos())
-    } else if s < 0.01 {
-        format!("{:.2} ms", s * 1e3)
-    } else if s < 1.0 {
-        format!("{:.0} ms", s * 1e3)
-    } else if s < 100.0 {
-        format!("{s:.1} s")
-    } else {
-        format!("{s:.0} s")
-    }
+    quantity::duration(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// `1 SYN`, `3 SYNs`
 #[must_use]
 pub fn count(n: usize, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+    quantity::count(n as u64, one)
 }
 
 /// `1.2 kB`: bytes for people.

@@ -111,7 +111,7 @@ impl Session {
 
     fn elapsed(&self) -> String {
         let ended = self.summary.ended.unwrap_or_default();
-        crate::render::duration(ended.0.saturating_sub(self.header.start.boot_ns))
+        crate::quantity::duration(ended.0.saturating_sub(self.header.start.boot_ns))
     }
 
     /// Hands everything to the system that was written so far.

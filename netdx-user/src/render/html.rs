@@ -3,13 +3,9 @@
 //!
 //! Text from outside is escaped twice: for a reader's eyes (`escape`) and for HTML (the templates).
 
-use super::{
-    Summary,
-    escape::escape,
-    quantity::{count, duration, offset},
-    words,
-};
+use super::{Summary, escape::escape, words};
 use crate::{
+    quantity::{count, duration, offset},
     recording::Header,
     report::{Process, Report},
 };

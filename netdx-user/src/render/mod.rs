@@ -6,12 +6,9 @@ pub mod html;
 pub mod json;
 pub mod page;
 pub mod pcapng;
-mod quantity;
 pub mod text;
 mod words;
 mod wrap;
-
-pub use quantity::duration;
 
 use crate::{
     input::Input,

@@ -7,13 +7,13 @@
 //!   proof   +0.08 ms SYN left on lo    +0.11 ms RST came back    errno ECONNREFUSED
 //! ```
 
-use super::{
-    Summary,
-    escape::escape,
+use super::{Summary, escape::escape, words, wrap};
+use crate::{
     quantity::{count, duration},
-    words, wrap,
+    recording::Header,
+    report::Report,
+    time::Time,
 };
-use crate::{recording::Header, report::Report, time::Time};
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;

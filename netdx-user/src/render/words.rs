@@ -1,11 +1,11 @@
 //! What a report says in words, the same in text and in HTML. Owns: those words. Must not know: layout.
 //! Everything here is escaped for a terminal.
 
-use super::{
-    escape::escape,
+use super::escape::escape;
+use crate::{
     quantity::{duration, offset},
+    report::{Certainty, Direction, Endpoint, Kind, LookupAttempt, Outcome, Process, Report},
 };
-use crate::report::{Certainty, Direction, Endpoint, Kind, LookupAttempt, Outcome, Process, Report};
 use std::fmt::Write as _;
 
 /// Queries of a lookup that are shown; the rest is in the JSON.

@@ -52,7 +52,7 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     let mut servers: Vec<IpAddr> = open.iter().map(|q| q.tuple.remote).collect();
     servers.dedup();
     let tries: u32 = open.iter().map(|q| q.tries).sum();
-    let queries = if tries == 1 { "1 query".to_owned() } else { format!("{tries} queries") };
+    let queries = phrase::count(tries as usize, "query");
     let stray = strays(l).map(|s| format!(" ({s})")).unwrap_or_default();
     let until = if l.resolved.is_none() && l.left.is_some() { ", when the process ended" } else { "" };
     let because = format!(

@@ -1,4 +1,5 @@
-//! Durations and counts in words. Owns: their rounding. Must not know: what they measure.
+//! Durations and counts in words, the same in sentences and around them. Owns: their rounding, and plurals. Must not know:
+//! what they measure.
 
 /// A duration as a person says it: `4.2 µs`, `0.31 ms`, `12 ms`, `3.1 s`, `2 min 5 s`.
 #[must_use]
@@ -21,13 +22,19 @@ pub fn duration(ns: u64) -> String {
 }
 
 /// A moment after the beginning: `+0.08 ms`.
-pub(super) fn offset(ns: u64) -> String {
+#[must_use]
+pub fn offset(ns: u64) -> String {
     format!("+{}", duration(ns))
 }
 
-/// A number with its noun: `1 failure`, `3 failures`.
-pub(super) fn count(n: u64, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+/// A number with its noun: `1 failure`, `3 failures`, `2 queries`.
+#[must_use]
+pub fn count(n: u64, noun: &str) -> String {
+    match noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
+        _ if n == 1 => format!("1 {noun}"),
+        Some(stem) => format!("{n} {stem}ies"),
+        None => format!("{n} {noun}s"),
+    }
 }
 
 /// At most that many decimals, no trailing zeros.
@@ -52,5 +59,6 @@ mod tests {
     #[test]
     fn one_has_no_s() {
         assert_eq!([count(0, "event"), count(1, "event"), count(2, "event")], ["0 events", "1 event", "2 events"]);
+        assert_eq!([count(1, "query"), count(2, "query"), count(2, "day")], ["1 query", "2 queries", "2 days"]);
     }
 }
