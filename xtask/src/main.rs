@@ -10,6 +10,7 @@ mod demo;
 mod docs;
 mod ebpf;
 mod elf;
+mod fuzz;
 mod lint;
 mod run;
 mod test;
@@ -60,6 +61,14 @@ enum Task {
         /// Write the results into docs/performance.md
         #[arg(long)]
         write: bool,
+    },
+    /// Feed what netdx reads from outside with anything, for a bounded time (needs a C++ compiler)
+    Fuzz {
+        /// Only this target: ring, dns, recording, rules or btf
+        target: Option<String>,
+        /// Time for all that is run
+        #[arg(long, default_value_t = 75)]
+        seconds: u64,
     },
     /// Man pages and shell completions, into the build folder
     Docs,
@@ -115,6 +124,7 @@ fn main() -> ExitCode {
         Task::Part(part) => demo::play(part),
         Task::Test => test::test(&workspace),
         Task::Bench { what, write } => bench::bench(&workspace, &what, write),
+        Task::Fuzz { target, seconds } => fuzz::fuzz(&workspace, target.as_deref(), seconds),
         Task::Docs => docs::docs(&workspace),
         Task::Lint => lint::lint(&workspace),
         Task::Fmt => lint::format(&workspace, false),

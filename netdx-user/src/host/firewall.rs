@@ -146,8 +146,11 @@ fn devices(line: &str) -> Option<String> {
     Some(names.split(',').map(|n| n.trim().trim_matches('"')).collect::<Vec<_>>().join(","))
 }
 
-/// Puts together nft's two listings.
-fn parse(json: &str, listing: &str) -> Result<Ruleset, Error> {
+/// Puts together nft's two listings: `nft -j list ruleset` and `nft -a list ruleset`.
+///
+/// # Errors
+/// The first is no JSON.
+pub fn parse(json: &str, listing: &str) -> Result<Ruleset, Error> {
     let malformed = |why: String| Error::Malformed { what: "what nft lists".into(), why };
     // Without any rule nft prints nothing, or only its own version.
     let root: Value = if json.trim().is_empty() {
