@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod conntrack;
 pub mod island;
+pub mod kernel;
 pub mod lab;
 pub mod names;
 pub mod patience;

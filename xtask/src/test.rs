@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Tests that make network namespaces.
-pub(crate) const LIVE: [&str; 4] = ["live", "verb_check", "verb_dns", "verb_look"];
+pub(crate) const LIVE: [&str; 5] = ["live", "faults", "verb_check", "verb_dns", "verb_look"];
 
 /// Everything this user can run: without root, all but the live scenarios.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {

@@ -9,6 +9,8 @@ use super::{
     attach::{self, LibraryProgram},
     libraries::{self, Library},
 };
+use crate::privilege;
+use rustix::thread::CapabilitySet;
 use std::{
     io,
     os::fd::OwnedFd,
@@ -28,7 +30,14 @@ impl LibraryWatch {
     /// When no thread can be started.
     pub(super) fn start(programs: Vec<LibraryProgram>, known: Vec<Library>) -> io::Result<LibraryWatch> {
         let (met, processes) = channel();
-        thread::Builder::new().name("libraries".into()).spawn(move || watch(&programs, known, &processes))?;
+        let work = move || {
+            // Started before the rest of netdx gives its rights up.
+            if let Err(error) = privilege::reduce(CapabilitySet::empty()) {
+                tracing::warn!("rights that are not needed could not be given up: {error}");
+            }
+            watch(&programs, known, &processes);
+        };
+        thread::Builder::new().name("libraries".into()).spawn(work)?;
         Ok(LibraryWatch { met })
     }
 
