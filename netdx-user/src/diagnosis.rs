@@ -7,6 +7,7 @@ use crate::{
     coverage::Coverage,
     event::Opened,
     explain,
+    fact::Fact,
     input::{Input, Stamped},
     report::{Outcome, Report},
     story::{Connection, Lookup, Story, Tracker},
@@ -14,7 +15,10 @@ use crate::{
     want::Want,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 /// How long a story waits for the host's answers. What has not come by then counts as not known: on an overloaded host a
 /// late verdict is better than a weaker one.
@@ -53,15 +57,26 @@ struct Inquiry {
     deadline: Time,
 }
 
+/// A question on its way to the host.
+#[derive(Debug)]
+struct Question {
+    asked: Time,
+    /// The inquiries that wait for the answer, by number.
+    waiting: BTreeSet<u64>,
+}
+
 /// The core.
 #[derive(Debug)]
 pub struct Diagnosis {
     coverage: Coverage,
     settings: Settings,
     tracker: Tracker,
-    inquiries: Vec<Inquiry>,
-    /// Questions on their way, and when they were asked.
-    asked: BTreeMap<Want, Time>,
+    /// By number: in the order in which they began, which is that of their deadlines. Under a flood of failures thousands
+    /// wait at once, so none is looked for in a row of all.
+    inquiries: BTreeMap<u64, Inquiry>,
+    /// How many inquiries there have been.
+    begun: u64,
+    questions: HashMap<Want, Question>,
     now: Time,
     ended: bool,
 }
@@ -80,8 +95,9 @@ impl Diagnosis {
             coverage,
             settings,
             tracker,
-            inquiries: Vec::new(),
-            asked: BTreeMap::new(),
+            inquiries: BTreeMap::new(),
+            begun: 0,
+            questions: HashMap::new(),
             now: Time::default(),
             ended: false,
         }
@@ -103,20 +119,21 @@ impl Diagnosis {
             }
         }
         for want in self.tracker.take_wants() {
-            self.ask(want, &mut step);
+            self.ask(want, None, &mut step);
         }
         while let Some(story) = self.tracker.take_ended() {
             self.open(story, &mut step);
         }
-        let now = self.now;
-        let mut i = 0;
-        while i < self.inquiries.len() {
-            if self.inquiries[i].deadline <= now {
-                let inquiry = self.inquiries.swap_remove(i);
-                self.close(inquiry.story, &mut step);
-            } else {
-                i += 1;
+        while let Some(first) = self.inquiries.first_entry()
+            && first.get().deadline <= self.now
+        {
+            let (number, inquiry) = first.remove_entry();
+            for want in &inquiry.open {
+                if let Some(question) = self.questions.get_mut(want) {
+                    question.waiting.remove(&number);
+                }
             }
+            self.close(&inquiry.story, &mut step);
         }
         step
     }
@@ -124,7 +141,7 @@ impl Diagnosis {
     /// When the source must send a tick, if nothing else comes before.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let inquiries = self.inquiries.iter().map(|i| i.deadline).min();
+        let inquiries = self.inquiries.first_key_value().map(|(_, i)| i.deadline);
         [self.tracker.deadline(), inquiries].into_iter().flatten().min()
     }
 
@@ -134,50 +151,52 @@ impl Diagnosis {
         self.inquiries.is_empty() && self.tracker.deadline().is_none()
     }
 
-    fn ask(&mut self, want: Want, step: &mut Step) {
-        if !self.asked.contains_key(&want) {
-            self.asked.insert(want.clone(), self.now);
-            step.wants.push(want);
-        }
+    /// Asks for an inquiry, or for the tracker.
+    fn ask(&mut self, want: Want, inquiry: Option<u64>, step: &mut Step) {
+        let question = self.questions.entry(want).or_insert_with_key(|want| {
+            step.wants.push(want.clone());
+            Question { asked: self.now, waiting: BTreeSet::new() }
+        });
+        question.waiting.extend(inquiry);
     }
 
     fn open(&mut self, story: Story, step: &mut Step) {
         if !self.worth_telling(&story) {
             return;
         }
-        let open = wants(&story);
         let since = match &story {
             Story::Connection(c) => c.ended.or(c.established).unwrap_or(c.began),
             Story::Lookup(l) => l.ended.unwrap_or(l.began),
         };
-        if open.is_empty() {
-            return self.close(story, step);
-        }
-        for want in &open {
-            self.ask(want.clone(), step);
-        }
-        self.inquiries.push(Inquiry { story, open, since, deadline: self.now.after(PATIENCE) });
+        self.begun += 1;
+        let inquiry = Inquiry { story, open: Vec::new(), since, deadline: self.now.after(PATIENCE) };
+        self.inquire(self.begun, inquiry, step);
     }
 
-    fn answered(&mut self, fact: &crate::fact::Fact, step: &mut Step) {
-        let Some(asked) = self.asked.remove(&fact.want) else { return };
+    /// Asks what is not known yet of a story; once nothing is left to ask, it is reported.
+    fn inquire(&mut self, number: u64, mut inquiry: Inquiry, step: &mut Step) {
+        inquiry.open = wants(&inquiry.story);
+        if inquiry.open.is_empty() {
+            return self.close(&inquiry.story, step);
+        }
+        for want in &inquiry.open {
+            self.ask(want.clone(), Some(number), step);
+        }
+        self.inquiries.insert(number, inquiry);
+    }
+
+    fn answered(&mut self, fact: &Fact, step: &mut Step) {
+        let Some(question) = self.questions.remove(&fact.want) else { return };
         self.tracker.fact(fact);
-        let mut again = false;
         let mut ready = Vec::new();
-        let mut i = 0;
-        while i < self.inquiries.len() {
-            let inquiry = &mut self.inquiries[i];
-            let Some(at) = inquiry.open.iter().position(|w| *w == fact.want) else {
-                i += 1;
-                continue;
-            };
-            if asked < inquiry.since {
+        for number in question.waiting {
+            let Some(inquiry) = self.inquiries.get_mut(&number) else { continue };
+            if question.asked < inquiry.since {
                 // The host may have looked before this story ended: ask again.
-                again = true;
-                i += 1;
+                self.ask(fact.want.clone(), Some(number), step);
                 continue;
             }
-            inquiry.open.swap_remove(at);
+            inquiry.open.retain(|want| *want != fact.want);
             match &mut inquiry.story {
                 Story::Connection(c) => {
                     let known = c.translated.len();
@@ -189,31 +208,18 @@ impl Diagnosis {
                 Story::Lookup(l) => l.facts.insert(fact.want.clone(), fact.answer.clone()),
             }
             if inquiry.open.is_empty() {
-                ready.push(self.inquiries.swap_remove(i));
-            } else {
-                i += 1;
+                ready.extend(self.inquiries.remove_entry(&number));
             }
         }
-        if again {
-            self.ask(fact.want.clone(), step);
-        }
-        ready.sort_by_key(|i| i.since);
-        for mut inquiry in ready {
+        ready.sort_by_key(|(_, inquiry)| inquiry.since);
+        for (number, inquiry) in ready {
             // What is known now may raise further questions.
-            inquiry.open = wants(&inquiry.story);
-            if inquiry.open.is_empty() {
-                self.close(inquiry.story, step);
-            } else {
-                for want in inquiry.open.clone() {
-                    self.ask(want, step);
-                }
-                self.inquiries.push(inquiry);
-            }
+            self.inquire(number, inquiry, step);
         }
     }
 
-    fn close(&mut self, story: Story, step: &mut Step) {
-        let report = match &story {
+    fn close(&self, story: &Story, step: &mut Step) {
+        let report = match story {
             Story::Connection(c) => self.connection(c),
             Story::Lookup(l) => self.lookup(l),
         };
