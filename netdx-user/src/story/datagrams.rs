@@ -30,13 +30,40 @@ struct Pending {
     only_connect: bool,
     /// The socket has an error that no call has given to the application yet.
     unasked: bool,
+    /// Namespace of the socket; none while only packets were seen, which pass through others.
+    netns: Option<Netns>,
+}
+
+/// Whose conversation an event is of, as far as the event says.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    tuple: Tuple,
+    netns: Option<Netns>,
+    pid: Option<u32>,
+}
+
+impl End {
+    /// The two are one conversation as far as both are known. Sockets without a port yet are told apart by their owner.
+    fn is(self, other: End) -> bool {
+        fn agree<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+            a.is_none() || b.is_none() || a == b
+        }
+        same(self.tuple, other.tuple) && agree(self.netns, other.netns) && agree(self.pid, other.pid)
+    }
+}
+
+impl Pending {
+    fn end(&self) -> End {
+        let c = &self.connection;
+        End { tuple: c.tuple, netns: self.netns, pid: c.task.as_ref().map(|t| t.pid) }
+    }
 }
 
 /// Conversations that failed.
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
     pending: BTreeMap<u64, Pending>,
-    told: Vec<(Time, Tuple)>,
+    told: Vec<(Time, End)>,
 }
 
 impl Datagrams {
@@ -54,7 +81,9 @@ impl Datagrams {
         if packet.is_some() && (!tells(tuple) || tuple.local_port == 53) {
             return;
         }
-        if let Some(p) = self.find(tuple) {
+        let end = End { tuple, netns: packet.is_none().then_some(netns), pid: None };
+        if let Some(p) = self.find(end) {
+            p.netns = p.netns.or(end.netns);
             let c = &mut p.connection;
             learn(c, tuple);
             if packet.is_none() {
@@ -71,7 +100,7 @@ impl Datagrams {
             }
             return;
         }
-        if self.recently(time, tuple) {
+        if self.recently(time, end) {
             return;
         }
         let error = match &event {
@@ -88,7 +117,7 @@ impl Datagrams {
         }
         c.push(time, event);
         let unasked = packet.is_none();
-        self.add(time.after(if unasked { SETTLE_ASKED } else { SETTLE }), c, false, unasked);
+        self.add(time.after(if unasked { SETTLE_ASKED } else { SETTLE }), c, false, unasked, end.netns);
     }
 
     /// A call on a datagram socket failed.
@@ -107,7 +136,9 @@ impl Datagrams {
         let task = task.clone();
         let errno = -result;
         let only_connect = matches!(call, Call::Connect | Call::IoUringConnect);
-        if let Some(p) = self.find(tuple) {
+        let end = End { tuple, netns: Some(sock.netns), pid: Some(task.pid) };
+        if let Some(p) = self.find(end) {
+            p.netns = end.netns;
             let c = &mut p.connection;
             learn(c, tuple);
             c.netns = sock.netns;
@@ -122,7 +153,7 @@ impl Datagrams {
             }
             return;
         }
-        if self.recently(time, tuple) {
+        if self.recently(time, end) {
             return;
         }
         let mut c = blank(memory, started.unwrap_or(time), sock.netns, tuple);
@@ -134,7 +165,8 @@ impl Datagrams {
         c.ended = Some(time);
         c.push(time, event);
         memory.dress(&mut c);
-        self.add(time.after(if only_connect { SETTLE_CONNECT } else { SETTLE }), c, only_connect, false);
+        let due = time.after(if only_connect { SETTLE_CONNECT } else { SETTLE });
+        self.add(due, c, only_connect, false, end.netns);
     }
 
     /// getaddrinfo returned on this thread: what it tried out is no failure of the application.
@@ -171,6 +203,7 @@ impl Datagrams {
     }
 
     fn tell(&mut self, p: Pending, memory: &mut Memory) -> Option<Connection> {
+        let end = p.end();
         let mut c = p.connection;
         let last = c.events.last().map_or(c.began, |(t, _)| *t);
         c.ended = Some(c.ended.unwrap_or(last));
@@ -188,23 +221,30 @@ impl Datagrams {
         }
         let ended = c.ended.unwrap_or(last);
         self.told.retain(|(t, _)| ended.since(*t) < QUIET);
-        self.told.push((ended, c.tuple));
+        self.told.push((ended, end));
         Some(c)
     }
 
-    fn add(&mut self, due: Time, connection: Connection, only_connect: bool, unasked: bool) {
-        self.pending.insert(connection.serial, Pending { due, connection, only_connect, unasked });
+    fn add(
+        &mut self,
+        due: Time,
+        connection: Connection,
+        only_connect: bool,
+        unasked: bool,
+        netns: Option<Netns>,
+    ) {
+        self.pending.insert(connection.serial, Pending { due, connection, only_connect, unasked, netns });
         if self.pending.len() > LIMIT {
             self.pending.pop_first();
         }
     }
 
-    fn find(&mut self, tuple: Tuple) -> Option<&mut Pending> {
-        self.pending.values_mut().find(|p| same(p.connection.tuple, tuple))
+    fn find(&mut self, end: End) -> Option<&mut Pending> {
+        self.pending.values_mut().find(|p| p.end().is(end))
     }
 
-    fn recently(&self, time: Time, tuple: Tuple) -> bool {
-        self.told.iter().any(|(t, o)| same(*o, tuple) && time.since(*t) < QUIET)
+    fn recently(&self, time: Time, end: End) -> bool {
+        self.told.iter().any(|(t, o)| o.is(end) && time.since(*t) < QUIET)
     }
 }
 

@@ -277,6 +277,40 @@ fn a_datagram_sockets_error_waits_for_the_application_to_ask() {
 }
 
 #[test]
+fn the_same_failure_of_another_process_or_namespace_is_told_too() {
+    let failed = |pid: u32, netns: u32| {
+        let netns = Netns(netns);
+        // Not bound yet: only who asked tells the sockets apart.
+        let unbound = Tuple { protocol: Protocol::Udp, local: ip("0.0.0.0"), local_port: 0, ..tuple() };
+        Event::CallFailed {
+            call: Call::Connect,
+            started: None,
+            task: Task { pid, tid: pid, netns: Some(netns), ..task() },
+            sock: Some(Sock { id: None, tuple: unbound, netns, ..sock(TcpState::Close) }),
+            address: Some(ip("10.0.0.5")),
+            family: 2,
+            port: 5432,
+            socket_type: 2,
+            protocol: 17,
+            scope: 0,
+            result: -101,
+            cgroup_hook: None,
+            route: RouteLookups::default(),
+        }
+    };
+    let who = |events: Vec<(u64, Event)>| -> Vec<u32> {
+        run(events, elsewhere).iter().filter_map(|r| r.process.as_ref().map(|p| p.pid)).collect()
+    };
+    // Told together: both wait to be told when the second comes.
+    assert_eq!(who(vec![(MS, failed(100, 1)), (2 * MS, failed(200, 1))]), [100, 200]);
+    // Told a little later: the first has been told.
+    assert_eq!(who(vec![(MS, failed(100, 1)), (600 * MS, failed(200, 1))]), [100, 200]);
+    assert_eq!(who(vec![(MS, failed(100, 1)), (600 * MS, failed(100, 2))]), [100, 100]);
+    // The same again is told once.
+    assert_eq!(who(vec![(MS, failed(100, 1)), (600 * MS, failed(100, 1))]), [100]);
+}
+
+#[test]
 fn lost_records_lower_certainty() {
     let mut core = Diagnosis::new(coverage(), Settings { all: false, slow: None, dns: true, inbound: false });
     let mut reports = Vec::new();
