@@ -8,7 +8,7 @@ use netdx_common::{config::WAKE_INTERVAL, record::*};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
-    maps::{EVENTS, FLOOD, LOST, WOKEN},
+    maps::{EVENTS, FLOOD, LOST, SCRATCH, WOKEN},
     read::now,
 };
 
@@ -116,19 +116,30 @@ pub fn record_if<T: Record>(wake: Wake, fill: impl FnOnce(&mut T) -> bool) {
     }
 }
 
-/// Lends memory of the ring for something that is looked at before it is known whether to write a record.
+/// Lends memory for a packet that is looked at before it is known whether to write a record: the ring's, or, while the
+/// ring is full, this CPU's own. What then is found worth a record counts as lost by itself, what isn't doesn't.
+///
+/// Not always the CPU's own: before 6.1 the kernel lets a softirq run the same program in between, which would put
+/// another packet there. With the ring full that costs no more than a count.
 #[inline(always)]
-pub fn scratch<T: FromZeros + IntoBytes + 'static>(look: impl FnOnce(&mut T)) {
-    let Some(mut space) = EVENTS.reserve::<T>(0) else {
-        lost();
-        return;
+pub fn scratch(look: impl FnOnce(&mut Packet)) {
+    let mut space = EVENTS.reserve::<Packet>(0);
+    let memory = match &mut space {
+        Some(space) => space.as_mut_ptr(),
+        None => match SCRATCH.get_ptr_mut(0) {
+            Some(memory) => memory,
+            None => return lost(),
+        },
     };
-    // SAFETY: as in `record_if`.
+    // SAFETY: the ring and the map each gave `size_of::<Packet>()` writable bytes, aligned to 8, and all of them are
+    // written here; a packet is plain data, for which zeroes are valid.
     look(unsafe {
-        space.as_mut_ptr().write_bytes(0, 1);
-        &mut *space.as_mut_ptr()
+        memory.write_bytes(0, 1);
+        &mut *memory
     });
-    space.discard(flags(Wake::Never, now()));
+    if let Some(space) = space {
+        space.discard(flags(Wake::Never, now()));
+    }
 }
 
 /// Writes the first `length` bytes of a DNS record, whose header is set here.

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use netdx_common::record::{ARGV_LEN, Dns, NAME_LEN, RouteLookups, SERVICE_LEN, Task, Tuple};
+use netdx_common::record::{ARGV_LEN, Dns, NAME_LEN, Packet, RouteLookups, SERVICE_LEN, Task, Tuple};
 
 /// Records on their way to user space.
 #[map]
@@ -76,6 +76,10 @@ pub static DNS_SOCKETS: LruHashMap<u64, u16> = LruHashMap::with_max_entries(8192
 /// Room for a DNS message: 0 for one that leaves, 1 for one that arrives (a softirq may interrupt the other).
 #[map]
 pub static DNS_SCRATCH: PerCpuArray<Dns> = PerCpuArray::with_max_entries(2, 0);
+
+/// Room to look at a packet while the ring is full.
+#[map]
+pub static SCRATCH: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
 
 /// Calls of getaddrinfo under way, by thread id.
 #[map]

@@ -41,7 +41,7 @@ fn dropped<A: Arguments>(arguments: &A) {
         return;
     }
     let (sk, role) = owner(arguments, skb);
-    emit::scratch::<Packet>(|dropped| {
+    emit::scratch(|dropped| {
         if !read_headers(skb, protocol, sk, role, dropped) || packet::is_multicast(&dropped.tuple) {
             return;
         }
