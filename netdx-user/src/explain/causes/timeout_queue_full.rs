@@ -32,7 +32,8 @@ that there is room later. The client's SYN stays unanswered, or the connection l
 # How netdx knows
 The SYN was seen reaching a listener whose queue was over its limit, or the handshake's last packet was dropped for that
 reason (TCP_LISTEN_OVERFLOW, or a SYN cookie that found no room); or the listener's queue, read right after, is over its
-limit while the SYN stays unanswered.
+limit while the SYN stays unanswered. That listeners there have dropped SYNs at any time (ListenDrops) makes it possible,
+no more.
 
 # What to do
 Find out why the owner does not accept: out of workers, threads or file descriptors, stopped in a debugger, deadlocked.
@@ -127,10 +128,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let proof = fact(
         "counters",
         format!(
-            "{drops} SYNs were dropped by listeners in that namespace (ListenDrops), and nothing else dropped this one"
+            "listeners in that namespace have dropped {drops} SYNs since it was made (ListenDrops): when, the counter does \
+             not say; if this one was not among them, it was lost on the way (timeout.silent)"
         ),
     );
-    full(c, target, Certainty::Likely, proof)
+    full(c, target, Certainty::Possible, proof)
 }
 
 fn full(c: &Connection, netns: Netns, certainty: Certainty, proof: Evidence) -> Judgement {
@@ -140,12 +142,13 @@ fn full(c: &Connection, netns: Netns, certainty: Certainty, proof: Evidence) -> 
     let fill = now.map(|(n, max)| format!(" (accept queue {n} of {max} now)")).unwrap_or_default();
     let place =
         if netns == c.netns { String::new() } else { format!(" in {}", phrase::namespace(&c.facts, netns, c.netns)) };
-    let queue = if certainty == Certainty::Proven {
-        "its accept queue is full"
+    let why = if certainty == Certainty::Proven {
+        "but does not take its connections: its accept queue is full"
     } else {
-        "its queue of half-open connections is full"
+        "but the SYN stayed unanswered: its queue of half-open connections may be full, or the SYN was lost on the way \
+         (timeout.silent)"
     };
-    let because = format!("{who}{place} listens on {at} but does not take its connections: {queue}{fill}");
+    let because = format!("{who}{place} listens on {at} {why}{fill}");
     let rows = listener(c, netns).map(phrase::listener_row).into_iter().collect();
     Judgement::Yes(
         Finding::new(certainty, because, proof)
