@@ -225,14 +225,7 @@ impl Datagrams {
         Some(c)
     }
 
-    fn add(
-        &mut self,
-        due: Time,
-        connection: Connection,
-        only_connect: bool,
-        unasked: bool,
-        netns: Option<Netns>,
-    ) {
+    fn add(&mut self, due: Time, connection: Connection, only_connect: bool, unasked: bool, netns: Option<Netns>) {
         self.pending.insert(connection.serial, Pending { due, connection, only_connect, unasked, netns });
         if self.pending.len() > LIMIT {
             self.pending.pop_first();
