@@ -219,6 +219,11 @@ impl FromStr for Host {
                 _ => Err(format!("'/{bits}' is no prefix length of {address}: 0 to {most}")),
             };
         }
+        if let Some((address, _)) = text.split_once('%')
+            && address.parse::<IpAddr>().is_ok()
+        {
+            return Err(format!("connections are not told apart by their link: '{address}' takes it on every link"));
+        }
         let name = text.trim_end_matches('.');
         let bad = |c: char| c.is_whitespace() || c.is_control() || c == ':';
         if name.is_empty() || name.contains(bad) {

@@ -212,6 +212,28 @@ fn the_port_is_refused() {
 }
 
 #[test]
+fn the_same_address_on_two_links() {
+    let (client, server) = (Island::new("zone"), Island::new("zone"));
+    client.link("near", &server, "near", ["fe80::71/64", "fe80::72/64"]);
+    client.link("far", &server, "far", ["fe80::71/64", "fe80::73/64"]);
+    servers::http(&server, "[::]:5471", "200 OK");
+    let checked = check(&client, &["--http", "[fe80::72%near]:5471"]);
+    assert_eq!(checked.failed(), [""; 0], "{:#?}", checked.rungs);
+    assert_eq!(checked.status_of("http"), ["ok"]);
+    let checked = check(&client, &["[fe80::72%far]:5471"]);
+    assert_eq!(checked.failed(), ["gateway route.neighbor-silent"], "nobody has it on that link");
+    for (link, hop) in [("near", "fe80::72"), ("far", "fe80::73")] {
+        let (path, _) = json_lines(&mut client.netdx(&["routes", "--format", "json", &format!("{hop}%{link}")]));
+        assert_eq!(path[0]["interface"]["name"], link, "{path:#?}");
+    }
+    for arguments in [["check", "fe80::72"], ["routes", "fe80::72"]] {
+        let said = output(&mut client.netdx(&arguments));
+        let text = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.code() == Some(1) && text.contains("fe80::72%eth0"), "{text}");
+    }
+}
+
+#[test]
 fn the_port_is_filtered() {
     let (client, server) = pair("filtered", zone());
     let _listener = servers::listen(&server, "10.63.0.2:5432");

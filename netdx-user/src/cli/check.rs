@@ -4,9 +4,12 @@ use super::{Format, Page};
 use crate::{
     exit::Exit,
     host::Host,
-    inspect::ladder::{self, Family, Request, target::Target},
+    inspect::{
+        ladder::{self, Family, Request, target::Target},
+        zone,
+    },
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::{net::IpAddr, time::Duration};
 
 /// Try every step to a target: interfaces, route, next hop, names, port, TLS, HTTP
@@ -16,7 +19,7 @@ use std::{net::IpAddr, time::Duration};
 /// Exit status 0: no rung failed; 3: one did.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A name or an address, with :PORT if one is meant; or a URL.
+    /// A name or an address ([fe80::1%eth0] for a link-local one), with :PORT if one is meant; or a URL.
     #[arg(value_name = "TARGET[:PORT]|URL")]
     target: String,
     /// TLS is spoken on the port, from the first byte.
@@ -63,9 +66,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     } else if args.http {
         target.path.get_or_insert_with(|| "/".into());
     }
+    let link = target.address.map_or(Ok(0), |address| zone::index(address, target.zone.as_deref()))?;
     let mut host = Host::new();
     let request = Request {
         target,
+        link,
         internet: args.internet.as_deref().map(internet).transpose()?,
         family: match (args.ipv4, args.ipv6) {
             (true, _) => Some(Family::Ipv4),
@@ -104,5 +109,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 fn internet(text: &str) -> anyhow::Result<(IpAddr, Option<u16>)> {
     let target = Target::parse(text)?;
     let address = target.address.with_context(|| format!("--internet {text}: it has to be an address"))?;
+    if zone::is_needed(address) {
+        bail!("--internet {}: that is no public address", text.escape_debug());
+    }
     Ok((address, target.port))
 }

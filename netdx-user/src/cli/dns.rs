@@ -4,7 +4,10 @@ use super::{Format, Page};
 use crate::{
     exit::Exit,
     host::Host,
-    inspect::dns::{self, Request},
+    inspect::{
+        dns::{self, Request},
+        zone,
+    },
 };
 use anyhow::Context as _;
 use std::{
@@ -21,7 +24,7 @@ pub(super) struct Args {
     /// A name, or an address.
     name: String,
     /// Record types (A, AAAA, CNAME, MX, TXT, NS, SOA, SRV, PTR, CAA, ... or TYPE65280), and servers to ask instead of the
-    /// configured ones: @ADDRESS, @ADDRESS#PORT or @NAME.
+    /// configured ones: @ADDRESS (@fe80::1%eth0), @ADDRESS#PORT or @NAME.
     #[arg(value_name = "TYPE|@SERVER")]
     what: Vec<String>,
     /// Wait this many seconds for each try, instead of what resolv.conf says.
@@ -75,11 +78,14 @@ fn servers(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
         None => (text, dns::PORT),
     };
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    let addresses: Vec<IpAddr> = match bare.parse() {
-        Ok(address) => vec![address],
-        Err(_) => crate::inspect::getaddrinfo::addresses(bare)
-            .with_context(|| format!("@{text}: the server's own name can't be resolved"))?,
-    };
+    let zoned = zone::split(bare);
+    let typed: Option<IpAddr> = zoned.map(|(address, _)| address.into()).or_else(|| bare.parse().ok());
+    if let Some(address) = typed {
+        let index = zone::index(address, zoned.map(|(_, zone)| zone))?;
+        return Ok(vec![zone::endpoint(address, port, index)]);
+    }
+    let addresses = crate::inspect::getaddrinfo::addresses(bare)
+        .with_context(|| format!("@{text}: the server's own name can't be resolved"))?;
     Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
 }
 
@@ -93,6 +99,9 @@ mod tests {
         assert_eq!(servers("10.0.0.53#5353").unwrap(), ["10.0.0.53:5353".parse().unwrap()]);
         assert_eq!(servers("[::1]#54").unwrap(), ["[::1]:54".parse().unwrap()]);
         assert_eq!(servers("::1").unwrap(), ["[::1]:53".parse().unwrap()]);
+        assert_eq!(servers("fe80::1%lo#54").unwrap(), ["[fe80::1%1]:54".parse().unwrap()]);
         assert!(servers("10.0.0.53#dns").is_err());
+        assert!(servers("fe80::1").unwrap_err().to_string().contains("which link"));
+        assert!(servers("fe80::1%no-such-link").unwrap_err().to_string().contains("no interface no-such-link"));
     }
 }

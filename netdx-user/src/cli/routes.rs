@@ -4,8 +4,9 @@ use super::{Format, Page, complete, filters};
 use crate::{
     event::Netns,
     exit::Exit,
+    fact::Interface,
     host::{Host, interface, route::Query},
-    inspect::{getaddrinfo, routes},
+    inspect::{getaddrinfo, routes, zone},
 };
 use anyhow::{Context as _, bail};
 use clap_complete::ArgValueCandidates;
@@ -16,7 +17,7 @@ use std::net::IpAddr;
 /// Sends nothing, except that a name has to be resolved as the system does it. Exit status 3: a step would fail.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An address, or a name.
+    /// An address (a link-local one with its link: fe80::1%eth0), or a name.
     address: Option<String>,
     /// From this source address.
     #[arg(long, value_name = "ADDRESS", requires = "address")]
@@ -61,16 +62,28 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         page.flush()?;
         return Ok(Exit::Done);
     };
-    let (addresses, name) = match text.parse::<IpAddr>() {
-        Ok(address) => (vec![address.to_canonical()], None),
-        Err(_) => {
-            let found = getaddrinfo::addresses(text);
-            (found.with_context(|| format!("{}: it can't be resolved", text.escape_debug()))?, Some(text.as_str()))
-        }
+    let bound = match &args.dev {
+        Some(name) => Some(device(name, netns, &mut host)?),
+        None => None,
     };
-    let device = match &args.dev {
-        Some(name) => device(name, netns, &mut host)?,
-        None => 0,
+    let (addresses, name, device) = match (text.parse::<IpAddr>(), zone::split(text)) {
+        (Ok(IpAddr::V6(address)), _) if bound.is_none() && zone::is_needed(address.into()) => {
+            return Err(zone::Error::Missing(address).into());
+        }
+        (Ok(address), _) => (vec![address.to_canonical()], None, bound.unwrap_or(0)),
+        (Err(_), Some((address, zone))) => {
+            let device = zone::among(address, zone, &links(netns, &mut host)?)?;
+            // As connect says it (EINVAL; __ip6_datagram_connect, net/ipv6/datagram.c, and tcp_v6_connect).
+            if bound.is_some_and(|bound| bound != device) {
+                bail!("--dev and the zone of the address have to be the same interface");
+            }
+            (vec![address.into()], None, device)
+        }
+        (Err(_), None) => {
+            let found = getaddrinfo::addresses(text);
+            let found = found.with_context(|| format!("{}: it can't be resolved", text.escape_debug()))?;
+            (found, Some(text.as_str()), bound.unwrap_or(0))
+        }
     };
     let uid = match &args.uid {
         Some(user) => filters::uid(user)?,
@@ -97,9 +110,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn device(name: &str, netns: Netns, host: &mut Host) -> anyhow::Result<u32> {
-    let links = host.namespaces()?.within(netns, interface::links)?.context("list the interfaces")?;
+    let links = links(netns, host)?;
     let link = links.iter().find(|link| link.name == name);
     Ok(link.with_context(|| format!("there is no interface {}: netdx addrs lists them", name.escape_debug()))?.index)
+}
+
+fn links(netns: Netns, host: &mut Host) -> anyhow::Result<Vec<Interface>> {
+    host.namespaces()?.within(netns, interface::links)?.context("list the interfaces")
 }
 
 fn mark(text: &str) -> Result<u32, String> {

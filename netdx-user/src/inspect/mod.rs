@@ -16,6 +16,7 @@ mod samples;
 pub mod sheet;
 pub mod table;
 pub mod who;
+pub mod zone;
 
 use crate::{fact::Answer, host::Host, want::Want};
 use std::io;

@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::{Duration, Instant},
 };
 use tokio::{net::UdpSocket, time::timeout};
@@ -115,7 +115,7 @@ impl<H: Ask> Ladder<'_, H> {
         let began = Instant::now();
         let rung = match tcp {
             Some(number) => {
-                let endpoint = SocketAddr::new(address, number);
+                let endpoint = self.endpoint(address, number);
                 let attempt = port::connect(endpoint, self.request.patience).await;
                 match attempt.error {
                     None => Rung::ok(Step::Internet, "accepts connections"),
@@ -130,7 +130,7 @@ impl<H: Ask> Ladder<'_, H> {
 
     /// A rung that is one ping.
     pub(super) async fn pinged(&mut self, step: Step, address: IpAddr) -> Rung {
-        match ping::ping(address, 0, self.request.patience).await {
+        match ping::ping(address, self.request.link, self.request.patience).await {
             Ok(took) => {
                 Rung::ok(step, format!("answers ping in {}", super::super::dns::text::elapsed(nanoseconds(took))))
             }
@@ -144,7 +144,7 @@ impl<H: Ask> Ladder<'_, H> {
                 Rung::failed(step, verdict("timeout.silent", Certainty::Possible, summary, &proof))
             }
             Err(ping::Error::Io(error)) => {
-                let attempt = port::Attempt::failed(SocketAddr::new(address, 0), error);
+                let attempt = port::Attempt::failed(self.endpoint(address, 0), error);
                 Rung::failed(step, self.judge(&attempt))
             }
         }

@@ -17,7 +17,7 @@ pub mod text;
 mod tls;
 mod witness;
 
-use super::Ask;
+use super::{Ask, zone};
 use crate::{
     event::Netns,
     fact::Interface,
@@ -38,6 +38,8 @@ use witness::Witness;
 pub struct Request {
     /// Where to.
     pub target: Target,
+    /// Index of the link of a link-local target; 0: it is none.
+    pub link: u32,
     /// A public address (and TCP port) that shall be reachable too; none: nothing of the kind is sent.
     pub internet: Option<(IpAddr, Option<u16>)>,
     /// Only this family.
@@ -244,6 +246,11 @@ impl<H: Ask> Ladder<'_, H> {
             (self.said)(&self.rungs[self.shown]);
             self.shown += 1;
         }
+    }
+
+    /// Where to connect to for an address.
+    fn endpoint(&self, address: IpAddr, port: u16) -> SocketAddr {
+        zone::endpoint(address, port, self.request.link)
     }
 
     /// What `target.family` leaves of the addresses.

@@ -12,7 +12,7 @@ use crate::{
     want::Want,
 };
 use hickory_proto::rr::RecordType;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// UDP tries for each question: enough to outlive one lost packet.
 const TRIES: u32 = 2;
@@ -150,7 +150,7 @@ impl<H: Ask> Ladder<'_, H> {
         let mut works = Vec::new();
         for &address in &others {
             let Some(number) = self.request.target.port else { continue };
-            let attempt = port::connect(SocketAddr::new(address, number), self.request.patience).await;
+            let attempt = port::connect(self.endpoint(address, number), self.request.patience).await;
             if attempt.error.is_none() {
                 works.push(address);
             }

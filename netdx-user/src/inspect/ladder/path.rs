@@ -4,7 +4,7 @@
 use super::{Ladder, Rung, Step, judge, ping, verdict};
 use crate::{
     fact::{Answer, Neighbor, Route},
-    inspect::{Ask, dns::text::elapsed},
+    inspect::{Ask, dns::text::elapsed, zone},
     report::Certainty,
     want::Want,
 };
@@ -58,7 +58,7 @@ impl<H: Ask> Ladder<'_, H> {
             netns: self.request.netns,
             to,
             from: None,
-            device: 0,
+            device: if zone::is_needed(to) { self.request.link } else { 0 },
             mark: 0,
             uid: rustix::process::geteuid().as_raw(),
         };

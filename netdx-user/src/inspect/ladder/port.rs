@@ -73,13 +73,13 @@ impl<H: Ask> Ladder<'_, H> {
             .addresses
             .iter()
             .filter(|&&a| self.no_way(a).is_none())
-            .map(|&address| SocketAddr::new(address, port))
+            .map(|&address| self.endpoint(address, port))
             .collect();
         let patience = self.request.patience;
         let mut attempts = all(tried.into_iter().map(|endpoint| connect(endpoint, patience))).await;
         let mut reached = Vec::new();
         for &address in &names.addresses {
-            let endpoint = SocketAddr::new(address, port);
+            let endpoint = self.endpoint(address, port);
             let Some(index) = attempts.iter().position(|a| a.endpoint == endpoint) else {
                 let why = self.no_way(address).unwrap_or_default();
                 self.push(Rung::skipped(Step::Port, why).at(endpoint));

@@ -1,13 +1,16 @@
 //! What a person wants to reach. Owns: [`Target`], and how `TARGET[:PORT]` and URLs are read. Must not know: how it is reached.
 
+use crate::inspect::zone;
 use std::net::{IpAddr, Ipv6Addr};
 use url::{Host, Url};
 
 /// Where to, and what is spoken there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// A name as typed, or an address without brackets.
+    /// A name as typed, or an address without brackets and zone: what a server is asked for (RFC 6874, section 4).
     pub host: String,
+    /// The link of a link-local address, as typed after `%`: an interface's name or index.
+    pub zone: Option<String>,
     /// The host, when it is an address.
     pub address: Option<IpAddr>,
     /// TCP port; none: no port was given or known.
@@ -78,10 +81,12 @@ impl Target {
         if host.is_empty() || host.contains(['/', ' ', '\t', '[', ']', '@']) {
             return Err(bad("that is no host name"));
         }
-        let address = host.parse().ok();
+        let zoned = zone::split(host);
+        let address = zoned.map(|(address, _)| address.into()).or_else(|| host.parse().ok());
         let http = port.is_some_and(|p| HTTP_PORTS.contains(&p));
         Ok(Target {
-            host: host.into(),
+            host: zoned.map_or(host, |_| host.split('%').next().unwrap_or(host)).into(),
+            zone: zoned.map(|(_, zone)| zone.into()),
             address,
             port,
             tls: port.is_some_and(|p| TLS_PORTS.contains(&p)),
@@ -107,6 +112,7 @@ impl Target {
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         Ok(Target {
             host,
+            zone: None,
             address,
             port,
             tls: known.is_some_and(|&(.., tls)| tls),
@@ -117,16 +123,17 @@ impl Target {
     /// As a person would write it: `db.internal port 5432`.
     #[must_use]
     pub fn label(&self) -> String {
+        let zone = self.zone.as_ref().map(|zone| format!("%{zone}")).unwrap_or_default();
         match self.port {
-            Some(port) => format!("{} port {port}", self.host),
-            None => self.host.clone(),
+            Some(port) => format!("{}{zone} port {port}", self.host),
+            None => format!("{}{zone}", self.host),
         }
     }
 }
 
 /// Host and port of `HOST`, `HOST:PORT`, `ADDRESS`, `[ADDRESS]`, `[ADDRESS]:PORT`.
 fn split(text: &str) -> Result<(&str, Option<u16>), String> {
-    if text.parse::<Ipv6Addr>().is_ok() {
+    if is_v6(text) {
         return Ok((text, None));
     }
     let port = |port: &str| match port.parse::<u16>() {
@@ -135,7 +142,9 @@ fn split(text: &str) -> Result<(&str, Option<u16>), String> {
     };
     if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or("the bracket is not closed")?;
-        host.parse::<Ipv6Addr>().map_err(|_| format!("{host:?} is no IPv6 address"))?;
+        if !is_v6(host) {
+            return Err(format!("{host:?} is no IPv6 address"));
+        }
         return match after.strip_prefix(':') {
             Some(number) => Ok((host, port(number)?)),
             None if after.is_empty() => Ok((host, None)),
@@ -147,6 +156,11 @@ fn split(text: &str) -> Result<(&str, Option<u16>), String> {
         Some((host, number)) if !host.contains(':') => Ok((host, port(number)?)),
         Some(_) => Err("that is no IPv6 address".into()),
     }
+}
+
+/// Whether it is an IPv6 address, with a zone or without.
+fn is_v6(text: &str) -> bool {
+    text.parse::<Ipv6Addr>().is_ok() || zone::split(text).is_some()
 }
 
 #[cfg(test)]
@@ -167,6 +181,11 @@ mod tests {
         assert_eq!(read("::1"), ("::1".into(), None, false, None));
         assert_eq!(read("[::1]:80"), ("::1".into(), Some(80), false, Some("/".into())));
         assert_eq!(read("[2001:db8::1]"), ("2001:db8::1".into(), None, false, None));
+        for (text, label) in [("fe80::1%eth0", "fe80::1%eth0"), ("[fe80::1%eth0]:80", "fe80::1%eth0 port 80")] {
+            let target = Target::parse(text).unwrap();
+            assert_eq!((target.host.as_str(), target.zone.as_deref()), ("fe80::1", Some("eth0")));
+            assert_eq!((target.address, target.label().as_str()), (Some("fe80::1".parse().unwrap()), label));
+        }
         assert_eq!(Target::parse("[::1]:80").unwrap().address, Some("::1".parse().unwrap()));
     }
 
