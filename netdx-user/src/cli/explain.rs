@@ -1,7 +1,12 @@
 //! `netdx explain`: the page of a cause. Owns: its flags. Must not know: what the pages say, how they look.
 
 use super::complete;
-use crate::{exit::Exit, explain, filter, render::page};
+use crate::{
+    exit::Exit,
+    explain::{self, glossary},
+    filter,
+    render::page,
+};
 use anyhow::bail;
 use clap_complete::ArgValueCandidates;
 use std::io::{self, Write as _};
@@ -44,10 +49,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let text = if args.list {
         page::list(causes.iter().map(|cause| (cause.code, cause.page)), &layout)
     } else if args.man {
-        causes.iter().map(|cause| page::man(cause.code, cause.page)).collect()
+        causes.iter().map(|cause| page::man(cause.code, &(cause.page.to_owned() + &glossary::of(cause.page)))).collect()
     } else {
-        let pages: Vec<String> = causes.iter().map(|cause| page::text(cause.code, cause.page, &layout)).collect();
-        pages.join("\n")
+        let pages = causes.iter().map(|cause| page::text(cause.code, cause.page, &layout));
+        // Once for all pages that are shown.
+        let all: String = causes.iter().map(|cause| cause.page).collect();
+        pages.chain(Some(page::section(&glossary::of(&all), &layout))).collect::<Vec<_>>().join("\n")
     };
     io::stdout().write_all(text.as_bytes())?;
     Ok(Exit::Done)

@@ -7,6 +7,7 @@
 //! (`wants`), whether it holds (`judge`), and explains itself (`page`).
 
 pub mod errno;
+pub mod glossary;
 pub mod phrase;
 
 mod causes;

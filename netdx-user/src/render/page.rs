@@ -21,13 +21,19 @@ enum Block<'p> {
 /// The page as text.
 #[must_use]
 pub fn text(code: &str, page: &str, layout: &Layout) -> String {
-    let mut out = layout.paint(BOLD.fg_color(CODE.get_fg_color()), code) + "\n";
+    layout.paint(BOLD.fg_color(CODE.get_fg_color()), code) + "\n\n" + &section(page, layout)
+}
+
+/// A part of a page as text.
+#[must_use]
+pub fn section(page: &str, layout: &Layout) -> String {
+    let mut out = String::new();
     let width = layout.width.saturating_sub(2).max(20);
     let blocks = blocks(page);
-    let before = std::iter::once(None).chain(blocks.iter().map(Some));
-    for (before, block) in before.zip(&blocks) {
+    let mut before: Option<&Block<'_>> = None;
+    for block in &blocks {
         // Lists and headings stand close to what follows.
-        if !matches!((before, block), (Some(Block::Heading(_)), _) | (Some(Block::Item(_)), Block::Item(_))) {
+        if !matches!((before, block), (None | Some(Block::Heading(_)), _) | (Some(Block::Item(_)), Block::Item(_))) {
             out.push('\n');
         }
         // Writing to a String can't fail.
@@ -37,6 +43,7 @@ pub fn text(code: &str, page: &str, layout: &Layout) -> String {
             Block::Item(item) => lines(&mut out, "  - ", "    ", &wrap::sentence(item, width.saturating_sub(2))),
             Block::Verbatim(all) => all.iter().for_each(|line| _ = writeln!(out, "      {line}")),
         }
+        before = Some(block);
     }
     code_spans(&out, layout)
 }

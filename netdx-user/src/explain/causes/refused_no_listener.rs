@@ -23,9 +23,8 @@ const PAGE: &str = "\
 Nothing listens on that port of this host.
 
 # What happened
-A port is a number under which a program of a host takes connections. The address you called belongs to this host (or to
-a container or namespace on it), but no program listens on the port, so the kernel answered the first packet with a reset
-(for UDP: with ICMP port unreachable) and connect failed at once.
+The address you called belongs to this host (or to a container or namespace on it), but no program listens on the port, so
+the kernel answered the first packet with a reset (for UDP: with ICMP port unreachable) and connect failed at once.
 
 # How netdx knows
 The reset was seen being sent by this host's own TCP, which had no socket for that port; the table of listening sockets,
