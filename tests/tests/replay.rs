@@ -3,7 +3,11 @@
 //! `cargo xtask bless [NAME]` records them from the live scenarios and accepts what they say; look at it before you commit.
 
 use jiff::tz::TimeZone;
-use netdx::pipeline::{self, Reporter, Session, reporter::Style, session::Plan};
+use netdx::pipeline::{
+    self, Reporter, Session,
+    reporter::{Sheet, Style},
+    session::Plan,
+};
 use netdx::recording::Reader;
 use netdx::render::text::Layout;
 use netdx_tests::recordings;
@@ -28,10 +32,10 @@ impl Write for Shared {
 
 /// The reports of a recording as a person reads them.
 fn replayed(recording: &[u8]) -> Result<String, netdx::recording::reader::Error> {
-    let layout = || Layout { width: 100, zone: TimeZone::UTC, color: false };
+    let sheet = || Sheet { layout: Layout { width: 100, zone: TimeZone::UTC, color: false }, columns: || 100 };
     let mut reader = Reader::new(recording)?;
     let out = Shared::default();
-    let reporter = Reporter::new(Box::new(out.clone()), "memory".into(), Style::Text(layout()), layout());
+    let reporter = Reporter::new(Box::new(out.clone()), "memory".into(), Style::Text(sheet()), sheet());
     let plan = Plan { filter: netdx::filter::Filter::default(), fail_on: Vec::new(), count: None };
     let mut session = Session::new(reader.header().clone(), plan, reporter, None);
     pipeline::replay(&mut reader, &mut session).expect("memory can be written");

@@ -192,8 +192,8 @@ pub(super) fn fail_on(codes: &[String]) -> anyhow::Result<Vec<Code>> {
 pub(super) fn style(format: Format, to_stdout: bool) -> Style {
     match format {
         Format::Json => Style::Json,
-        Format::Text if to_stdout => Style::Text(super::stdout_layout()),
-        Format::Text => Style::Text(super::file_layout()),
+        Format::Text if to_stdout => Style::Text(super::stdout_sheet()),
+        Format::Text => Style::Text(super::file_sheet()),
     }
 }
 

@@ -17,7 +17,11 @@ mod replay;
 mod routes;
 mod trace;
 
-use crate::{exit::Exit, pipeline::command::HOLD, render::text::Layout};
+use crate::{
+    exit::Exit,
+    pipeline::{command::HOLD, reporter::Sheet},
+    render::text::Layout,
+};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
@@ -149,14 +153,21 @@ fn stdout_layout() -> Layout {
     Layout { width: width(), zone: TimeZone::system(), color: is_colored(&io::stdout()) }
 }
 
-/// How text is laid out on stderr.
-fn stderr_layout() -> Layout {
-    Layout { width: width_of(io::stderr()), zone: TimeZone::system(), color: is_colored(&io::stderr()) }
+/// How reports are laid out on stdout.
+fn stdout_sheet() -> Sheet {
+    Sheet { layout: stdout_layout(), columns: width }
 }
 
-/// How text is laid out in a file.
-fn file_layout() -> Layout {
-    Layout { width: DEFAULT_WIDTH, zone: TimeZone::system(), color: false }
+/// How notices are laid out on stderr.
+fn stderr_sheet() -> Sheet {
+    let columns = || width_of(io::stderr());
+    Sheet { layout: Layout { width: columns(), zone: TimeZone::system(), color: is_colored(&io::stderr()) }, columns }
+}
+
+/// How reports are laid out in a file.
+fn file_sheet() -> Sheet {
+    let layout = Layout { width: DEFAULT_WIDTH, zone: TimeZone::system(), color: false };
+    Sheet { layout, columns: || DEFAULT_WIDTH }
 }
 
 /// By `--color` (set before), NO_COLOR and its kin, and whether it is a terminal.

@@ -45,7 +45,7 @@ pub(super) struct Args {
 /// Nothing can be traced, or the file can't be made.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
     let style = if args.quiet { Style::Silent } else { filters::style(args.live.format(), true) };
-    let reporter = Reporter::new(Box::new(io::stdout()), "stdout".into(), style, super::stderr_layout());
+    let reporter = Reporter::new(Box::new(io::stdout()), "stdout".into(), style, super::stderr_sheet());
     args.live
         .run(reporter, Some(Target { path: args.output, force: args.force, window: args.window, redact: args.redact }))
 }

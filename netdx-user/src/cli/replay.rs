@@ -65,12 +65,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let mut recording = Reader::new(source).with_context(|| format!("replay {}", args.file.display()))?;
     let style = match args.format {
-        Format::Text => Style::Text(super::stdout_layout()),
+        Format::Text => Style::Text(super::stdout_sheet()),
         Format::Json => Style::Json,
         Format::Html => Style::Html(Vec::new()),
         Format::Pcapng => Style::Pcapng,
     };
-    let reporter = Reporter::new(Box::new(io::stdout()), "stdout".into(), style, super::stderr_layout());
+    let reporter = Reporter::new(Box::new(io::stdout()), "stdout".into(), style, super::stderr_sheet());
     let mut session = Session::new(recording.header().clone(), plan, reporter, None);
     pipeline::replay(&mut recording, &mut session)?;
     Ok(if session.failed_on() { Exit::Verdict } else { Exit::Done })

@@ -95,7 +95,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
         }
     };
     let style = filters::style(args.live.format, args.output.is_none());
-    args.live.run(Reporter::new(out, to, style, super::stderr_layout()), None)
+    args.live.run(Reporter::new(out, to, style, super::stderr_sheet()), None)
 }
 
 impl LiveArgs {

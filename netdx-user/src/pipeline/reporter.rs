@@ -18,14 +18,29 @@ pub struct Reporter {
     to: String,
     style: Style,
     /// How to write notices on stderr.
-    notices: text::Layout,
+    notices: Sheet,
+}
+
+/// A layout whose width is looked at for each report: a terminal's window changes while a run goes on.
+#[derive(Debug)]
+pub struct Sheet {
+    /// All but the width.
+    pub layout: text::Layout,
+    /// Columns there are now.
+    pub columns: fn() -> usize,
+}
+
+impl Sheet {
+    fn now(&self) -> text::Layout {
+        text::Layout { width: (self.columns)(), ..self.layout.clone() }
+    }
 }
 
 /// How reports are written.
 #[derive(Debug)]
 pub enum Style {
     /// For people.
-    Text(text::Layout),
+    Text(Sheet),
     /// One object a line.
     Json,
     /// One page at the end, of these parts.
@@ -39,7 +54,7 @@ pub enum Style {
 impl Reporter {
     /// Writes to `out`, which messages call `to`.
     #[must_use]
-    pub fn new(out: Box<dyn Write>, to: String, style: Style, notices: text::Layout) -> Reporter {
+    pub fn new(out: Box<dyn Write>, to: String, style: Style, notices: Sheet) -> Reporter {
         Reporter { out: BufWriter::with_capacity(1 << 16, out), to, style, notices }
     }
 
@@ -51,7 +66,7 @@ impl Reporter {
             }
             Style::Pcapng => self.write_bytes(&pcapng::start(header)),
             Style::Text(_) | Style::Html(_) | Style::Silent => {
-                self.notice(&text::start(header, live, &self.notices));
+                self.notice(&text::start(header, live, &self.notices.now()));
                 Ok(())
             }
         }
@@ -59,7 +74,7 @@ impl Reporter {
 
     pub(super) fn report(&mut self, report: &Report, header: &Header) -> Result<(), Error> {
         let text = match &mut self.style {
-            Style::Text(layout) => text::report(report, header, layout),
+            Style::Text(sheet) => text::report(report, header, &sheet.now()),
             Style::Json => json::report(report, &header.start),
             Style::Html(parts) => {
                 parts.push(html::report(report, header));
@@ -91,7 +106,7 @@ impl Reporter {
             Style::Text(_) | Style::Pcapng | Style::Silent => {
                 // In order, where both go to one terminal.
                 self.flush()?;
-                self.notice(&text::summary(summary, header, &self.notices));
+                self.notice(&text::summary(summary, header, &self.notices.now()));
             }
         }
         self.flush()

@@ -143,6 +143,14 @@ impl Session {
         self.summary.notes.push(sentence);
     }
 
+    /// Takes how far UTC is from the clock of events now. Times of a run go by what it was at the start: a step of the wall
+    /// clock (by hand, or by a time service) changes none, so that they stay in order and a replay shows the same.
+    pub(super) fn clock(&mut self, utc_offset: i128) {
+        let start = self.header.start;
+        let step = utc_offset - (start.utc.as_nanosecond() - i128::from(start.boot_ns));
+        self.summary.notes.extend(stepped(step));
+    }
+
     /// Ends the recording and says what it came to.
     pub(super) fn finish(&mut self) -> Result<(), Error> {
         if let Some(recorder) = self.recorder.take() {
@@ -164,5 +172,33 @@ impl Session {
     #[must_use]
     pub fn recording_failed(&self) -> bool {
         self.recording_failed
+    }
+}
+
+/// Less is the time between two readings of clocks, on a busy machine.
+const LEAST_STEP: u64 = 100_000_000;
+
+/// What a step of the wall clock by so many nanoseconds means for a reader.
+fn stepped(step: i128) -> Option<String> {
+    let size = u64::try_from(step.unsigned_abs()).unwrap_or(u64::MAX);
+    let way = if step < 0 { "back" } else { "forward" };
+    (size >= LEAST_STEP).then(|| {
+        let size = crate::quantity::duration(size);
+        format!("the system's clock was set {way} by {size} during the run: times are those of the clock before")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stepped;
+
+    #[test]
+    fn a_step_of_the_wall_clock_is_told() {
+        assert_eq!(stepped(0), None);
+        assert_eq!(stepped(-2_000_000), None, "two readings apart");
+        let said = stepped(7_200_000_000_000).expect("two hours");
+        assert!(said.starts_with("the system's clock was set forward by 2 h"), "{said}");
+        let said = stepped(-1_500_000_000).expect("a second and a half");
+        assert!(said.starts_with("the system's clock was set back by 1.5 s"), "{said}");
     }
 }

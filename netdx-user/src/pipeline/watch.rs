@@ -102,6 +102,7 @@ pub async fn watch(mut live: Live, session: &mut Session, until: Until) -> Resul
         batch.push(Stamped { t: live::now(), input });
         feed(&mut batch, session, &host)?;
     }
+    session.clock(live::utc_offset());
     session.finish()?;
     Ok(status)
 }
