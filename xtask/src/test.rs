@@ -23,15 +23,20 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The live scenarios whose names contain one of the filters.
+/// The live scenarios whose names contain one of the filters; a filter that is the name of a file means all of that file.
 pub(crate) fn live(workspace: &Workspace, filters: &[String]) -> Result<()> {
     if !command::is_root() {
         bail!("live scenarios make network namespaces and load eBPF programs: run this as root");
     }
     run::build(workspace, false)?;
     let mut cargo = workspace.cargo(["test", "--package", "netdx-tests"]);
-    cargo.args(LIVE.iter().flat_map(|test| ["--test", test]));
-    command::run(cargo.args(["--no-fail-fast", "--", "--test-threads", "4"]).args(filters))
+    let (mut files, names): (Vec<&str>, Vec<&str>) =
+        filters.iter().map(String::as_str).partition(|filter| *filter != "live" && LIVE.contains(filter));
+    if files.is_empty() {
+        files = LIVE.to_vec();
+    }
+    cargo.args(files.iter().flat_map(|test| ["--test", test]));
+    command::run(cargo.args(["--no-fail-fast", "--", "--test-threads", "4"]).args(names))
 }
 
 /// Runs live scenarios while netdx records, one after the other, and accepts what the recordings say in replay.
