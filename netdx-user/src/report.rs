@@ -249,7 +249,8 @@ pub struct LookupAttempt {
     pub protocol: crate::event::Protocol,
     /// Addresses in the answer.
     pub addresses: Vec<IpAddr>,
-    /// What is wrong with the answer: `cut` (TC) or `unreadable`; null: nothing, or none came.
+    /// What is wrong with the answer: `cut` (TC), `unreadable`, or `late` (the resolver had gone on to another
+    /// server and did not read it); null: nothing, or none came.
     pub flaw: Option<&'static str>,
 }
 

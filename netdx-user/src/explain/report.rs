@@ -146,12 +146,13 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Option<Report> {
                     kind: phrase::dns_type(q.kind),
                     server: q.tuple.remote,
                     rcode: q.rcode().map(phrase::rcode),
-                    elapsed_ns: q.answer.as_ref().map(|(t, _)| super::nanos(t.since(q.sent))),
+                    elapsed_ns: q.answer.as_ref().or(q.late.as_ref()).map(|(t, _)| super::nanos(t.since(q.sent))),
                     protocol: q.tuple.protocol,
                     addresses: q.answer.as_ref().map(|(_, m)| m.addresses.clone()).unwrap_or_default(),
                     flaw: match &q.answer {
                         Some((_, m)) if m.truncated => Some("cut"),
                         Some((_, m)) if m.malformed.is_some() => Some("unreadable"),
+                        None if q.late.is_some() => Some("late"),
                         _ => None,
                     },
                 })
@@ -430,13 +431,14 @@ fn lookup_timeline(l: &Lookup) -> Vec<Moment> {
             event: "query",
             text: format!("{what} asked of {}{over}{again}", q.tuple.remote),
         });
-        if let Some((t, m)) = &q.answer {
+        if let Some((t, m)) = q.answer.as_ref().or(q.late.as_ref()) {
             let cut = if m.truncated { ", cut" } else { "" };
+            let late = if q.late.is_some() { ", too late" } else { "" };
             moments.push(Moment {
                 t_ns: super::nanos(t.since(l.began)),
                 event: "answer",
                 text: format!(
-                    "{what}: {} with {} records from {}{cut}",
+                    "{what}: {} with {} records from {}{cut}{late}",
                     phrase::rcode(m.rcode),
                     m.answers,
                     q.tuple.remote

@@ -13,6 +13,8 @@ use std::net::IpAddr;
 /// Types of address records (RFC 1035 §3.2.2, RFC 3596).
 const A: u16 = 1;
 const AAAA: u16 = 28;
+/// What getaddrinfo returns when it could not find out.
+const EAI_AGAIN: i32 = -3;
 /// A message of at most this many bytes was carried whole (`DNS_LEN` of the kernel side): if it has addresses, they are
 /// known.
 const CARRIED: u16 = 1024;
@@ -48,6 +50,8 @@ pub struct Query {
     pub tuple: Tuple,
     /// When the answer came, and it.
     pub answer: Option<(Time, DnsMessage)>,
+    /// The same, where it came when the resolver had gone on to another server and did not read this socket any more.
+    pub late: Option<(Time, DnsMessage)>,
     /// The thread that asked: those of one program may share a lookup.
     pub task: Option<Task>,
 }
@@ -91,6 +95,11 @@ impl Query {
     #[must_use]
     pub fn answered(&self) -> bool {
         self.answer.as_ref().is_some_and(|(_, m)| !m.truncated)
+    }
+    /// Its server answered something of use, be it too late.
+    #[must_use]
+    pub fn heard(&self) -> bool {
+        self.answered() || self.late.is_some()
     }
     /// The answer could not be read: why.
     #[must_use]
@@ -248,6 +257,33 @@ impl Lookup {
     #[must_use]
     pub fn used_tcp(&self) -> bool {
         self.queries.iter().any(|q| q.tuple.protocol == Protocol::Tcp)
+    }
+
+    /// Takes the answers for none that the resolver did not wait for. glibc reads only the socket of the server that it
+    /// asked last (`send_dg`, glibc 2.36): when a time-out has made it go on, an answer of the one before stays unread. Only
+    /// what it says in the end tells: other resolvers read all their sockets.
+    pub(super) fn set_late_apart(&mut self) {
+        if self.resolved.as_ref().is_none_or(|r| r.result != EAI_AGAIN) {
+            return;
+        }
+        let asked: Vec<_> = self
+            .queries
+            .iter()
+            .map(|q| (q.cookie, q.name.clone(), q.kind, q.last, q.answer.as_ref().map(|a| a.0)))
+            .collect();
+        for q in &mut self.queries {
+            let Some(came) = q.answer.as_ref().map(|a| a.0) else { continue };
+            let (sent, cookie) = (q.last, q.cookie);
+            let went_on = asked.iter().any(|(socket, name, kind, last, _)| {
+                let elsewhere = socket.is_some() && cookie.is_some() && *socket != cookie;
+                // It was not an answer on this socket that made it go on.
+                let silent = || !asked.iter().any(|(s, .., answer)| *s == cookie && answer.is_some_and(|a| a <= *last));
+                elsewhere && *name == q.name && *kind == q.kind && *last > sent && *last < came && silent()
+            });
+            if went_on {
+                q.late = q.answer.take();
+            }
+        }
     }
 
     /// Notes a message that answers nothing; of a flood, the first ones.

@@ -266,3 +266,35 @@ fn a_lookup_whose_thread_returns_late_is_told_once() {
         vec![(MS, dns(1, "sf.test", 1, None)), (2 * MS, dns(1, "sf.test", 1, Some((2, vec![])))), (900 * MS, returned)];
     assert_eq!(code(&run(events, unknown)), ["dns.servfail"]);
 }
+
+#[test]
+fn an_answer_that_comes_when_the_resolver_has_gone_on_is_too_late() {
+    let message = |server: &str, socket, answer| {
+        let mut event = asked_by(&task(), socket, 1, "slow.test", 1, answer);
+        if let Event::Dns { tuple, resolving, .. } = &mut event {
+            tuple.remote = ip(server);
+            *resolving = Some(Time(MS / 2));
+        }
+        event
+    };
+    let first = |answer| message("10.0.0.53", 1, answer);
+    let second = |answer| message("10.0.0.54", 2, answer);
+    let events = |rcode: u16, came: u64| {
+        vec![
+            (MS, first(None)),
+            (1001 * MS, second(None)),
+            (came, first(Some((rcode, vec![])))),
+            (2002 * MS, resolved(&task(), MS / 2, -3, "slow.test")),
+        ]
+    };
+    for rcode in [0, 2, 3] {
+        let reports = run(events(rcode, 1500 * MS), unknown);
+        assert_eq!(code(&reports), ["dns.timeout"], "an answer with RCODE {rcode}");
+        let because = &reports[0].verdict.as_ref().expect("a verdict").because;
+        assert!(because.contains("no answer in time from 10.0.0.53 and 10.0.0.54 to 2 queries"), "{because}");
+        assert!(because.contains("10.0.0.53 answered after 1.5 s, when the resolver had gone on"), "{because}");
+    }
+    let mut in_time = events(2, 500 * MS);
+    in_time.sort_by_key(|(t, _)| *t);
+    assert_eq!(code(&run(in_time, unknown)), ["dns.servfail"], "what made it go on to the next server");
+}

@@ -495,6 +495,7 @@ fn last_moment(l: &Lookup) -> Time {
 /// The whole lookup, with what happened to its packets.
 fn finish(mut lookup: Lookup, time: Time, slow: Option<Duration>, memory: &mut Memory) -> Lookup {
     lookup.ended = Some(time);
+    lookup.set_late_apart();
     if lookup.program.is_none() {
         lookup.program = lookup.task.as_ref().and_then(|t| memory.programs.get(&t.pid).cloned());
     }
@@ -503,7 +504,7 @@ fn finish(mut lookup: Lookup, time: Time, slow: Option<Duration>, memory: &mut M
     // Of a call that failed only the end is known; what its packet met came before.
     let from = Time(lookup.began.0.saturating_sub(BEFORE));
     let mut tuples: Vec<Tuple> = Vec::new();
-    let open = lookup.queries.iter().filter(|q| q.answer.is_none()).map(|q| q.tuple);
+    let open = lookup.queries.iter().filter(|q| q.answer.is_none() && q.late.is_none()).map(|q| q.tuple);
     for tuple in open.chain(lookup.paths.iter().map(|p| p.tuple)) {
         if !tuples.contains(&tuple) && tuple.local_port != 0 {
             tuples.push(tuple);

@@ -93,6 +93,7 @@ impl Lookups {
                 cookie,
                 tuple,
                 answer: None,
+                late: None,
                 task,
             }),
         }

@@ -5,7 +5,7 @@ use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact},
     report::Certainty,
-    story::Lookup,
+    story::{Lookup, Query},
 };
 
 pub(super) const CAUSE: Cause = Cause {
@@ -35,7 +35,7 @@ dns.server-unreachable: a server is configured, and can't be reached.
 ";
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
-    if l.succeeded() || l.queries.iter().any(|q| q.answered()) {
+    if l.succeeded() || l.queries.iter().any(Query::heard) {
         return Judgement::No;
     }
     let asked = l.servers().into_iter().chain(l.paths.iter().map(|p| p.tuple.remote));

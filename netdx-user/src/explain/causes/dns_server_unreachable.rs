@@ -9,7 +9,7 @@ use crate::{
     explain::{Cause, Finding, Judgement, Opinions, Rule, Tells, connection_wants, errno, fact, noted, phrase},
     fact::Answer,
     report::{Certainty, Evidence},
-    story::{Connection, Lookup},
+    story::{Connection, Lookup, Query},
     want::Want,
 };
 use std::net::IpAddr;
@@ -57,7 +57,7 @@ fn ways(l: &Lookup) -> Vec<Connection> {
 }
 
 fn wants(l: &Lookup) -> Vec<Want> {
-    if l.succeeded() || l.queries.iter().any(|q| q.answered()) {
+    if l.succeeded() || l.queries.iter().any(Query::heard) {
         return Vec::new();
     }
     ways(l).iter().flat_map(|w| connection_wants(w).into_iter().chain(unresolved_wants(w))).collect()
@@ -85,7 +85,7 @@ fn obstacle<'a>(way: &'a Connection, coverage: &Coverage) -> Option<Obstacle<'a>
 }
 
 fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
-    if l.succeeded() || l.queries.iter().any(|q| q.answered()) {
+    if l.succeeded() || l.queries.iter().any(Query::heard) {
         return Judgement::No;
     }
     let ways = ways(l);

@@ -28,8 +28,8 @@ Queries went to the configured name servers and no answer came until the resolve
 overloaded, or a firewall on the way drops queries or answers.
 
 # How netdx knows
-The queries were seen leaving; no answer with their ids arrived at their sockets; no error came back, and nothing on this
-host dropped them.
+The queries were seen leaving; no answer with their ids arrived at their sockets, or it came when the resolver had
+gone on to another server; no error came back, and nothing on this host dropped them.
 
 # What to do
 Is the server of resolv.conf right and up? `netdx dns NAME @SERVER` asks it directly. `netdx check SERVER:53` tries the way
@@ -55,8 +55,15 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     let queries = phrase::count(tries as usize, "query");
     let stray = strays(l).map(|s| format!(" ({s})")).unwrap_or_default();
     let until = if l.resolved.is_none() && l.left.is_some() { ", when the process ended" } else { "" };
+    let late = open.iter().find_map(|q| Some((*q, q.late.as_ref()?.0)));
+    let late_text = late.map(|(q, came)| {
+        let took = phrase::duration(came.since(q.sent));
+        format!("{} answered after {took}, when the resolver had gone on to another server", q.tuple.remote)
+    });
+    let in_time = if late.is_some() { " in time" } else { "" };
+    let but = late_text.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
     let because = format!(
-        "no answer from {} to {queries} within {}{until}{stray}",
+        "no answer{in_time} from {} to {queries} within {}{until}{stray}{but}",
         list(&servers),
         phrase::duration(l.elapsed()),
     );
@@ -78,6 +85,7 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         Finding::new(Certainty::Proven, because, proof)
             .and_all(last)
             .and_all(stray_proof(l))
+            .and_all(late.zip(late_text).map(|((_, came), text)| noted(l, came, "answer", text)))
             .and_all(resolver_said(l))
             .advise(format!(
                 "is {} the right server and up? `netdx check {}` tries the way to it",
