@@ -110,8 +110,8 @@ impl Diagnosis {
         match &input.input {
             Input::Fact(fact) => self.answered(fact, &mut step),
             Input::Event(event) => self.tracker.event(input.t, event.clone()),
-            Input::Lost(n) => self.tracker.lost(*n),
-            Input::Malformed(_) => self.tracker.lost(1),
+            Input::Lost(n) => self.tracker.lost(input.t, *n),
+            Input::Malformed(_) => self.tracker.lost(input.t, 1),
             Input::Tick => self.tracker.tick(input.t),
             Input::End => {
                 self.ended = true;

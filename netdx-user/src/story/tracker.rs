@@ -169,6 +169,8 @@ pub struct Tracker {
     fallbacks: Fallbacks,
     ended: VecDeque<Story>,
     wants: Vec<Want>,
+    /// When records were lost last, and how many.
+    loss: Option<(Time, u64)>,
 }
 
 impl Tracker {
@@ -199,6 +201,7 @@ impl Tracker {
             fallbacks: Fallbacks::default(),
             ended: VecDeque::new(),
             wants: Vec::new(),
+            loss: None,
         }
     }
 
@@ -214,8 +217,9 @@ impl Tracker {
         self.advance();
     }
 
-    /// Records were lost: whatever is going on may miss something.
-    pub fn lost(&mut self, n: u64) {
+    /// Records were lost: whatever is going on may miss something, also what waits to be put in order.
+    pub fn lost(&mut self, time: Time, n: u64) {
+        self.loss = Some((time, n));
         for c in self.open.values_mut().chain(self.settling.values_mut()) {
             c.lost += n;
         }
@@ -674,6 +678,9 @@ impl Tracker {
                 c.id = None;
                 c.outcome = Outcome::Failed;
             }
+        }
+        if let Some((_, n)) = self.loss.filter(|(time, _)| c.lost == 0 && *time >= c.began) {
+            c.lost = n;
         }
         let end = c.ended.unwrap_or(c.began).after(SETTLE);
         self.memory.dress(&mut c);

@@ -48,6 +48,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if n > 1 {
         return Judgement::No;
     }
+    if c.resets_sent(true).next().is_some() {
+        return Judgement::CannotTell(
+            "a TCP of this host answered with a reset, and what came of it was not seen".into(),
+        );
+    }
     let ended = c.ended.unwrap_or(c.began);
     let elapsed = phrase::duration(c.elapsed());
     let closed = match c.died {
