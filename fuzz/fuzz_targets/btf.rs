@@ -9,7 +9,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(btf) => btf,
         Err(error) => return netdx_fuzz::plain(&error.to_string()),
     };
-    if let Err(error) = Kernel::read(&btf, &probes::tracepoints()) {
+    if let Err(error) = Kernel::read(&btf, &probes::tracepoints(), &probes::FUNCTIONS) {
         netdx_fuzz::plain(&error.to_string());
     }
     for (id, _) in btf.named_enums() {

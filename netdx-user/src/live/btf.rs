@@ -108,6 +108,8 @@ struct Head {
 
 /// Anonymous members and typedefs nest; a malicious blob may nest in circles.
 const MAX_DEPTH: u32 = 32;
+/// Structures are looked into up to this number for one member: the largest of the kernel have some dozen anonymous ones.
+const MAX_STRUCTURES: u32 = 512;
 /// Length of the fixed BTF header.
 const HEADER: usize = 24;
 
@@ -253,11 +255,13 @@ impl<'a> Btf<'a> {
         id
     }
 
-    fn member_within(&self, id: TypeId, name: &str, depth: u32) -> Option<Member> {
+    /// `room`: how many structures may still be looked into. One that holds itself would have no end.
+    fn member_within(&self, id: TypeId, name: &str, room: &mut u32) -> Option<Member> {
         let head = self.head(self.strip(id))?;
-        if !matches!(head.kind, Kind::Struct | Kind::Union) || depth == 0 {
+        if !matches!(head.kind, Kind::Struct | Kind::Union) {
             return None;
         }
+        *room = room.checked_sub(1)?;
         for i in 0..head.elements {
             let at = head.tail + 12 * i;
             let (member, type_id) = (u32_at(self.types, at)?, TypeId(u32_at(self.types, at + 4)?));
@@ -267,7 +271,7 @@ impl<'a> Btf<'a> {
                 return Some(Member { bit_offset, bits, type_id });
             }
             if self.name_bytes(member).is_empty()
-                && let Some(inner) = self.member_within(type_id, name, depth - 1)
+                && let Some(inner) = self.member_within(type_id, name, room)
             {
                 return Some(Member { bit_offset: bit_offset.checked_add(inner.bit_offset)?, ..inner });
             }
@@ -280,7 +284,7 @@ impl<'a> Btf<'a> {
     pub fn member(&self, id: TypeId, path: &str) -> Option<Member> {
         let mut found = Member { bit_offset: 0, bits: 0, type_id: id };
         for part in path.split('.') {
-            let next = self.member_within(found.type_id, part, MAX_DEPTH)?;
+            let next = self.member_within(found.type_id, part, &mut { MAX_STRUCTURES })?;
             found = Member { bit_offset: found.bit_offset.checked_add(next.bit_offset)?, ..next };
         }
         Some(found)

@@ -100,7 +100,10 @@ fn a_resolver_of_its_own_with_a_thread_for_each_type() {
     like_go(&lab, "nx.test");
     let report = does_not_exist(trace, "python3", "nx.test");
     assert_eq!(report["query"]["type"], "A+AAAA");
-    assert_eq!(asked(&report), ["nx.test A", "nx.test AAAA"]);
+    // Which thread asks first is the scheduler's choice.
+    let mut asked = asked(&report);
+    asked.sort();
+    assert_eq!(asked, ["nx.test A", "nx.test AAAA"]);
 }
 
 #[test]

@@ -111,6 +111,12 @@ fn circles_end() {
     assert_eq!(btf.size(TypeId(3)), None);
     assert_eq!(btf.parameters(TypeId(1)), None);
     assert!(btf.type_name(TypeId(4)).ends_with('*'));
+    // A structure that holds itself twice over: every level would double what there is to look into.
+    let mut b = Builder::new();
+    b.add("ring", 4, 2, 8, &[0, 1, 0, 0, 1, 0]);
+    let bytes = b.bytes();
+    let btf = Btf::parse(&bytes).expect("well-formed");
+    assert!(btf.member(TypeId(1), "nowhere").is_none());
 }
 
 /// Asks every question about every type.
