@@ -32,7 +32,7 @@ const COVERAGE: [&str; 6] = [
 ];
 
 /// Builds the targets and runs one, or all of them, for so many seconds in all.
-pub(crate) fn fuzz(workspace: &Workspace, target: Option<&str>, seconds: u64) -> Result<()> {
+pub(crate) fn fuzz(workspace: &Workspace, target: Option<&str>, seconds: u64, seed: u32) -> Result<()> {
     let chosen: Vec<_> = TARGETS.iter().filter(|(name, _)| target.is_none_or(|target| target == *name)).collect();
     if chosen.is_empty() {
         let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
@@ -42,7 +42,7 @@ pub(crate) fn fuzz(workspace: &Workspace, target: Option<&str>, seconds: u64) ->
     let each = (seconds / chosen.len() as u64).max(1);
     let mut failed = Vec::new();
     for (name, seeds) in chosen {
-        if let Err(error) = run(workspace, &built, name, seeds, each) {
+        if let Err(error) = run(workspace, &built, name, seeds, each, seed) {
             eprintln!("{name}: {error:#}");
             failed.push(*name);
         }
@@ -76,7 +76,7 @@ fn host() -> Result<String> {
 }
 
 /// Runs one target. What it finds on its way stays in the target folder, for the next run.
-fn run(workspace: &Workspace, built: &Path, name: &str, seeds: &[&str], seconds: u64) -> Result<()> {
+fn run(workspace: &Workspace, built: &Path, name: &str, seeds: &[&str], seconds: u64, seed: u32) -> Result<()> {
     let found = workspace.target().join("fuzz/corpus").join(name);
     let findings = workspace.target().join("fuzz/findings").join(name);
     for folder in [&found, &findings] {
@@ -90,7 +90,7 @@ fn run(workspace: &Workspace, built: &Path, name: &str, seeds: &[&str], seconds:
     fuzzer.args(seeds.iter().map(|folder| workspace.root().join(folder)));
     fuzzer.arg(format!("-artifact_prefix={}/", findings.display())).arg("-print_final_stats=1");
     fuzzer.args([format!("-max_total_time={seconds}"), format!("-max_len={MAX_LENGTH}")]);
-    fuzzer.args([format!("-timeout={TIMEOUT}"), format!("-rss_limit_mb={MEMORY}")]);
+    fuzzer.args([format!("-timeout={TIMEOUT}"), format!("-rss_limit_mb={MEMORY}"), format!("-seed={seed}")]);
     let began = Instant::now();
     let status = fuzzer.stdout(Stdio::from(output)).stderr(Stdio::from(also)).status();
     let status = status.with_context(|| format!("cannot run {}", built.join(name).display()))?;

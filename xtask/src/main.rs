@@ -69,6 +69,9 @@ enum Task {
         /// Time for all that is run
         #[arg(long, default_value_t = 75)]
         seconds: u64,
+        /// Where chance begins; the same number gives the same inputs again, 0 others each time
+        #[arg(long, default_value_t = 0)]
+        seed: u32,
     },
     /// Man pages and shell completions, into the build folder
     Docs,
@@ -124,7 +127,7 @@ fn main() -> ExitCode {
         Task::Part(part) => demo::play(part),
         Task::Test => test::test(&workspace),
         Task::Bench { what, write } => bench::bench(&workspace, &what, write),
-        Task::Fuzz { target, seconds } => fuzz::fuzz(&workspace, target.as_deref(), seconds),
+        Task::Fuzz { target, seconds, seed } => fuzz::fuzz(&workspace, target.as_deref(), seconds, seed),
         Task::Docs => docs::docs(&workspace),
         Task::Lint => lint::lint(&workspace),
         Task::Fmt => lint::format(&workspace, false),
