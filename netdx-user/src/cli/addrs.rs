@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let rows = addrs::list(netns, &mut host)?;
     let mut page = Page::new(args.format);
     match args.format {
-        Format::Text => page.text(&addrs::text(&rows, page.width()))?,
+        Format::Text => page.text(&addrs::text(&rows, page.view()))?,
         Format::Json => rows.iter().try_for_each(|row| page.json(row))?,
     }
     page.flush()?;

@@ -82,23 +82,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         trace: !args.no_trace && rustix::process::geteuid().is_root(),
     };
     let mut page = Page::new(args.format);
-    let width = page.width();
+    let view = page.view();
     let runtime = super::runtime()?;
     let mut written = Ok(());
     if args.format == Format::Text {
-        page.text(&format!("check {}\n", crate::render::escape::escape(&request.target.label())))?;
+        page.text(&ladder::text::title(&request.target.label(), view))?;
     }
     let (_, conclusion) = runtime.block_on(ladder::climb(&request, &mut host, &mut |rung| {
         if written.is_ok() {
             written = match args.format {
-                Format::Text => page.text(&ladder::text::rung(rung, width)),
+                Format::Text => page.text(&ladder::text::rung(rung, view)),
                 Format::Json => page.json(rung).and_then(|()| page.flush()),
             };
         }
     }));
     written.context("write a rung")?;
     match args.format {
-        Format::Text => page.text(&ladder::text::conclusion(&conclusion, width))?,
+        Format::Text => page.text(&ladder::text::conclusion(&conclusion, view))?,
         Format::Json => page.json(&conclusion)?,
     }
     page.flush()?;

@@ -7,7 +7,7 @@ use crate::{
     host::Host,
     inspect::{
         conns::{self, Conn, Request, Summary, text},
-        getaddrinfo,
+        getaddrinfo, who,
     },
     report::SCHEMA,
 };
@@ -93,12 +93,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let unseen = if args.summary {
         let summary = conns::summary(&request, &mut host)?;
         match args.format {
-            Format::Text => page.text(&text::summary(&summary))?,
+            Format::Text => page.text(&text::summary(&summary, page.view()))?,
             Format::Json => counts(&summary).iter().try_for_each(|count| page.json(count))?,
         }
         summary.unseen
     } else {
-        let width = page.width();
+        let view = page.view();
         let mut batch: Vec<Conn> = Vec::new();
         let unseen = conns::list(&request, &mut host, |conn| match args.format {
             Format::Json => page.json(&conn),
@@ -107,20 +107,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
                 if batch.len() < text::BATCH {
                     return Ok(());
                 }
-                let written = page.text(&text::rows(&batch, width));
+                let written = page.text(&text::rows(&batch, view));
                 batch.clear();
                 written
             }
         })?;
         if args.format == Format::Text {
-            page.text(&if batch.is_empty() { String::new() } else { text::rows(&batch, width) })?;
+            page.text(&if batch.is_empty() { String::new() } else { text::rows(&batch, view) })?;
         }
         unseen
     };
     if args.format == Format::Text {
-        for sentence in unseen {
-            page.text(&format!("not seen: {}\n", crate::render::escape::escape(&sentence)))?;
-        }
+        page.text(&who::unseen(&unseen, page.view()))?;
     }
     page.flush()?;
     Ok(Exit::Done)

@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let lookup = runtime.block_on(dns::look_up(&request, &mut Host::new()))?;
     let mut page = Page::new(args.format);
     match args.format {
-        Format::Text => page.text(&dns::text::write(&lookup, page.width()))?,
+        Format::Text => page.text(&dns::text::write(&lookup, page.view()))?,
         Format::Json => page.json(&lookup)?,
     }
     page.flush()?;

@@ -4,9 +4,14 @@
 use super::{Format, Page};
 use crate::{
     exit::Exit,
-    inspect::sheet::Sheet,
+    inspect::{
+        phrase::{Phrase, View},
+        sheet::Sheet,
+    },
     live::survey::{Probe, State, Survey, survey},
+    render::ink::{BAD, BOLD, CODE, DIM, GOOD, PLAIN, WARN},
 };
+use anstyle::Style;
 use std::path::PathBuf;
 
 /// Which probes this kernel, these rights and this configuration allow, and what each missing one costs
@@ -31,53 +36,64 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let survey = survey(args.btf.clone());
     let mut page = Page::new(args.format);
     match args.format {
-        Format::Text => page.text(&text(&survey, page.width()))?,
+        Format::Text => page.text(&text(&survey, page.view()))?,
         Format::Json => page.json(&survey)?,
     }
     page.flush()?;
     Ok(if survey.error.is_some() { Exit::Failed } else { Exit::Done })
 }
 
-fn text(survey: &Survey, width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
+fn text(survey: &Survey, view: View) -> String {
+    let mut sheet = Sheet::new(view);
     sheet.title("This machine");
     for check in &survey.checks {
-        let mark = match check.state {
-            State::Good => "ok      ",
-            State::Limited => "limited ",
-            State::Missing => "missing ",
+        let (style, mark) = match check.state {
+            State::Good => (GOOD, "ok"),
+            State::Limited => (WARN, "limited"),
+            State::Missing => (BAD, "missing"),
         };
-        sheet.row(check.name, format!("{mark} {}", check.found));
+        sheet.row(check.name, marked(style, mark, &check.found));
     }
     sheet.blank();
     sheet.title("Probes");
     for probe in &survey.probes {
         let coverage = &probe.coverage;
         match (&coverage.hook, &probe.expected) {
-            (Some(hook), _) => sheet.row(&coverage.name, format!("ok       {hook}")),
-            (None, Some(expected)) => sheet.row(&coverage.name, format!("untried  {expected}")),
+            (Some(hook), _) => sheet.row(&coverage.name, marked(GOOD, "ok", hook)),
+            (None, Some(expected)) => sheet.row(&coverage.name, marked(DIM, "untried", expected)),
             (None, None) => missing(probe, &mut sheet),
         }
     }
     sheet.blank();
     match &survey.error {
-        Some(error) => sheet.row("tracing", error),
-        None if survey.weakened.is_empty() => sheet.row("tracing", "works; no verdict is weakened"),
-        None => sheet.row("tracing", format!("works; weaker here: {}", survey.weakened.join(", "))),
+        Some(error) => sheet.row("tracing", Phrase::of(BAD, error)),
+        None if survey.weakened.is_empty() => {
+            sheet.row("tracing", Phrase::of(GOOD, "works").and(PLAIN, "; no verdict is weakened"));
+        }
+        None => {
+            let weaker = Phrase::of(GOOD, "works").and(PLAIN, "; weaker here: ");
+            sheet.row("tracing", weaker.and(CODE, survey.weakened.join(", ")));
+        }
     }
     if let Some(advice) = &survey.advice {
-        sheet.row("to do", advice);
+        sheet.row("to do", Phrase::of(BOLD, advice));
     }
     sheet.finish()
 }
 
 fn missing(probe: &Probe, sheet: &mut Sheet) {
     let coverage = &probe.coverage;
-    sheet.row(&coverage.name, format!("missing  {}", coverage.reason.as_deref().unwrap_or("no reason is known")));
+    let reason = coverage.reason.as_deref().unwrap_or("no reason is known");
+    sheet.row(&coverage.name, marked(BAD, "missing", reason));
     sheet.row("", format!("         lost: {}", coverage.gives));
     if !probe.verdicts.is_empty() {
-        sheet.row("", format!("         for: {}", probe.verdicts.join(", ")));
+        sheet.row("", Phrase::from("         for: ").and(CODE, probe.verdicts.join(", ")));
     }
+}
+
+/// A mark in a column of its own, then what it is about.
+fn marked(style: Style, mark: &str, said: &str) -> Phrase {
+    Phrase::of(style, mark).and(PLAIN, format!("{:1$}{said}", "", 9 - mark.len()))
 }
 
 #[cfg(test)]
@@ -122,7 +138,6 @@ mod tests {
 
     #[test]
     fn every_finding_is_shown_in_a_pipe_and_on_a_terminal() {
-        insta::assert_snapshot!(text(&sample(), None));
-        assert!(text(&sample(), Some(60)).lines().all(|line| line.chars().count() <= 60));
+        crate::inspect::samples::snapshots("doctor", |view| text(&sample(), view));
     }
 }

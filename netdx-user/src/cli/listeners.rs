@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let listeners = listeners::list(request, &mut Host::new())?;
     let mut page = Page::new(args.format);
     match args.format {
-        Format::Text => page.text(&listeners::text::write(&listeners, args.port, page.width()))?,
+        Format::Text => page.text(&listeners::text::write(&listeners, args.port, page.view()))?,
         Format::Json => listeners.rows.iter().try_for_each(|row| page.json(row))?,
     }
     page.flush()?;

@@ -1,13 +1,14 @@
 //! Where a verb's answer goes: stdout, as text for its width or as JSON lines. Owns: [`Page`]. Must not know: what is said.
 
 use super::Format;
+use crate::inspect::phrase::View;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
 
 /// Standard output, buffered; written out when dropped or when a line has to be seen at once.
 pub(super) struct Page {
     out: BufWriter<Stdout>,
-    width: Option<usize>,
+    view: View,
 }
 
 impl Page {
@@ -16,13 +17,14 @@ impl Page {
     pub(super) fn new(format: Format) -> Page {
         let stdout = io::stdout();
         let width = (format == Format::Text && stdout.is_terminal()).then(super::width);
-        Page { out: BufWriter::new(stdout), width }
+        let view = View { width, color: super::is_colored(&stdout) };
+        Page { out: BufWriter::new(stdout), view }
     }
 
-    /// Columns to wrap to; none: a pipe, where nothing is wrapped.
+    /// What text is laid out for.
     #[must_use]
-    pub(super) fn width(&self) -> Option<usize> {
-        self.width
+    pub(super) fn view(&self) -> View {
+        self.view
     }
 
     /// Writes text as it is.

@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(text) = &args.address else {
         let tables = routes::tables(netns, &mut host)?;
         match args.format {
-            Format::Text => page.text(&routes::text::tables(&tables, args.all, page.width()))?,
+            Format::Text => page.text(&routes::text::tables(&tables, args.all, page.view()))?,
             Format::Json => tables.rows.iter().try_for_each(|row| page.json(row))?,
         }
         page.flush()?;
@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         let path = routes::path(netns, query, &mut host)?;
         failed |= path.fails.is_some();
         match args.format {
-            Format::Text => page.text(&routes::text::path(&path, name, page.width()))?,
+            Format::Text => page.text(&routes::text::path(&path, name, page.view()))?,
             Format::Json => page.json(&path)?,
         }
     }

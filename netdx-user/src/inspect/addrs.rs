@@ -2,11 +2,16 @@
 //!
 //! Owns: [`Row`], the words for prefixes. Must not know: how interfaces are listed (`host/interface`).
 
-use super::{sheet::Sheet, table::Table};
+use super::{
+    phrase::{Phrase, View},
+    sheet::Sheet,
+    table::Table,
+};
 use crate::{
     event::Netns,
     fact::Interface,
     host::{Error, Host, interface},
+    render::ink::{BAD, BOLD, DIM, GOOD, PLAIN},
     report::SCHEMA,
 };
 use serde::Serialize;
@@ -116,50 +121,50 @@ fn ends(addr: IpAddr, prefix: u8) -> (IpAddr, IpAddr) {
     }
 }
 
-/// The table. `width`: columns of the terminal; none: a pipe.
+/// The table.
 #[must_use]
-pub fn text(rows: &[Row], width: Option<usize>) -> String {
+pub fn text(rows: &[Row], view: View) -> String {
     let mut table = Table::new(&["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "COVERS"]);
     for row in rows {
-        let state = match (row.up, row.carrier) {
-            (false, _) => "down",
-            (true, false) => "no carrier",
-            (true, true) => "up",
-        };
         let link = if row.link.is_empty() { "-" } else { &row.link };
-        let mut head = [row.name.clone(), state.into(), link.to_owned(), row.mtu.to_string()];
+        let mut head = [Phrase::of(BOLD, &row.name), state(row), link.into(), row.mtu.to_string().into()];
         if row.addresses.is_empty() {
-            table.row(head.iter().cloned().chain(["-".into(), "no address".into()]).collect());
+            table.row(head.iter().cloned().chain(["-".into(), Phrase::of(DIM, "no address")]).collect());
         }
         for address in &row.addresses {
-            let cells = [format!("{}/{}", address.addr, address.prefix), address.covers.clone()];
+            let cells = [format!("{}/{}", address.addr, address.prefix).into(), address.covers.as_str().into()];
             table.row(head.iter().cloned().chain(cells).collect());
             // A line in a pipe says whose it is; on a terminal the name stands once.
-            if width.is_some() {
+            if view.width.is_some() {
                 head = Default::default();
             }
         }
     }
-    table.within(width).unwrap_or_else(|| stacked(rows, width))
+    table.within(view).unwrap_or_else(|| stacked(rows, view))
 }
 
 /// The same with a line for each interface and each address, where a line is too long for the terminal.
-fn stacked(rows: &[Row], width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
+fn stacked(rows: &[Row], view: View) -> String {
+    let mut sheet = Sheet::new(view);
     for row in rows {
-        let state = match (row.up, row.carrier) {
-            (false, _) => "down",
-            (true, false) => "up, no carrier",
-            (true, true) => "up",
-        };
         let link = if row.link.is_empty() { String::new() } else { format!(" {}", row.link) };
         let none = if row.addresses.is_empty() { ", no address" } else { "" };
-        sheet.title(format!("{} {state}{link}, mtu {}{none}", row.name, row.mtu));
+        let mut title = Phrase::of(BOLD, &row.name).and(PLAIN, " ");
+        title.join(state(row));
+        sheet.line(title.and(PLAIN, format!("{link}, mtu {}{none}", row.mtu)));
         for address in &row.addresses {
             sheet.row("", format!("{}/{}: {}", address.addr, address.prefix, address.covers));
         }
     }
     sheet.finish()
+}
+
+fn state(row: &Row) -> Phrase {
+    match (row.up, row.carrier) {
+        (false, _) => Phrase::of(BAD, "down"),
+        (true, false) => Phrase::of(BAD, "no carrier"),
+        (true, true) => Phrase::of(GOOD, "up"),
+    }
 }
 
 #[cfg(test)]

@@ -10,16 +10,17 @@ pub mod dns;
 pub mod getaddrinfo;
 pub mod ladder;
 pub mod listeners;
+pub mod phrase;
 pub mod routes;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod sheet;
 pub mod table;
 pub mod who;
 pub mod zone;
 
 use crate::{fact::Answer, host::Host, want::Want};
-use std::io;
+use std::{io, time::Duration};
 
 /// Whoever answers questions about the host.
 pub trait Ask {
@@ -54,6 +55,11 @@ where
             results
         })
         .await
+}
+
+/// A length of time in nanoseconds, as reports have it.
+fn nanoseconds(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What the kernel said, with the name of its errno: `Connection refused (ECONNREFUSED)`.

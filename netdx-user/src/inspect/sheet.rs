@@ -1,40 +1,51 @@
-//! Labelled lines: a title, then rows of a label and what there is to say, aligned. Owns: alignment, wrapping and escaping.
+//! Labelled lines: a title, then rows of a label and what there is to say, aligned. Owns: alignment and wrapping.
 //! Must not know: what is said. Pure.
 //!
 //! On a terminal long text goes on under itself; in a pipe a row is one line, whole.
 
-use crate::render::escape::escape;
+use super::phrase::{Phrase, View};
+use crate::render::ink::{BOLD, DIM};
 use std::fmt::Write as _;
 
 /// Lines being collected.
 #[derive(Debug)]
 pub struct Sheet {
     rows: Vec<Row>,
-    width: Option<usize>,
+    view: View,
 }
 
 #[derive(Debug)]
 enum Row {
-    Title(String),
-    Labelled(String, String),
+    Line(Phrase),
+    Labelled(Phrase, Phrase),
     Blank,
 }
 
+/// Spaces before a label, and after the longest.
+const GAP: usize = 2;
+/// A label longer than this pushes its own text, not everybody's.
+const LABEL: usize = 26;
+
 impl Sheet {
-    /// Nothing yet. `width`: columns of the terminal; none: a pipe.
+    /// Nothing yet.
     #[must_use]
-    pub fn new(width: Option<usize>) -> Sheet {
-        Sheet { rows: Vec::new(), width }
+    pub fn new(view: View) -> Sheet {
+        Sheet { rows: Vec::new(), view }
+    }
+
+    /// A line of its own, which the rows below are about.
+    pub fn title(&mut self, text: impl Into<Phrase>) {
+        self.rows.push(Row::Line(text.into().or(BOLD)));
     }
 
     /// A line of its own.
-    pub fn title(&mut self, text: impl AsRef<str>) {
-        self.rows.push(Row::Title(escape(text.as_ref()).into_owned()));
+    pub fn line(&mut self, text: impl Into<Phrase>) {
+        self.rows.push(Row::Line(text.into()));
     }
 
     /// A label and its text; an empty label goes on with the row before.
-    pub fn row(&mut self, label: impl AsRef<str>, text: impl AsRef<str>) {
-        self.rows.push(Row::Labelled(escape(label.as_ref()).into_owned(), escape(text.as_ref()).into_owned()));
+    pub fn row(&mut self, label: impl Into<Phrase>, text: impl Into<Phrase>) {
+        self.rows.push(Row::Labelled(label.into().or(DIM), text.into()));
     }
 
     /// An empty line.
@@ -46,67 +57,57 @@ impl Sheet {
     #[must_use]
     pub fn finish(self) -> String {
         let labels = self.rows.iter().filter_map(|row| match row {
-            Row::Labelled(label, _) => Some(label.chars().count()),
-            Row::Title(_) | Row::Blank => None,
+            Row::Labelled(label, _) => Some(label.columns()),
+            Row::Line(_) | Row::Blank => None,
         });
-        // A label longer than this pushes its own text, not everybody's.
-        let column = labels.filter(|&length| length <= 26).max().unwrap_or(0) + 4;
+        let column = labels.filter(|&length| length <= LABEL).max().unwrap_or(0) + 2 * GAP;
         let mut text = String::new();
         for row in &self.rows {
             match row {
                 Row::Blank => text.push('\n'),
-                Row::Title(title) => lines(&mut text, "", title, 0, 0, self.width),
-                Row::Labelled(label, said) => {
-                    let first = format!("  {label:<fill$}", fill = column - 4);
-                    lines(
-                        &mut text,
-                        &format!("{first}  "),
-                        said,
-                        column,
-                        said.len() - said.trim_start().len(),
-                        self.width,
-                    );
-                }
+                Row::Line(said) => lines(&mut text, &Phrase::default(), said, 0, self.view),
+                Row::Labelled(label, said) => lines(&mut text, label, said, column, self.view),
             }
         }
         text
     }
 }
 
-/// Writes `first` and `said`, wrapped at words under `column`, with `extra` more columns for what goes on.
-fn lines(out: &mut String, first: &str, said: &str, column: usize, extra: usize, width: Option<usize>) {
-    let Some(width) = width else {
-        // Writing to a String can't fail.
-        _ = writeln!(out, "{}", format!("{first}{said}").trim_end());
-        return;
-    };
-    let hang = " ".repeat(column + extra + usize::from(column > 0) * 2);
-    let mut line = format!("{first}{}", " ".repeat(extra));
+/// Writes a label and what is said from `column` on; on a terminal wrapped at words, what goes on a little further in.
+fn lines(out: &mut String, label: &Phrase, said: &Phrase, column: usize, view: View) {
+    let gap = if column == 0 { 0 } else { GAP };
+    let words = said.words();
+    // Spaces that a text begins with stand under a label: what goes on stands there too.
+    let extra = words.iter().take_while(|word| word.is_empty()).count().min(words.len() - 1);
+    let mut line = Phrase::default();
+    line.space(gap, label.clone());
+    // Spaces are written only before a word, so that no line ends in any.
+    let mut due = extra + column.saturating_sub(line.columns()).max(gap);
     let mut fresh = true;
-    for word in said.trim_start().split(' ') {
-        let needed = line.chars().count() + usize::from(!fresh) + word.chars().count();
-        if !fresh && needed > width {
-            _ = writeln!(out, "{}", line.trim_end());
-            line = hang.clone();
-            fresh = true;
+    for word in words.into_iter().skip(extra) {
+        if !word.is_empty() {
+            if !fresh && !view.holds(line.columns() + due + word.columns()) {
+                // Writing to a String can't fail.
+                _ = writeln!(out, "{}", line.painted(view.color));
+                (line, due) = (Phrase::default(), column + extra + gap);
+            }
+            line.space(due, word);
+            (due, fresh) = (0, false);
         }
-        if !fresh {
-            line.push(' ');
-        }
-        line.push_str(word);
-        fresh = false;
+        due += 1;
     }
-    _ = writeln!(out, "{}", line.trim_end());
+    _ = writeln!(out, "{}", line.painted(view.color));
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Sheet;
+    use super::*;
+    use crate::render::ink::BAD;
 
-    fn sheet(width: Option<usize>) -> String {
-        let mut sheet = Sheet::new(width);
+    fn sheet(width: Option<usize>, color: bool) -> String {
+        let mut sheet = Sheet::new(View { width, color });
         sheet.title("db.internal");
-        sheet.row("hosts", "one two three four five six seven");
+        sheet.row("hosts", Phrase::from("one two three four five ").and(BAD, "six seven"));
         sheet.row("", "  under it all the words go on");
         sheet.row("system", "short\u{1b}[2J");
         sheet.finish()
@@ -115,15 +116,25 @@ mod tests {
     #[test]
     fn a_pipe_keeps_each_row_whole() {
         assert_eq!(
-            sheet(None),
+            sheet(None, false),
             "db.internal\n  hosts   one two three four five six seven\n            under it all the words go on\n  system  short\\x1b[2J\n"
         );
     }
 
     #[test]
     fn a_terminal_wraps_under_the_text() {
-        let text = sheet(Some(30));
-        assert!(text.lines().all(|line| line.chars().count() <= 30), "{text}");
-        assert!(text.contains("\n            four five six\n") || text.contains("\n            five six"), "{text}");
+        assert_eq!(
+            sheet(Some(30), false),
+            "db.internal\n  hosts   one two three four\n            five six seven\n            under it all the\n              words go on\n  system  short\\x1b[2J\n"
+        );
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        for width in [None, Some(20), Some(30), Some(80)] {
+            let painted = sheet(width, true);
+            assert!(painted.contains(&format!("{BAD}six")), "{painted}");
+            assert_eq!(anstream::adapter::strip_str(&painted).to_string(), sheet(width, false));
+        }
     }
 }

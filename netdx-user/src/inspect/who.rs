@@ -1,11 +1,16 @@
 //! Who holds a socket, and where it is, in a person's terms. Owns: [`Who`], [`Where`], and looking each up once.
 //! Must not know: sockets.
 
-use super::Ask;
+use super::{
+    Ask,
+    phrase::{Phrase, View},
+    sheet::Sheet,
+};
 use crate::{
     event::Netns,
     fact::{Answer, Owner},
     host::process,
+    render::ink::{PLAIN, WARN},
     want::Want,
 };
 use serde::Serialize;
@@ -97,6 +102,16 @@ impl Directory {
 }
 
 impl Where {
+    /// `web`, or by inode; `-`: this one.
+    #[must_use]
+    pub fn short(&self) -> String {
+        match &self.name {
+            _ if self.own => "-".into(),
+            Some(name) => name.clone(),
+            None => self.netns.to_string(),
+        }
+    }
+
     /// `namespace web`, or by inode.
     #[must_use]
     pub fn label(&self) -> String {
@@ -110,11 +125,12 @@ impl Where {
 
 /// `postgres[812]`, several as `nginx[10,11,12]`; nobody: who it belongs to as far as that can be seen.
 #[must_use]
-pub fn label(owners: &[Who], uid: u32, user: Option<&str>) -> String {
+pub fn label(owners: &[Who], uid: Option<u32>, user: Option<&str>) -> String {
     if owners.is_empty() {
-        return match user {
-            Some(user) => format!("? (user {user})"),
-            None => format!("? (uid {uid})"),
+        return match (user, uid) {
+            (Some(user), _) => format!("? (user {user})"),
+            (None, Some(uid)) => format!("? (uid {uid})"),
+            (None, None) => "?".into(),
         };
     }
     let mut by_name: Vec<(&str, Vec<String>)> = Vec::new();
@@ -126,6 +142,16 @@ pub fn label(owners: &[Who], uid: u32, user: Option<&str>) -> String {
     }
     let named: Vec<String> = by_name.iter().map(|(name, pids)| format!("{name}[{}]", pids.join(","))).collect();
     named.join(" ")
+}
+
+/// What could not be seen, a line each.
+#[must_use]
+pub fn unseen(sentences: &[String], view: View) -> String {
+    let mut sheet = Sheet::new(view);
+    for sentence in sentences {
+        sheet.line(Phrase::of(WARN, "not seen:").and(PLAIN, format!(" {sentence}")));
+    }
+    sheet.finish()
 }
 
 /// Users by number (passwd(5)); the first line of a number counts.
@@ -153,8 +179,9 @@ mod tests {
     #[test]
     fn processes_of_one_name_are_put_together() {
         let who = |pid, comm: &str| Who { pid, comm: comm.into(), unit: None, container: None, cgroup: None };
-        assert_eq!(label(&[who(10, "nginx"), who(11, "nginx"), who(9, "sh")], 0, None), "nginx[10,11] sh[9]");
-        assert_eq!(label(&[], 33, Some("www-data")), "? (user www-data)");
-        assert_eq!(label(&[], 33, None), "? (uid 33)");
+        assert_eq!(label(&[who(10, "nginx"), who(11, "nginx"), who(9, "sh")], Some(0), None), "nginx[10,11] sh[9]");
+        assert_eq!(label(&[], Some(33), Some("www-data")), "? (user www-data)");
+        assert_eq!(label(&[], Some(33), None), "? (uid 33)");
+        assert_eq!(label(&[], None, None), "?");
     }
 }

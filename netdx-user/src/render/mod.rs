@@ -3,6 +3,7 @@
 
 pub mod escape;
 pub mod html;
+pub(crate) mod ink;
 pub mod json;
 pub mod page;
 pub mod pcapng;

@@ -2,12 +2,12 @@
 //!
 //! A page is a sentence, then sections (`# Heading`) of paragraphs, lists (`- `) and blocks indented by four spaces.
 
-use super::{text::Layout, wrap};
-use anstyle::{AnsiColor, Style};
+use super::{
+    ink::{BOLD, CODE},
+    text::Layout,
+    wrap,
+};
 use std::fmt::Write as _;
-
-const BOLD: Style = Style::new().bold();
-const CODE: Style = AnsiColor::Cyan.on_default();
 
 /// A piece of a page.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,14 +7,19 @@
 //!   proof   +0.08 ms SYN left on lo    +0.11 ms RST came back    errno ECONNREFUSED
 //! ```
 
-use super::{Summary, escape::escape, words, wrap};
+use super::{
+    Summary,
+    escape::escape,
+    ink::{self, BAD, BOLD, CODE, DIM, GOOD},
+    words, wrap,
+};
 use crate::{
     quantity::{count, duration},
     recording::Header,
     report::Report,
     time::Time,
 };
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
 
@@ -36,13 +41,13 @@ pub struct Layout {
 
 impl Layout {
     pub(super) fn paint(&self, style: Style, text: &str) -> String {
-        if self.color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        ink::paint(style, text, self.color).into_owned()
     }
 
     fn row(&self, out: &mut String, label: &str, lines: &[String]) {
         for (n, line) in lines.iter().enumerate() {
             let label = if n == 0 { label } else { "" };
-            let label = self.paint(Style::new().dimmed(), &format!("  {label:<8}"));
+            let label = self.paint(DIM, &format!("  {label:<8}"));
             // Writing to a String can't fail.
             _ = writeln!(out, "{label}{line}");
         }
@@ -56,11 +61,6 @@ impl Layout {
         self.width.saturating_sub(INDENT).max(20)
     }
 }
-
-const BOLD: Style = Style::new().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const GOOD: Style = AnsiColor::Green.on_default();
-const CODE: Style = AnsiColor::Cyan.on_default();
 
 /// A report, with an empty line after it.
 #[must_use]

@@ -2,10 +2,18 @@
 
 use super::{Conn, Counters, Summary};
 use crate::{
-    inspect::{dns::text::elapsed, sheet::Sheet, table::Table, who},
+    inspect::{
+        phrase::{Phrase, View},
+        sheet::Sheet,
+        table::Table,
+        who,
+    },
+    quantity::{count, duration},
+    render::ink::{BAD, BOLD, DIM, GOOD, PLAIN, WARN},
     report::Direction,
 };
-use std::{fmt::Write as _, net::SocketAddr};
+use anstyle::Style;
+use std::net::SocketAddr;
 
 /// Rows that are laid out together: a long list is written as it comes, not kept.
 pub const BATCH: usize = 1000;
@@ -14,8 +22,8 @@ const MOST: usize = 20;
 
 /// Some rows: with headings where a line is wide enough for each, else two lines for each.
 #[must_use]
-pub fn rows(conns: &[Conn], width: Option<usize>) -> String {
-    table(conns).within(width).unwrap_or_else(|| stacked(conns, width))
+pub fn rows(conns: &[Conn], view: View) -> String {
+    table(conns).within(view).unwrap_or_else(|| stacked(conns, view))
 }
 
 fn table(conns: &[Conn]) -> Table {
@@ -27,23 +35,19 @@ fn table(conns: &[Conn]) -> Table {
     let mut table = Table::new(&header);
     for conn in conns {
         let mut cells = vec![
-            conn.protocol.to_owned(),
-            conn.state.to_owned(),
-            local(conn),
-            arrow(conn).to_owned(),
-            remote(conn),
-            owner(conn),
-            queues(conn),
-            number(conn.tcp.as_ref().and_then(|t| t.rtt_us), |us| elapsed(u64::from(us) * 1000)),
+            Phrase::from(conn.protocol),
+            Phrase::of(tone(conn), conn.state),
+            local(conn).into(),
+            Phrase::of(DIM, arrow(conn)),
+            Phrase::of(BOLD, remote(conn)),
+            owner(conn).into(),
+            queues(conn).into(),
+            number(conn.tcp.as_ref().and_then(|t| t.rtt_us), |us| duration(u64::from(us) * 1000).into()),
             number(conn.tcp.as_ref(), retransmits),
-            number(conn.tcp.as_ref().and_then(|t| t.age_at_least_ms), |ms| format!("> {}", age(ms))),
+            number(conn.tcp.as_ref().and_then(|t| t.age_at_least_ms), |ms| format!("> {}", age(ms)).into()),
         ];
         if several {
-            cells.push(if conn.place.own {
-                "-".into()
-            } else {
-                conn.place.name.clone().unwrap_or_else(|| conn.place.netns.to_string())
-            });
+            cells.push(conn.place.short().into());
         }
         table.row(cells);
     }
@@ -51,28 +55,54 @@ fn table(conns: &[Conn]) -> Table {
 }
 
 /// The ends on one line, what else there is to say under it.
-fn stacked(conns: &[Conn], width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
+fn stacked(conns: &[Conn], view: View) -> String {
+    let mut sheet = Sheet::new(view);
     for conn in conns {
-        sheet.title(format!("{} {} {} {} {}", conn.protocol, conn.state, local(conn), arrow(conn), remote(conn)));
-        let mut more = vec![owner(conn)];
+        sheet.line(
+            Phrase::from(format!("{} ", conn.protocol))
+                .and(tone(conn), conn.state)
+                .and(PLAIN, format!(" {} {} ", local(conn), arrow(conn)))
+                .and(BOLD, remote(conn)),
+        );
+        let mut more = Phrase::from(owner(conn));
+        let mut also = |text: Phrase| {
+            more.add(PLAIN, ", ");
+            more.join(text);
+        };
         if conn.receive_queue != 0 || conn.send_queue != 0 {
-            more.push(queues(conn));
+            also(queues(conn).into());
         }
         if let Some(counters) = &conn.tcp {
-            more.extend(counters.rtt_us.map(|us| format!("rtt {}", elapsed(u64::from(us) * 1000))));
-            if counters.total_retransmits > 0 || counters.retransmits > 0 {
-                more.push(format!("retransmitted {}", retransmits(counters)));
+            if let Some(us) = counters.rtt_us {
+                also(format!("rtt {}", duration(u64::from(us) * 1000)).into());
             }
-            more.extend(counters.age_at_least_ms.map(|ms| format!("older than {}", age(ms))));
+            if counters.total_retransmits > 0 || counters.retransmits > 0 {
+                let mut text = Phrase::from("retransmitted ");
+                text.join(retransmits(counters));
+                also(text);
+            }
+            if let Some(ms) = counters.age_at_least_ms {
+                also(format!("older than {}", age(ms)).into());
+            }
         }
-        more.extend(conn.timer.clone());
+        if let Some(timer) = &conn.timer {
+            also(timer.into());
+        }
         if !conn.place.own {
-            more.push(conn.place.label());
+            also(conn.place.label().into());
         }
-        sheet.row("", more.join(", "));
+        sheet.row("", more);
     }
     sheet.finish()
+}
+
+/// Open and well; on its way to be open, or ended by one side only; or over.
+fn tone(conn: &Conn) -> Style {
+    match conn.state {
+        "established" => GOOD,
+        "syn-sent" | "syn-recv" | "close-wait" => WARN,
+        _ => DIM,
+    }
 }
 
 fn local(conn: &Conn) -> String {
@@ -92,7 +122,7 @@ fn arrow(conn: &Conn) -> &'static str {
 
 fn owner(conn: &Conn) -> String {
     match conn.uid {
-        Some(uid) => who::label(&conn.owners, uid, conn.user.as_deref()),
+        Some(_) => who::label(&conn.owners, conn.uid, conn.user.as_deref()),
         None => "no process".into(),
     }
 }
@@ -106,15 +136,15 @@ fn queues(conn: &Conn) -> String {
     }
 }
 
-fn retransmits(counters: &Counters) -> String {
+fn retransmits(counters: &Counters) -> Phrase {
     match (counters.retransmits, counters.total_retransmits) {
         (0, 0) => "-".into(),
-        (0, total) => total.to_string(),
-        (now, total) => format!("{total} ({now} now)"),
+        (0, total) => total.to_string().into(),
+        (now, total) => Phrase::of(BAD, format!("{total} ({now} now)")),
     }
 }
 
-fn number<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+fn number<T>(value: Option<T>, show: impl Fn(T) -> Phrase) -> Phrase {
     value.map_or_else(|| "-".into(), show)
 }
 
@@ -131,34 +161,35 @@ fn age(milliseconds: u32) -> String {
 
 /// The summary.
 #[must_use]
-pub fn summary(summary: &Summary) -> String {
+pub fn summary(summary: &Summary, view: View) -> String {
     let total: u64 = summary.states.values().sum();
     let places = summary.places.len();
-    let mut text = String::new();
-    // Writing to a String can't fail.
-    _ = writeln!(
-        text,
-        "{total} connections{}",
-        if places > 1 { format!(" in {places} namespaces") } else { String::new() }
-    );
+    let places = if places > 1 { format!(" in {places} namespaces") } else { String::new() };
+    let mut sheet = Sheet::new(view);
+    sheet.title(format!("{}{places}", count(total, "connection")));
+    let mut text = sheet.finish();
     if total == 0 {
         return text;
     }
     let mut states = Table::new(&["COUNT", "PROTO", "STATE"]);
-    let mut by_count: Vec<_> = summary.states.iter().collect();
-    by_count.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    for ((protocol, state), count) in by_count {
-        states.row(vec![count.to_string(), (*protocol).to_owned(), (*state).to_owned()]);
+    for ((protocol, state), count) in by_count(&summary.states) {
+        states.row(vec![count.to_string().into(), (*protocol).into(), (*state).into()]);
     }
     let mut remotes = Table::new(&["COUNT", "REMOTE"]);
-    let mut by_count: Vec<_> = summary.remotes.iter().collect();
-    by_count.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    for (remote, count) in by_count.iter().take(MOST) {
-        remotes.row(vec![count.to_string(), remote.to_string()]);
+    let most = by_count(&summary.remotes);
+    for (remote, count) in most.iter().take(MOST) {
+        remotes.row(vec![count.to_string().into(), remote.to_string().into()]);
     }
-    _ = write!(text, "\n{}\n{}", states.finish(), remotes.finish());
-    if by_count.len() > MOST {
-        _ = writeln!(text, "and {} more remotes (--format json has them all)", by_count.len() - MOST);
+    text += &format!("\n{}\n{}", states.finish(view), remotes.finish(view));
+    if most.len() > MOST {
+        text += &format!("and {} more remotes (--format json has them all)\n", most.len() - MOST);
     }
     text
+}
+
+/// The most first.
+fn by_count<K: Ord>(counts: &std::collections::BTreeMap<K, u64>) -> Vec<(&K, u64)> {
+    let mut sorted: Vec<(&K, u64)> = counts.iter().map(|(key, &count)| (key, count)).collect();
+    sorted.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    sorted
 }

@@ -9,6 +9,7 @@ pub mod text;
 use super::{
     Ask, all,
     getaddrinfo::{self, Eai},
+    nanoseconds,
 };
 use crate::{
     fact::{Answer, HostsEntry, Resolver},
@@ -295,10 +296,6 @@ impl From<&Record> for Data {
             },
         }
     }
-}
-
-fn nanoseconds(elapsed: Duration) -> u64 {
-    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What getaddrinfo says, on a thread of its own: nothing can interrupt it, so it is left behind when it is too slow.

@@ -1,13 +1,19 @@
 //! A lookup as text. Owns: the words for what each source said. Must not know: how it was asked. Pure.
 
 use super::{Asked, Lookup, Server};
-use crate::inspect::sheet::Sheet;
-use std::time::Duration;
+use crate::{
+    inspect::{
+        phrase::{Phrase, View},
+        sheet::Sheet,
+    },
+    quantity::{count, duration},
+    render::ink::{BAD, CODE, DIM, GOOD, PLAIN, WARN},
+};
 
-/// The whole answer. `width`: columns of the terminal; none: a pipe.
+/// The whole answer.
 #[must_use]
-pub fn write(lookup: &Lookup, width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
+pub fn write(lookup: &Lookup, view: View) -> String {
+    let mut sheet = Sheet::new(view);
     sheet.title(format!("{} {}", lookup.name, lookup.types.join(" and ")));
     configuration(lookup, &mut sheet);
     hosts(lookup, &mut sheet);
@@ -16,10 +22,10 @@ pub fn write(lookup: &Lookup, width: Option<usize>) -> String {
         self::server(server, &mut sheet);
     }
     if lookup.servers.is_empty() {
-        sheet.row("servers", "none configured (dns.no-server)");
+        sheet.row("servers", Phrase::of(BAD, "none configured").and(PLAIN, "  (").and(CODE, "dns.no-server").and(PLAIN, ")"));
     }
     for (index, difference) in lookup.differences.iter().enumerate() {
-        sheet.row(if index == 0 { "differ" } else { "" }, difference);
+        sheet.row(Phrase::of(WARN, if index == 0 { "differ" } else { "" }), difference);
     }
     for note in &lookup.notes {
         sheet.row("note", note);
@@ -56,16 +62,16 @@ fn hosts(lookup: &Lookup, sheet: &mut Sheet) {
 fn system(lookup: &Lookup, sheet: &mut Sheet) {
     let Some(system) = &lookup.system else { return };
     let call = if lookup.name.parse::<std::net::IpAddr>().is_ok() { "getnameinfo" } else { "getaddrinfo" };
-    let took = elapsed(system.elapsed_ns);
-    let text = match (&system.error, &system.name) {
-        (Some(error), _) => format!("{call} failed after {took}: {error}"),
-        (None, Some(name)) => format!("{name}  ({call}, {took})"),
+    let took = duration(system.elapsed_ns);
+    let said = match (&system.error, &system.name) {
+        (Some(error), _) => Phrase::of(BAD, format!("{call} failed")).and(PLAIN, format!(" after {took}: {error}")),
+        (None, Some(name)) => Phrase::of(GOOD, name).and(DIM, format!("  ({call}, {took})")),
         (None, None) => {
             let addresses: Vec<String> = system.addresses.iter().map(ToString::to_string).collect();
-            format!("{}  ({call}, {took})", addresses.join(", "))
+            Phrase::of(GOOD, addresses.join(", ")).and(DIM, format!("  ({call}, {took})"))
         }
     };
-    sheet.row("system", text);
+    sheet.row("system", said);
 }
 
 fn server(server: &Server, sheet: &mut Sheet) {
@@ -74,24 +80,30 @@ fn server(server: &Server, sheet: &mut Sheet) {
         sheet.row(&label, outcome(asked));
         label.clear();
         for record in &asked.records {
-            sheet.row("", format!("  {}  {}  {}  {}", record.name, record.kind, seconds(record.ttl), record.data));
+            let head = format!("  {}  {}  {}  ", record.name, record.kind, seconds(record.ttl));
+            sheet.row("", Phrase::from(head).and(GOOD, &record.data));
         }
     }
 }
 
 /// One question's outcome in a line.
-fn outcome(asked: &Asked) -> String {
-    let took = elapsed(asked.elapsed_ns);
-    let mut text = format!("{} {}: ", asked.name, asked.kind);
-    match (asked.code, &asked.error) {
-        (None, _) => text += &format!("answered after {took}"),
-        (Some("dns.nodata"), _) => text += &format!("the name exists, without {}, after {took}", asked.kind),
-        (Some("dns.timeout"), _) => {
-            text += &format!("no answer to {} after {took}", count(asked.tries.max(1), "try", "tries"));
+fn outcome(asked: &Asked) -> Phrase {
+    let took = duration(asked.elapsed_ns);
+    let said = Phrase::from(format!("{} {}: ", asked.name, asked.kind));
+    let mut said = match (asked.code, &asked.error) {
+        (None, _) => said.and(PLAIN, format!("answered after {took}")),
+        (Some("dns.nodata"), _) => {
+            said.and(WARN, format!("the name exists, without {}", asked.kind)).and(PLAIN, format!(", after {took}"))
         }
-        (Some(_), Some(error)) => text += &format!("{error}, after {took}"),
-        (Some(_), None) => text += &format!("{} after {took}", asked.rcode.as_deref().unwrap_or("no answer")),
-    }
+        (Some("dns.timeout"), _) => {
+            let tries = count(asked.tries.max(1).into(), "try");
+            said.and(BAD, "no answer").and(PLAIN, format!(" to {tries} after {took}"))
+        }
+        (Some(_), Some(error)) => said.and(BAD, error).and(PLAIN, format!(", after {took}")),
+        (Some(_), None) => {
+            said.and(BAD, asked.rcode.as_deref().unwrap_or("no answer")).and(PLAIN, format!(" after {took}"))
+        }
+    };
     let mut marks = Vec::new();
     if asked.rcode.is_some() {
         marks.push(if asked.protocol == "tcp" { "over TCP" } else { "over UDP" });
@@ -114,16 +126,12 @@ fn outcome(asked: &Asked) -> String {
         }
     }
     if !marks.is_empty() {
-        text += &format!(", {}", marks.join(", "));
+        said.add(DIM, format!(", {}", marks.join(", ")));
     }
     if let Some(code) = asked.code {
-        text += &format!("  ({code})");
+        said = said.and(PLAIN, "  (").and(CODE, code).and(PLAIN, ")");
     }
-    text
-}
-
-fn count(number: u32, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
+    said
 }
 
 /// A TTL: seconds, and in larger units where that reads better.
@@ -133,19 +141,5 @@ fn seconds(ttl: u32) -> String {
         120..7200 => format!("{ttl} s ({} min)", ttl / 60),
         7200..172_800 => format!("{ttl} s ({} h)", ttl / 3600),
         _ => format!("{ttl} s ({} d)", ttl / 86_400),
-    }
-}
-
-/// How long something took, with as many digits as matter.
-#[must_use]
-pub fn elapsed(nanoseconds: u64) -> String {
-    let duration = Duration::from_nanos(nanoseconds);
-    let milliseconds = duration.as_secs_f64() * 1e3;
-    if milliseconds < 10.0 {
-        format!("{milliseconds:.2} ms")
-    } else if milliseconds < 1000.0 {
-        format!("{milliseconds:.0} ms")
-    } else {
-        format!("{:.1} s", duration.as_secs_f64())
     }
 }

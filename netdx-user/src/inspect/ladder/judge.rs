@@ -11,7 +11,8 @@ use super::{
 use crate::{
     event::{Netns, Protocol},
     fact::{Answer, Listener, Route},
-    inspect::{Ask, dns::text::elapsed, errno_text},
+    inspect::{Ask, errno_text, nanoseconds},
+    quantity::duration,
     report::{Certainty, Verdict},
     want::Want,
 };
@@ -63,7 +64,7 @@ pub(in crate::inspect) fn route(to: IpAddr, route: &Route) -> Option<Verdict> {
 impl<H: Ask> Ladder<'_, H> {
     /// The verdict of a connection that failed.
     pub(super) fn judge(&mut self, attempt: &Attempt) -> Verdict {
-        let took = elapsed(u64::try_from(attempt.elapsed.as_nanos()).unwrap_or(u64::MAX));
+        let took = duration(nanoseconds(attempt.elapsed));
         match &attempt.error {
             Some(Failure::Silence(patience)) => self.silence(attempt.endpoint, *patience),
             Some(Failure::Io(error)) => self.errno(attempt.endpoint, error, &took),

@@ -4,7 +4,8 @@
 use super::{Ladder, Rung, Step, ping, port, verdict};
 use crate::{
     fact::{Answer, Interface},
-    inspect::Ask,
+    inspect::{Ask, nanoseconds},
+    quantity::duration,
     report::Certainty,
     want::Want,
 };
@@ -132,7 +133,7 @@ impl<H: Ask> Ladder<'_, H> {
     pub(super) async fn pinged(&mut self, step: Step, address: IpAddr) -> Rung {
         match ping::ping(address, self.request.link, self.request.patience).await {
             Ok(took) => {
-                Rung::ok(step, format!("answers ping in {}", super::super::dns::text::elapsed(nanoseconds(took))))
+                Rung::ok(step, format!("answers ping in {}", duration(nanoseconds(took))))
             }
             Err(ping::Error::NotAllowed) => Rung::skipped(step, ping::Error::NotAllowed.to_string()),
             Err(ping::Error::Silence) => {
@@ -150,10 +151,6 @@ impl<H: Ask> Ladder<'_, H> {
         }
         .about(address)
     }
-}
-
-fn nanoseconds(took: Duration) -> u64 {
-    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn is_link_local(address: IpAddr) -> bool {

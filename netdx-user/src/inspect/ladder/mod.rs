@@ -12,12 +12,14 @@ mod names;
 mod path;
 mod ping;
 mod port;
+#[cfg(test)]
+pub(super) mod samples;
 pub mod target;
 pub mod text;
 mod tls;
 mod witness;
 
-use super::{Ask, zone};
+use super::{Ask, nanoseconds, zone};
 use crate::{
     event::Netns,
     fact::Interface,
@@ -187,7 +189,7 @@ impl Rung {
     }
 
     fn took(mut self, began: Instant) -> Rung {
-        self.elapsed_ns = Some(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self.elapsed_ns = Some(nanoseconds(began.elapsed()));
         self
     }
 }

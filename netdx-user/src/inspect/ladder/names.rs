@@ -6,8 +6,9 @@ use crate::{
     fact::{Answer, HostsEntry, Resolver},
     inspect::{
         Ask,
-        dns::{self, Asked, Lookup, Server, text::elapsed},
+        dns::{self, Asked, Lookup, Server},
     },
+    quantity::duration,
     report::Certainty,
     want::Want,
 };
@@ -260,8 +261,8 @@ fn failure(server: &Server) -> Option<&Asked> {
 
 fn described(asked: &Asked) -> String {
     match (&asked.rcode, &asked.error) {
-        (Some(rcode), _) => format!("{} {}: {rcode} after {}", asked.name, asked.kind, elapsed(asked.elapsed_ns)),
-        (None, Some(error)) => format!("{} {}: {error} after {}", asked.name, asked.kind, elapsed(asked.elapsed_ns)),
+        (Some(rcode), _) => format!("{} {}: {rcode} after {}", asked.name, asked.kind, duration(asked.elapsed_ns)),
+        (None, Some(error)) => format!("{} {}: {error} after {}", asked.name, asked.kind, duration(asked.elapsed_ns)),
         (None, None) => format!("{} {}", asked.name, asked.kind),
     }
 }
@@ -287,7 +288,7 @@ fn said(server: &Server, asked: &Asked, lookup: &Lookup) -> String {
         Some("dns.servfail") => format!("{label} failed to resolve {} (SERVFAIL)", asked.name),
         Some("dns.refused") => format!("{label} refuses to answer (REFUSED)"),
         Some("dns.timeout") => {
-            format!("{label} did not answer {} queries within {}", asked.tries, elapsed(asked.elapsed_ns))
+            format!("{label} did not answer {} queries within {}", asked.tries, duration(asked.elapsed_ns))
         }
         Some("dns.server-unreachable") => {
             format!("{label} can't be reached: {}", asked.error.as_deref().unwrap_or("no reason given"))

@@ -4,7 +4,8 @@
 use super::{Ladder, Rung, Step, judge, ping, verdict};
 use crate::{
     fact::{Answer, Neighbor, Route},
-    inspect::{Ask, dns::text::elapsed, zone},
+    inspect::{Ask, nanoseconds, zone},
+    quantity::duration,
     report::Certainty,
     want::Want,
 };
@@ -88,7 +89,7 @@ impl<H: Ask> Ladder<'_, H> {
                 () = sleep(LOOK) => {}
             }
             if let Some(Ok(took)) = &reply {
-                let took = elapsed(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+                let took = duration(nanoseconds(*took));
                 return Rung::ok(Step::Gateway, format!("{what} answers ping in {took}, over {}", route.device_name));
             }
             let neighbor = self.neighbor(hop, route.device);

@@ -2,7 +2,7 @@
 
 use super::{Ladder, Rung, Step, names::Names};
 use crate::{
-    inspect::{Ask, all},
+    inspect::{Ask, all, nanoseconds},
     report::Verdict,
 };
 use std::{
@@ -94,7 +94,7 @@ impl<H: Ask> Ladder<'_, H> {
                 Some(_) => Rung::failed(Step::Port, self.proven(&attempt).await),
             }
             .at(endpoint);
-            rung.elapsed_ns = Some(u64::try_from(attempt.elapsed.as_nanos()).unwrap_or(u64::MAX));
+            rung.elapsed_ns = Some(nanoseconds(attempt.elapsed));
             self.push(rung);
         }
         reached

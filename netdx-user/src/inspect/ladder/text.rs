@@ -1,32 +1,51 @@
 //! The ladder as text. Owns: how a rung and the conclusion look. Must not know: how they came to be. Pure.
 
 use super::{Conclusion, Rung, Status};
-use crate::inspect::{dns::text::elapsed, sheet::Sheet};
-use crate::report::Certainty;
+use crate::{
+    inspect::{
+        phrase::{Phrase, View},
+        sheet::Sheet,
+    },
+    quantity::duration,
+    render::ink::{BAD, BOLD, CODE, DIM, GOOD, PLAIN, WARN},
+    report::Certainty,
+};
+
+/// What is checked.
+#[must_use]
+pub fn title(target: &str, view: View) -> String {
+    let mut sheet = Sheet::new(view);
+    sheet.title(format!("check {target}"));
+    sheet.finish()
+}
 
 /// One rung, with what proves its failure and what to do.
 #[must_use]
-pub fn rung(rung: &Rung, width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
-    let status = match rung.status {
-        Status::Ok => "ok",
-        Status::Failed => "FAILED",
-        Status::Skipped => "skipped",
+pub fn rung(rung: &Rung, view: View) -> String {
+    let mut sheet = Sheet::new(view);
+    let (style, status) = match rung.status {
+        Status::Ok => (GOOD, "ok"),
+        Status::Failed => (BAD, "FAILED"),
+        Status::Skipped => (DIM, "skipped"),
     };
     let mut text = match &rung.subject {
         // A sentence that names its object needs no label.
-        Some(subject) if rung.status != Status::Failed || rung.verdict.is_none() => format!("{subject}: {}", rung.text),
-        Some(_) | None => rung.text.clone(),
+        Some(subject) if rung.status != Status::Failed || rung.verdict.is_none() => {
+            Phrase::from(format!("{subject}: {}", rung.text))
+        }
+        Some(_) | None => Phrase::from(&rung.text),
     };
     if let Some(nanoseconds) = rung.elapsed_ns.filter(|_| rung.status != Status::Skipped) {
-        text += &format!("  [{}]", elapsed(nanoseconds));
+        text.add(DIM, format!("  [{}]", duration(nanoseconds)));
     }
     // Both columns have the width of their longest word, so that rungs line up though each is written on its own.
-    sheet.row(format!("{status:<7} {:<10}", rung.step.words()), text);
+    let label = Phrase::of(style, format!("{status:<7}")).and(BOLD, format!(" {:<10}", rung.step.words()));
+    sheet.row(label, text);
     if let Some(verdict) = &rung.verdict {
-        sheet.row("", format!("  code   {} ({})", verdict.code, certainty(verdict.certainty)));
+        let code = Phrase::of(DIM, "  code   ").and(CODE, verdict.code);
+        sheet.row("", code.and(PLAIN, format!(" ({})", certainty(verdict.certainty))));
         for proof in &verdict.evidence {
-            sheet.row("", format!("  proof  {}", proof.text));
+            sheet.row("", Phrase::of(DIM, "  proof  ").and(PLAIN, &proof.text));
         }
     }
     if let Some(session) = &rung.tls {
@@ -37,10 +56,10 @@ pub fn rung(rung: &Rung, width: Option<usize>) -> String {
                 format!(", for {}", certificate.names.join(", "))
             };
             let line = format!(
-                "  cert {index} {}{names}; {} to {}; issuer {}",
+                "{}{names}; {} to {}; issuer {}",
                 certificate.subject, certificate.not_before, certificate.not_after, certificate.issuer
             );
-            sheet.row("", line);
+            sheet.row("", Phrase::of(DIM, format!("  cert {index} ")).and(PLAIN, line));
         }
     }
     sheet.finish()
@@ -48,15 +67,18 @@ pub fn rung(rung: &Rung, width: Option<usize>) -> String {
 
 /// The last lines.
 #[must_use]
-pub fn conclusion(conclusion: &Conclusion, width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
+pub fn conclusion(conclusion: &Conclusion, view: View) -> String {
+    let mut sheet = Sheet::new(view);
     sheet.blank();
-    sheet.title(&conclusion.text);
+    let style = if conclusion.ok { GOOD } else { BOLD };
+    sheet.line(Phrase::of(style, &conclusion.text));
     for advice in &conclusion.advice {
-        sheet.title(format!("Do: {advice}"));
+        sheet.line(Phrase::of(BOLD, "Do:").and(PLAIN, format!(" {advice}")));
     }
     if let Some(reason) = conclusion.untraced.as_ref().filter(|_| !conclusion.ok) {
-        sheet.title(format!("Not traced, so without the kernel's proof: {reason}"));
+        sheet.line(
+            Phrase::of(WARN, "Not traced, so without the kernel's proof:").and(PLAIN, format!(" {reason}")),
+        );
     }
     sheet.finish()
 }

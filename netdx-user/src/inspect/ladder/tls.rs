@@ -61,9 +61,9 @@ pub struct Certificate {
     /// Subject and issuer are the same.
     pub self_signed: bool,
     #[serde(skip)]
-    first: i64,
+    pub(super) first: i64,
     #[serde(skip)]
-    last: i64,
+    pub(super) last: i64,
 }
 
 /// Something wrong with a certificate, or with the handshake.

@@ -26,7 +26,7 @@ pub fn find(port: u16, everything: &[Listening]) -> Vec<String> {
             let (Some(address), Some(other)) = (row.addr, row.port) else { continue };
             let sentence = format!(
                 "{} waits on {} {} in {}",
-                who::label(&row.owners, row.uid.unwrap_or(0), row.user.as_deref()),
+                who::label(&row.owners, row.uid, row.user.as_deref()),
                 row.protocol,
                 SocketAddr::new(address, other),
                 row.place.label()

@@ -1,21 +1,25 @@
 //! Listeners as text. Owns: the table and its words. Must not know: how they were found. Pure.
 
 use super::{Listeners, Listening};
-use crate::inspect::{sheet::Sheet, table::Table, who};
+use crate::{
+    inspect::{
+        phrase::{Phrase, View},
+        sheet::Sheet,
+        table::Table,
+        who,
+    },
+    render::ink::{BAD, BOLD, DIM, PLAIN},
+};
 use std::net::SocketAddr;
 
-/// The whole answer. `width`: columns of the terminal; none: a pipe.
+/// The whole answer.
 #[must_use]
-pub fn write(listeners: &Listeners, port: Option<u16>, width: Option<usize>) -> String {
+pub fn write(listeners: &Listeners, port: Option<u16>, view: View) -> String {
     let mut text = match port {
-        Some(port) => one_port(listeners, port, width),
-        None => table(listeners, width),
+        Some(port) => one_port(listeners, port, view),
+        None => table(listeners, view),
     };
-    let mut sheet = Sheet::new(width);
-    for sentence in &listeners.unseen {
-        sheet.title(format!("not seen: {sentence}"));
-    }
-    text += &sheet.finish();
+    text += &who::unseen(&listeners.unseen, view);
     text
 }
 
@@ -45,7 +49,7 @@ fn grouped(rows: &[Listening]) -> Vec<(Listening, usize)> {
     groups
 }
 
-fn table(listeners: &Listeners, width: Option<usize>) -> String {
+fn table(listeners: &Listeners, view: View) -> String {
     let several = listeners.rows.iter().any(|row| !row.place.own);
     let mut header = vec!["PROTO", "ADDRESS", "QUEUE", "OWNER", "REACHED BY"];
     if several {
@@ -53,52 +57,55 @@ fn table(listeners: &Listeners, width: Option<usize>) -> String {
     }
     let mut table = Table::new(&header);
     for (row, count) in grouped(&listeners.rows) {
-        let mut cells =
-            vec![row.protocol.to_owned(), address(&row), queue(&row, count), owner(&row), row.reach.clone()];
+        let mut cells = vec![
+            Phrase::from(row.protocol),
+            Phrase::of(BOLD, address(&row)),
+            queue(&row, count),
+            owner(&row),
+            row.reach.as_str().into(),
+        ];
         if several {
-            cells.push(if row.place.own {
-                "-".into()
-            } else {
-                row.place.name.clone().unwrap_or(row.place.netns.to_string())
-            });
+            cells.push(row.place.short().into());
         }
         table.row(cells);
     }
     if listeners.rows.is_empty() {
         return "nothing listens\n".into();
     }
-    table.within(width).unwrap_or_else(|| stacked(listeners, width))
+    table.within(view).unwrap_or_else(|| stacked(listeners, view))
 }
 
 /// The same with two lines for each, where a line is too long for the terminal.
-fn stacked(listeners: &Listeners, width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
+fn stacked(listeners: &Listeners, view: View) -> String {
+    let mut sheet = Sheet::new(view);
     for (row, count) in grouped(&listeners.rows) {
-        sheet.title(format!("{} {}  {}", row.protocol, address(&row), owner(&row)));
-        let mut more = vec![row.reach.clone()];
+        sheet.line(head(&row));
+        let mut more = Phrase::from(&row.reach);
         if row.backlog.is_some() || count > 1 {
-            more.push(format!("queue {}", queue(&row, count)));
+            more.add(PLAIN, ", queue ");
+            more.join(queue(&row, count));
         }
         if !row.place.own {
-            more.push(row.place.label());
+            more.add(PLAIN, format!(", {}", row.place.label()));
         }
-        sheet.row("", more.join(", "));
+        sheet.row("", more);
     }
     sheet.finish()
 }
 
-fn one_port(listeners: &Listeners, port: u16, width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
+fn one_port(listeners: &Listeners, port: u16, view: View) -> String {
+    let mut sheet = Sheet::new(view);
     if listeners.rows.is_empty() {
-        sheet.title(format!("nobody listens on port {port}, in any namespace that can be seen"));
+        sheet.line(Phrase::of(BAD, format!("nobody listens on port {port}, in any namespace that can be seen")));
     }
     for (row, count) in grouped(&listeners.rows) {
         let times = if count > 1 { format!(", {count} sockets") } else { String::new() };
-        sheet.title(format!("{} {}  {}{times}", row.protocol, address(&row), owner(&row)));
+        sheet.line(head(&row).and(PLAIN, times));
         sheet.row("reached by", &row.reach);
         if let (Some(backlog), Some(max)) = (row.backlog, row.max_backlog) {
             let full = if backlog > max { ": FULL, further connections are dropped" } else { "" };
-            sheet.row("queue", format!("{backlog} of {max} connections wait to be accepted{full}"));
+            let said = Phrase::from(format!("{backlog} of {max} connections wait to be accepted"));
+            sheet.row("queue", said.and(BAD, full));
         }
         for who in &row.owners {
             // A unit's or container's cgroup says nothing more than its name.
@@ -133,6 +140,13 @@ fn one_port(listeners: &Listeners, port: u16, width: Option<usize>) -> String {
     sheet.finish()
 }
 
+/// Protocol, address and owner.
+fn head(row: &Listening) -> Phrase {
+    let mut head = Phrase::from(format!("{} ", row.protocol)).and(BOLD, address(row)).and(PLAIN, "  ");
+    head.join(owner(row));
+    head
+}
+
 fn address(row: &Listening) -> String {
     let mut text = match (row.addr, row.port) {
         (Some(address), Some(port)) if address.is_unspecified() && address.is_ipv4() => format!("0.0.0.0:{port}"),
@@ -145,23 +159,23 @@ fn address(row: &Listening) -> String {
     text
 }
 
-fn queue(row: &Listening, count: usize) -> String {
+fn queue(row: &Listening, count: usize) -> Phrase {
     let times = if count > 1 { format!(" x{count}") } else { String::new() };
     match (row.backlog, row.max_backlog) {
-        (Some(backlog), Some(max)) if backlog > max => format!("{backlog}/{max} FULL{times}"),
-        (Some(backlog), Some(max)) => format!("{backlog}/{max}{times}"),
-        _ => format!("-{times}"),
+        (Some(backlog), Some(max)) if backlog > max => Phrase::of(BAD, format!("{backlog}/{max} FULL{times}")),
+        (Some(backlog), Some(max)) => format!("{backlog}/{max}{times}").into(),
+        _ => format!("-{times}").into(),
     }
 }
 
-fn owner(row: &Listening) -> String {
-    let mut text = who::label(&row.owners, row.uid.unwrap_or(0), row.user.as_deref());
+fn owner(row: &Listening) -> Phrase {
+    let mut text = Phrase::from(who::label(&row.owners, row.uid, row.user.as_deref()));
     if let Some(user) = row.user.as_ref().filter(|_| !row.owners.is_empty()) {
-        text += &format!(" {user}");
+        text.add(DIM, format!(" {user}"));
     }
     let containers: Vec<&str> = row.owners.iter().filter_map(|w| w.container.as_deref()).collect();
     if let Some(container) = containers.first() {
-        text += &format!(" in {}", container.get(..12).unwrap_or(container));
+        text.add(DIM, format!(" in {}", container.get(..12).unwrap_or(container)));
     }
     text
 }

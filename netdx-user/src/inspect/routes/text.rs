@@ -1,21 +1,33 @@
 //! Routes as text. Owns: the words of a path and the listing. Must not know: how they were found. Pure.
 
 use super::{Path, Row, Tables};
-use crate::inspect::sheet::Sheet;
+use crate::{
+    inspect::{
+        phrase::{Phrase, View},
+        sheet::Sheet,
+    },
+    render::ink::{BAD, BOLD, CODE, GOOD, PLAIN, WARN},
+};
 
 /// The way of a packet, step by step.
 #[must_use]
-pub fn path(path: &Path, name: Option<&str>, width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
+pub fn path(path: &Path, name: Option<&str>, view: View) -> String {
+    let mut sheet = Sheet::new(view);
     let to = match name {
         Some(name) => format!("{name} ({})", path.to),
         None => path.to.to_string(),
     };
-    let verdict = if path.fails.is_some() { "can't be reached" } else { "would go this way" };
-    sheet.title(format!("a packet to {to} {verdict}"));
+    let verdict = match path.fails {
+        Some(_) => Phrase::of(BAD, "can't be reached"),
+        None => Phrase::of(BOLD, "would go this way"),
+    };
+    let mut title = Phrase::of(BOLD, format!("a packet to {to} "));
+    title.join(verdict);
+    sheet.line(title);
     for (index, step) in path.steps.iter().enumerate() {
-        let mark = if step.decided { ", and this decides" } else { "" };
-        sheet.row(if index == 0 { "rules" } else { "" }, format!("{} => {}{mark}", step.rule, step.outcome));
+        let said = format!("{} => {}", step.rule, step.outcome);
+        let said = if step.decided { Phrase::of(BOLD, said).and(PLAIN, ", and this decides") } else { said.into() };
+        sheet.row(if index == 0 { "rules" } else { "" }, said);
     }
     let route = &path.route;
     if route.errno == 0 {
@@ -33,20 +45,21 @@ pub fn path(path: &Path, name: Option<&str>, width: Option<usize>) -> String {
         }
     }
     if let Some(interface) = &path.interface {
-        let state = match (interface.up, interface.carrier) {
-            (false, _) => "DOWN",
-            (true, false) => "up, NO CARRIER",
-            (true, true) => "up",
+        let (style, state) = match (interface.up, interface.carrier) {
+            (false, _) => (BAD, "DOWN"),
+            (true, false) => (BAD, "up, NO CARRIER"),
+            (true, true) => (GOOD, "up"),
         };
         let kind = if interface.kind.is_empty() { String::new() } else { format!(", {}", interface.kind) };
-        sheet.row("interface", format!("{} {state}{kind}", interface.name));
+        sheet.row("interface", Phrase::from(format!("{} ", interface.name)).and(style, state).and(PLAIN, kind));
     }
     if let Some(hop) = path.next_hop {
-        let state = match &path.neighbor {
-            Some(n) => format!("{hop} {} {}", n.lladdr.as_deref().unwrap_or("no link address"), n.state),
-            None => format!("{hop} not asked for yet"),
+        let said = match &path.neighbor {
+            Some(n) => Phrase::from(format!("{hop} {} ", n.lladdr.as_deref().unwrap_or("no link address")))
+                .and(neighbor(&n.state), &n.state),
+            None => format!("{hop} not asked for yet").into(),
         };
-        sheet.row("neighbour", state);
+        sheet.row("neighbour", said);
     }
     if let Some(mtu) = path.mtu {
         sheet.row("mtu", format!("{mtu} bytes"));
@@ -56,7 +69,8 @@ pub fn path(path: &Path, name: Option<&str>, width: Option<usize>) -> String {
             Some(errno) => format!("connect gets {errno}"),
             None => "connect gets no answer".into(),
         };
-        sheet.row("FAILS", format!("{}: {errno} ({})", failing.text, failing.code));
+        let said = Phrase::of(BAD, &failing.text).and(PLAIN, format!(": {errno} (")).and(CODE, failing.code);
+        sheet.row(Phrase::of(BAD, "FAILS"), said.and(PLAIN, ")"));
         for advice in &failing.advice {
             sheet.row("do", advice);
         }
@@ -64,14 +78,23 @@ pub fn path(path: &Path, name: Option<&str>, width: Option<usize>) -> String {
     sheet.finish()
 }
 
+fn neighbor(state: &str) -> anstyle::Style {
+    match state {
+        "reachable" | "permanent" => GOOD,
+        "failed" => BAD,
+        "incomplete" | "probe" => WARN,
+        _ => PLAIN,
+    }
+}
+
 /// The tables; the local table only with `all`.
 #[must_use]
-pub fn tables(tables: &Tables, all: bool, width: Option<usize>) -> String {
-    let mut sheet = Sheet::new(width);
+pub fn tables(tables: &Tables, all: bool, view: View) -> String {
+    let mut sheet = Sheet::new(view);
     for wanted in [4, 6] {
         let label = |what: &str| format!("IPv{wanted} {what}");
         let mut before = String::new();
-        let mut row = |label: String, text: &str| {
+        let mut row = |label: String, text: Phrase| {
             sheet.row(if label == before { "" } else { &label }, text);
             before = label;
         };
@@ -79,7 +102,7 @@ pub fn tables(tables: &Tables, all: bool, width: Option<usize>) -> String {
             if let Row::Rule { family, text, .. } = entry
                 && *family == wanted
             {
-                row(label("rules"), text);
+                row(label("rules"), text.into());
             }
         }
         for entry in &tables.rows {
@@ -88,7 +111,7 @@ pub fn tables(tables: &Tables, all: bool, width: Option<usize>) -> String {
                 && (all || table != "local")
             {
                 let dead = if *dead { "  (can't be used now)" } else { "" };
-                row(label(&format!("table {table}")), &format!("{text}{dead}"));
+                row(label(&format!("table {table}")), Phrase::from(text).and(BAD, dead));
             }
         }
         for entry in &tables.rows {
@@ -97,7 +120,8 @@ pub fn tables(tables: &Tables, all: bool, width: Option<usize>) -> String {
                 && (all || state != "noarp")
             {
                 let lladdr = lladdr.as_deref().unwrap_or("no link address");
-                row(label("neighbours"), &format!("{addr} dev {device} {lladdr} {state}"));
+                let said = Phrase::from(format!("{addr} dev {device} {lladdr} "));
+                row(label("neighbours"), said.and(neighbor(state), state));
             }
         }
     }
