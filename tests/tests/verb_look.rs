@@ -323,3 +323,33 @@ fn an_ordinary_user_is_told_what_can_not_be_seen() {
     assert!(as_nobody(&["addrs"]).contains("127.0.0.1/8"));
     assert!(as_nobody(&["routes", "127.0.0.1"]).contains("this host"));
 }
+
+/// What a command writes to a terminal of 80 columns.
+fn on_a_terminal(island: &Island, environment: &[(&str, &str)], arguments: &str) -> String {
+    let line = format!("stty cols 80 && {} {arguments}", netdx().display());
+    let mut script = island.command("script");
+    script.args(["-qec", &line, "/dev/null"]).stdin(std::process::Stdio::null());
+    script.env_remove("NO_COLOR").env_remove("CLICOLOR").env("TERM", "xterm-256color");
+    text(script.envs(environment.iter().copied())).replace('\r', "")
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let (here, _there) = routed();
+    let _listener = servers::listen(&here, "127.0.0.1:7500");
+    let _connected = here.inside(|| TcpStream::connect("127.0.0.1:7500").expect("connect"));
+    let verbs = ["listeners", "listeners 7500", "conns", "conns --summary", "routes", "routes 10.71.0.2", "addrs"];
+    for verb in verbs.into_iter().chain(["dns localhost", "check 127.0.0.1:7500 --no-trace", "explain refused"]) {
+        let painted = on_a_terminal(&here, &[], verb);
+        let plain = on_a_terminal(&here, &[("NO_COLOR", "1")], verb);
+        assert!(painted.contains("\u{1b}["), "{verb}: {painted}");
+        for quiet in [plain, on_a_terminal(&here, &[], &format!("{verb} --color never"))] {
+            assert!(!quiet.contains('\u{1b}'), "{verb}: {quiet}");
+            assert!(quiet.lines().all(|line| line.chars().count() <= 80), "{verb}:\n{quiet}");
+        }
+        let arguments: Vec<&str> = verb.split(' ').collect();
+        assert!(!text(&mut here.netdx(&arguments)).contains('\u{1b}'), "{verb} in a pipe");
+        let asked = text(here.netdx(&arguments).args(["--color", "always"]));
+        assert!(asked.contains("\u{1b}["), "{verb}: {asked}");
+    }
+}

@@ -35,8 +35,23 @@ pub(crate) fn live(workspace: &Workspace, filters: &[String]) -> Result<()> {
     if files.is_empty() {
         files = LIVE.to_vec();
     }
-    cargo.args(files.iter().flat_map(|test| ["--test", test]));
-    command::run(cargo.args(["--no-fail-fast", "--", "--test-threads", "4"]).args(names))
+    cargo.args(files.iter().flat_map(|test| ["--test", test])).arg("--no-fail-fast");
+    if !names.is_empty() {
+        let mut listing = workspace.cargo(cargo.get_args());
+        each_names_some(&command::output(listing.args(["--", "--list"]))?, &names)?;
+    }
+    command::run(cargo.args(["--", "--test-threads", "4"]).args(names))
+}
+
+/// Fails where a filter is in no name of a listing (`--list`): nothing would run, and nothing would fail.
+fn each_names_some(listing: &str, filters: &[impl AsRef<str>]) -> Result<()> {
+    let names: Vec<&str> = listing.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    for filter in filters.iter().map(AsRef::as_ref) {
+        if !names.iter().any(|name| name.contains(filter)) {
+            bail!("no scenario has {filter:?} in its name; the names: cargo test --package netdx-tests -- --list");
+        }
+    }
+    Ok(())
 }
 
 /// Runs live scenarios while netdx records, one after the other, and accepts what the recordings say in replay.
@@ -57,6 +72,7 @@ pub(crate) fn bless(workspace: &Workspace, filters: &[String]) -> Result<()> {
     }
     let staged = stage.path().join("deps/live");
     copy(&scenarios, &staged)?;
+    each_names_some(&command::output(Command::new(&staged).arg("--list"))?, filters)?;
     let recordings = workspace.root().join("tests/recordings");
     fs::create_dir_all(&recordings).context("cannot make tests/recordings")?;
     let mut live = Command::new(&staged);
@@ -85,4 +101,18 @@ pub(crate) fn program(workspace: &Workspace, test: &str, release: bool) -> Resul
     let line = said.lines().rev().find(|line| line.contains("Executable")).context("cargo named no program")?;
     let path = line.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).context("cargo named no program")?;
     Ok(workspace.root().join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::each_names_some;
+
+    #[test]
+    fn a_filter_that_names_nothing_is_told() {
+        let listing = "dns::the_server_fails: test\nroute::none: test\n\n2 tests, 0 benchmarks\n";
+        assert!(each_names_some(listing, &["route", "server"]).is_ok());
+        assert!(each_names_some(listing, &[""; 0]).is_ok());
+        let error = each_names_some(listing, &["route", "tests"]).unwrap_err();
+        assert!(error.to_string().starts_with("no scenario has \"tests\" in its name"), "{error}");
+    }
 }
