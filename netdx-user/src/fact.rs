@@ -5,7 +5,7 @@ use crate::{
     want::Want,
 };
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// A question and its answer. Its time stands beside it (`Stamped`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -194,6 +194,9 @@ pub struct Process {
 pub struct Resolver {
     /// `nameserver` lines, in order.
     pub servers: Vec<IpAddr>,
+    /// The links of link-local servers, as written after `%`: an interface's name or index.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub zones: BTreeMap<IpAddr, String>,
     /// `search` (or `domain`) list.
     pub search: Vec<String>,
     /// `options ndots:`, 1 when not given.
@@ -206,6 +209,18 @@ pub struct Resolver {
     pub nsswitch: Vec<String>,
     /// Path of the resolv.conf that was read.
     pub path: String,
+}
+
+impl Resolver {
+    /// The servers as resolv.conf writes them: `10.0.0.53`, `fe80::1%eth0`.
+    #[must_use]
+    pub fn written(&self) -> Vec<String> {
+        let written = |server: &IpAddr| match self.zones.get(server) {
+            Some(zone) => format!("{server}%{zone}"),
+            None => server.to_string(),
+        };
+        self.servers.iter().map(written).collect()
+    }
 }
 
 /// A line of a hosts file.

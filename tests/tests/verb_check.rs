@@ -226,11 +226,46 @@ fn the_same_address_on_two_links() {
         let (path, _) = json_lines(&mut client.netdx(&["routes", "--format", "json", &format!("{hop}%{link}")]));
         assert_eq!(path[0]["interface"]["name"], link, "{path:#?}");
     }
+    let checked = check(&client, &["http://[fe80::72%25near]:5471/"]);
+    assert_eq!((checked.status, checked.status_of("http")), (0, vec!["ok"]), "{:#?}", checked.rungs);
     for arguments in [["check", "fe80::72"], ["routes", "fe80::72"]] {
         let said = output(&mut client.netdx(&arguments));
         let text = String::from_utf8_lossy(&said.stderr);
         assert!(said.status.code() == Some(1) && text.contains("fe80::72%eth0"), "{text}");
     }
+}
+
+#[test]
+fn a_name_server_on_the_link() {
+    let (client, server) = (Island::new("zoned"), Island::new("zoned"));
+    let client = client
+        .with_file("/etc/resolv.conf", "nameserver fe80::72%near\noptions timeout:1 attempts:1\n")
+        .with_file("/etc/nsswitch.conf", "hosts: files dns\n");
+    client.link("far", &server, "far", ["fe80::71/64", "fe80::73/64"]);
+    client.link("near", &server, "near", ["fe80::71/64 fd72::1/64", "fe80::72/64 fd72::2/64"]);
+    let zone = Zone::default().address("db.example", "fd72::2").address("link.example", "fe80::72");
+    servers::dns(&server, "::", zone);
+    let _listener = servers::listen(&server, "[::]:5472");
+    let checked = check(&client, &["db.example:5472"]);
+    assert_eq!(checked.failed(), [""; 0], "{:#?}", checked.rungs);
+    let asked = checked.rungs.iter().find(|r| r["step"] == "server").unwrap();
+    assert_eq!(asked["subject"], "fe80::72%near");
+    for server in ["@fe80::72%near", "@fe80::72%near#53"] {
+        let (answer, status) = json_lines(&mut client.netdx(&["dns", "db.example.", server, "--format", "json"]));
+        assert_eq!((status, &answer[0]["servers"][0]["zone"]), (Some(0), &"near".into()), "{answer:#?}");
+    }
+    let said = output(&mut client.netdx(&["dns", "db.example."]));
+    assert!(String::from_utf8_lossy(&said.stdout).contains("fe80::72%near"), "{said:?}");
+    // DNS can't say on which link an address is: an application can't connect to it.
+    let checked = check(&client, &["link.example:5472"]);
+    assert_eq!(checked.failed(), ["route local.bad-target"], "{:#?} {:?}", checked.rungs, run(client.command("getent").args(["ahosts", "link.example"])));
+    let (path, status) = json_lines(&mut client.netdx(&["routes", "link.example", "--format", "json"]));
+    assert_eq!((status, &path[0]["fails"]["errno"]), (Some(3), &"EINVAL".into()), "{path:#?}");
+    // Neither can resolv.conf without the link.
+    let client = client.with_file("/etc/resolv.conf", "nameserver fe80::72\noptions timeout:1 attempts:1\n");
+    let (answer, status) = json_lines(&mut client.netdx(&["dns", "db.example.", "--format", "json"]));
+    let note = answer[0]["notes"][0].as_str().unwrap();
+    assert!(status == Some(3) && note.contains("which link is meant"), "{answer:#?}");
 }
 
 #[test]

@@ -66,11 +66,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     } else if args.http {
         target.path.get_or_insert_with(|| "/".into());
     }
-    let link = target.address.map_or(Ok(0), |address| zone::index(address, target.zone.as_deref()))?;
+    if let Some(address) = target.address {
+        zone::index(address, target.zone.as_deref())?;
+    }
     let mut host = Host::new();
     let request = Request {
         target,
-        link,
         internet: args.internet.as_deref().map(internet).transpose()?,
         family: match (args.ipv4, args.ipv6) {
             (true, _) => Some(Family::Ipv4),

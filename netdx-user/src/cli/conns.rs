@@ -134,7 +134,8 @@ fn filter(args: &Args) -> anyhow::Result<Filter> {
             Remote::Name(name) => {
                 let addresses = getaddrinfo::addresses(&name)
                     .with_context(|| format!("--host {}: it can't be resolved", name.escape_debug()))?;
-                hosts.extend(addresses.into_iter().map(|a| Remote::Net(a, if a.is_ipv4() { 32 } else { 128 })));
+                let whole = |a: IpAddr| Remote::Net(a, if a.is_ipv4() { 32 } else { 128 });
+                hosts.extend(addresses.into_iter().map(|found| whole(found.address)));
             }
         }
     }

@@ -46,8 +46,16 @@ pub(super) struct Args {
 /// # Errors
 /// The name, a type or a server makes no sense; stdout is closed.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    // An address is looked up by what it is, whatever its link.
+    let name = match zone::split(&args.name) {
+        Some((address, zone)) => {
+            zone::index(address.into(), Some(zone))?;
+            address.to_string()
+        }
+        None => args.name.clone(),
+    };
     let mut request = Request {
-        name: args.name.clone(),
+        name,
         types: Vec::new(),
         servers: Vec::new(),
         timeout: args.timeout,
@@ -86,7 +94,7 @@ fn servers(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
     }
     let addresses = crate::inspect::getaddrinfo::addresses(bare)
         .with_context(|| format!("@{text}: the server's own name can't be resolved"))?;
-    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+    Ok(addresses.into_iter().map(|found| zone::endpoint(found.address, port, found.link)).collect())
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use crate::{
     exit::Exit,
     fact::Interface,
     host::{Host, interface, route::Query},
-    inspect::{getaddrinfo, routes, zone},
+    inspect::{
+        getaddrinfo, routes,
+        zone::{self, Scoped},
+    },
 };
 use anyhow::{Context as _, bail};
 use clap_complete::ArgValueCandidates;
@@ -66,23 +69,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(name) => Some(device(name, netns, &mut host)?),
         None => None,
     };
-    let (addresses, name, device) = match (text.parse::<IpAddr>(), zone::split(text)) {
+    let (addresses, name) = match (text.parse::<IpAddr>(), zone::split(text)) {
         (Ok(IpAddr::V6(address)), _) if bound.is_none() && zone::is_needed(address.into()) => {
             return Err(zone::Error::Missing(address).into());
         }
-        (Ok(address), _) => (vec![address.to_canonical()], None, bound.unwrap_or(0)),
+        (Ok(address), _) => (vec![Scoped { address: address.to_canonical(), link: 0 }], None),
         (Err(_), Some((address, zone))) => {
             let device = zone::among(address, zone, &links(netns, &mut host)?)?;
             // As connect says it (EINVAL; __ip6_datagram_connect, net/ipv6/datagram.c, and tcp_v6_connect).
             if bound.is_some_and(|bound| bound != device) {
                 bail!("--dev and the zone of the address have to be the same interface");
             }
-            (vec![address.into()], None, device)
+            (vec![Scoped { address: address.into(), link: device }], None)
         }
         (Err(_), None) => {
             let found = getaddrinfo::addresses(text);
             let found = found.with_context(|| format!("{}: it can't be resolved", text.escape_debug()))?;
-            (found, Some(text.as_str()), bound.unwrap_or(0))
+            (found, Some(text.as_str()))
         }
     };
     let uid = match &args.uid {
@@ -90,13 +93,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         None => rustix::process::geteuid().as_raw(),
     };
     let mut failed = false;
-    for to in addresses {
+    for Scoped { address: to, link } in addresses {
         if args.from.is_some_and(|from| from.is_ipv4() != to.is_ipv4()) {
             if name.is_some() {
                 continue;
             }
             bail!("--from and the address have to be of one family");
         }
+        let device = bound.unwrap_or(link);
         let query = Query { to, from: args.from, device, mark: args.mark, uid };
         let path = routes::path(netns, query, &mut host)?;
         failed |= path.fails.is_some();

@@ -78,7 +78,13 @@ fn parse_resolv(text: &str) -> Resolver {
         let mut words = line.split([' ', '\t']).filter(|w| !w.is_empty());
         // The keyword begins the line: glibc passes over indented lines.
         match words.next().filter(|keyword| line.starts_with(keyword)) {
-            Some("nameserver") => resolver.servers.extend(words.next().and_then(parse_address)),
+            Some("nameserver") => {
+                let Some((address, word)) = words.next().and_then(|w| Some((parse_address(w)?, w))) else { continue };
+                resolver.servers.push(address);
+                if let Some((_, zone)) = word.split_once('%') {
+                    resolver.zones.insert(address, zone.to_owned());
+                }
+            }
             Some("domain") => resolver.search = words.take(1).map(str::to_string).collect(),
             Some("search") => resolver.search = words.map(str::to_string).collect(),
             Some("options") => {
@@ -143,6 +149,7 @@ mod tests {
                     options ndots:3 timeout:99 rotate attempts:x\noptions attempts:9 ndots\nunknown x\n\u{fffd}";
         let expected = Resolver {
             servers: vec!["10.0.0.53".parse().unwrap(), "fe80::1".parse().unwrap()],
+            zones: [("fe80::1".parse().unwrap(), "eth0".into())].into(),
             search: vec!["a.example".into(), "b.example".into()],
             ndots: 3,
             timeout: 30,
@@ -151,6 +158,7 @@ mod tests {
             path: String::new(),
         };
         assert_eq!(parse_resolv(text), expected);
+        assert_eq!(expected.written(), ["10.0.0.53", "fe80::1%eth0"]);
         let defaults = parse_resolv("");
         assert_eq!((defaults.ndots, defaults.timeout, defaults.attempts), (1, 5, 2));
         assert_eq!(parse_resolv("search a\ndomain b c").search, ["b"]);

@@ -1,6 +1,7 @@
 //! The system's own way from a name to addresses and back. Owns: the calls of getaddrinfo(3) and getnameinfo(3), which is the
 //! only way to ask what nsswitch's modules say. Must not know: what is done with the answer.
 
+use super::zone::{self, Scoped};
 use serde::Serialize;
 use std::{
     ffi::{CStr, CString},
@@ -47,11 +48,11 @@ impl Eai {
     }
 }
 
-/// The addresses of a name, in the order an application gets them, each once.
+/// The addresses of a name, in the order an application gets them, each once; a link-local one with the link it came from.
 ///
 /// # Errors
 /// The EAI code getaddrinfo returned.
-pub fn addresses(name: &str) -> Result<Vec<IpAddr>, Eai> {
+pub fn addresses(name: &str) -> Result<Vec<Scoped>, Eai> {
     let Ok(name) = CString::new(name) else { return Err(Eai::new(libc::EAI_NONAME)) };
     // SAFETY: addrinfo is a C struct for which all zero bytes are valid (null pointers, AF_UNSPEC).
     let mut hints: libc::addrinfo = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -88,18 +89,19 @@ pub fn addresses(name: &str) -> Result<Vec<IpAddr>, Eai> {
 
 /// # Safety
 /// `address` must point at a readable sockaddr_in.
-unsafe fn read_v4(address: *const libc::sockaddr_in) -> IpAddr {
+unsafe fn read_v4(address: *const libc::sockaddr_in) -> Scoped {
     // SAFETY: by this function's contract.
     let raw = unsafe { ptr::read_unaligned(address) };
-    Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr)).into()
+    Scoped { address: Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr)).into(), link: 0 }
 }
 
 /// # Safety
 /// `address` must point at a readable sockaddr_in6.
-unsafe fn read_v6(address: *const libc::sockaddr_in6) -> IpAddr {
+unsafe fn read_v6(address: *const libc::sockaddr_in6) -> Scoped {
     // SAFETY: by this function's contract.
     let raw = unsafe { ptr::read_unaligned(address) };
-    Ipv6Addr::from(raw.sin6_addr.s6_addr).to_canonical()
+    let address = Ipv6Addr::from(raw.sin6_addr.s6_addr).to_canonical();
+    Scoped { address, link: if zone::is_needed(address) { raw.sin6_scope_id } else { 0 } }
 }
 
 /// The name of an address.
@@ -152,12 +154,19 @@ pub fn name(address: IpAddr) -> Result<String, Eai> {
 
 #[cfg(test)]
 mod tests {
-    use super::addresses;
+    use super::*;
 
     #[test]
     fn numbers_need_no_resolver() {
-        assert_eq!(addresses("127.0.0.1").unwrap(), ["127.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
-        assert_eq!(addresses("::1").unwrap(), ["::1".parse::<std::net::IpAddr>().unwrap()]);
+        let found = |text: &str| addresses(text).unwrap().into_iter().map(|s| (s.address.to_string(), s.link));
+        assert_eq!(found("127.0.0.1").collect::<Vec<_>>(), [("127.0.0.1".to_owned(), 0)]);
+        assert_eq!(found("::1").collect::<Vec<_>>(), [("::1".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn a_link_local_address_keeps_its_link() {
+        // Loopback has the index 1 in every namespace.
+        assert_eq!(addresses("fe80::7%lo").unwrap(), [Scoped { address: "fe80::7".parse().unwrap(), link: 1 }]);
     }
 
     #[test]

@@ -253,7 +253,7 @@ fn lookup() -> Lookup {
         tries: 2,
         ..asked("AAAA", Vec::new())
     };
-    let server = |address: &str, queries| Server { address: address.parse().expect("an address"), port: 53, queries };
+    let server = |address: &str, queries| Server { address: address.parse().expect("an address"), zone: None, port: 53, queries };
     Lookup {
         schema: SCHEMA,
         kind: "dns",
@@ -261,7 +261,8 @@ fn lookup() -> Lookup {
         types: vec!["A".into(), "AAAA".into()],
         resolver: Some(Resolver {
             path: "/etc/resolv.conf".into(),
-            servers: vec!["10.0.0.53".parse().expect("an address"), "10.0.0.54".parse().expect("an address")],
+            servers: vec!["10.0.0.53".parse().expect("an address"), "fe80::54".parse().expect("an address")],
+            zones: [("fe80::54".parse().expect("an address"), "eth0".into())].into(),
             search: vec!["lab.example".into()],
             ndots: 1,
             nsswitch: vec!["files".into(), "dns".into()],
@@ -274,7 +275,8 @@ fn lookup() -> Lookup {
             names: vec!["db.internal".into(), "evil\u{1b}[2J".into()],
         }],
         system: Some(System {
-            addresses: vec!["10.9.9.9".parse().expect("an address")],
+            addresses: vec!["10.9.9.9".parse().expect("an address"), "fe80::9".parse().expect("an address")],
+            zones: [("fe80::9".parse().expect("an address"), "eth0".into())].into(),
             name: None,
             error: None,
             elapsed_ns: 210_000,
@@ -287,10 +289,13 @@ fn lookup() -> Lookup {
                     absent("dns.nodata", Some("NOERROR"), None),
                 ],
             ),
-            server(
-                "10.0.0.54",
-                vec![absent("dns.timeout", None, None), absent("dns.servfail", Some("SERVFAIL"), None)],
-            ),
+            Server {
+                zone: Some("eth0".into()),
+                ..server(
+                    "fe80::54",
+                    vec![absent("dns.timeout", None, None), absent("dns.servfail", Some("SERVFAIL"), None)],
+                )
+            },
         ],
         differences: vec![
             "/etc/hosts line 7 says 10.9.9.9, DNS says 10.0.0.5: programs that read the hosts file first go to 10.9.9.9"

@@ -8,6 +8,15 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
+/// An address, on its link where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scoped {
+    /// Itself.
+    pub address: IpAddr,
+    /// Index of the link; 0: none is named.
+    pub link: u32,
+}
+
 /// Why a zone is none.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -64,6 +73,23 @@ pub fn index(address: IpAddr, zone: Option<&str>) -> Result<u32, Error> {
         (IpAddr::V6(v6), Some(zone)) => among(v6, zone, &interface::links().map_err(Error::Interfaces)?),
         (IpAddr::V6(v6), None) if is_needed(address) => Err(Error::Missing(v6)),
         _ => Ok(0),
+    }
+}
+
+/// The name of a link of the calling thread's namespace, or its number where it has none any more; none: there is no link.
+#[must_use]
+pub fn name(index: u32) -> Option<String> {
+    let links = (index != 0).then(|| interface::links().unwrap_or_default())?;
+    let named = links.into_iter().find(|link| link.index == index);
+    Some(named.map_or_else(|| index.to_string(), |link| link.name))
+}
+
+/// `fe80::1%eth0`
+#[must_use]
+pub fn text(address: IpAddr, zone: Option<&str>) -> String {
+    match zone {
+        Some(zone) => format!("{address}%{zone}"),
+        None => address.to_string(),
     }
 }
 

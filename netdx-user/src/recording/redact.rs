@@ -260,6 +260,14 @@ impl Redactor {
 
     fn resolver(&self, resolver: &mut Resolver) {
         resolver.servers.iter_mut().for_each(|server| self.address(server));
+        let zones = std::mem::take(&mut resolver.zones);
+        resolver.zones = zones
+            .into_iter()
+            .map(|(mut server, zone)| {
+                self.address(&mut server);
+                (server, zone)
+            })
+            .collect();
         resolver.search.iter_mut().for_each(|name| self.name(name));
     }
 

@@ -9,7 +9,7 @@ pub mod text;
 use super::{
     Ask, all,
     getaddrinfo::{self, Eai},
-    nanoseconds,
+    nanoseconds, zone,
 };
 use crate::{
     fact::{Answer, HostsEntry, Resolver},
@@ -23,6 +23,7 @@ use hickory_proto::{
 };
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -79,6 +80,9 @@ pub struct Lookup {
 pub struct System {
     /// Addresses (for an address: empty).
     pub addresses: Vec<IpAddr>,
+    /// The links of those that are link-local, by the interface's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub zones: BTreeMap<IpAddr, String>,
     /// Name of the address.
     pub name: Option<String>,
     /// Why there is none.
@@ -92,6 +96,9 @@ pub struct System {
 pub struct Server {
     /// Its address.
     pub address: IpAddr,
+    /// The link of a link-local address, by the interface's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Its port.
     pub port: u16,
     /// One entry for each name and type asked, in order.
@@ -167,10 +174,11 @@ pub enum Error {
 }
 
 impl Server {
-    /// Its address, and its port where that isn't 53.
+    /// Its address with its link, and its port where that isn't 53.
     #[must_use]
     pub fn label(&self) -> String {
-        if self.port == PORT { self.address.to_string() } else { format!("{}#{}", self.address, self.port) }
+        let address = zone::text(self.address, self.zone.as_deref());
+        if self.port == PORT { address } else { format!("{address}#{}", self.port) }
     }
 }
 
@@ -305,7 +313,7 @@ pub async fn system(name: String, patience: Duration) -> System {
     let asked = std::thread::Builder::new().name("getaddrinfo".into()).spawn(move || {
         let result = match name.parse::<IpAddr>() {
             Ok(address) => getaddrinfo::name(address).map(|name| (Vec::new(), Some(name))),
-            Err(_) => getaddrinfo::addresses(&name).map(|addresses| (addresses, None)),
+            Err(_) => getaddrinfo::addresses(&name).map(|found| (found, None)),
         };
         // Nobody waits any more when it was too slow: then the answer is of no use.
         let _ = answer.send(result);
@@ -320,8 +328,15 @@ pub async fn system(name: String, patience: Duration) -> System {
     };
     let elapsed_ns = nanoseconds(began.elapsed());
     match result {
-        Ok((addresses, name)) => System { addresses, name, error: None, elapsed_ns },
-        Err(error) => System { addresses: Vec::new(), name: None, error: Some(error), elapsed_ns },
+        Ok((found, name)) => {
+            let zones = found.iter().filter_map(|scoped| Some((scoped.address, zone::name(scoped.link)?))).collect();
+            let mut addresses: Vec<IpAddr> = found.into_iter().map(|scoped| scoped.address).collect();
+            addresses.dedup();
+            System { addresses, zones, name, error: None, elapsed_ns }
+        }
+        Err(error) => {
+            System { addresses: Vec::new(), zones: BTreeMap::new(), name: None, error: Some(error), elapsed_ns }
+        }
     }
 }
 
@@ -373,7 +388,15 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
         _ => names(&request.name, &settings)?,
     };
     let servers: Vec<SocketAddr> = if configured {
-        settings.servers.iter().map(|&server| SocketAddr::new(server, PORT)).collect()
+        let locate = |&server: &IpAddr| {
+            // Without its link the C library's question fails, and so does the one here: the kernel says so.
+            let link = zone::index(server, settings.zones.get(&server).map(String::as_str));
+            zone::endpoint(server, PORT, link.unwrap_or_else(|error| {
+                notes.push(format!("{}: {error}", settings.path));
+                0
+            }))
+        };
+        settings.servers.iter().map(locate).collect()
     } else {
         request.servers.clone()
     };
@@ -443,7 +466,8 @@ fn ask_server(
                 break;
             }
         }
-        Server { address: server.ip(), port: server.port(), queries }
+        let link = if let SocketAddr::V6(v6) = server { v6.scope_id() } else { 0 };
+        Server { address: server.ip(), zone: zone::name(link), port: server.port(), queries }
     }
 }
 

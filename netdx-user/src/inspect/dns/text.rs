@@ -5,6 +5,7 @@ use crate::{
     inspect::{
         phrase::{Phrase, View},
         sheet::Sheet,
+        zone,
     },
     quantity::{count, duration},
     render::ink::{BAD, CODE, DIM, GOOD, PLAIN, WARN},
@@ -35,7 +36,7 @@ pub fn write(lookup: &Lookup, view: View) -> String {
 
 fn configuration(lookup: &Lookup, sheet: &mut Sheet) {
     let Some(resolver) = &lookup.resolver else { return };
-    let servers: Vec<String> = resolver.servers.iter().map(ToString::to_string).collect();
+    let servers = resolver.written();
     let mut text =
         format!("{}: {}", resolver.path, if servers.is_empty() { "no server".into() } else { servers.join(", ") });
     if !resolver.search.is_empty() {
@@ -67,7 +68,8 @@ fn system(lookup: &Lookup, sheet: &mut Sheet) {
         (Some(error), _) => Phrase::of(BAD, format!("{call} failed")).and(PLAIN, format!(" after {took}: {error}")),
         (None, Some(name)) => Phrase::of(GOOD, name).and(DIM, format!("  ({call}, {took})")),
         (None, None) => {
-            let addresses: Vec<String> = system.addresses.iter().map(ToString::to_string).collect();
+            let zone = |address| system.zones.get(address).map(String::as_str);
+            let addresses: Vec<String> = system.addresses.iter().map(|a| zone::text(*a, zone(a))).collect();
             Phrase::of(GOOD, addresses.join(", ")).and(DIM, format!("  ({call}, {took})"))
         }
     };

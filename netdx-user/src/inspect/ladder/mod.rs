@@ -40,8 +40,6 @@ use witness::Witness;
 pub struct Request {
     /// Where to.
     pub target: Target,
-    /// Index of the link of a link-local target; 0: it is none.
-    pub link: u32,
     /// A public address (and TCP port) that shall be reachable too; none: nothing of the kind is sent.
     pub internet: Option<(IpAddr, Option<u16>)>,
     /// Only this family.
@@ -231,12 +229,19 @@ pub struct Ladder<'a, H> {
     hops: BTreeMap<IpAddr, bool>,
     /// The next hop on the way to an address.
     next_hop: BTreeMap<IpAddr, IpAddr>,
+    /// The links of link-local addresses, with their names.
+    links: BTreeMap<IpAddr, (u32, String)>,
     /// Addresses whose route has been looked up, and whether there is one.
     routes: BTreeMap<IpAddr, bool>,
 }
 
 impl<H: Ask> Ladder<'_, H> {
-    fn push(&mut self, rung: Rung) {
+    fn push(&mut self, mut rung: Rung) {
+        if let (Some(address), Some(subject)) = (rung.address, &mut rung.subject)
+            && let Some((_, zone)) = self.links.get(&address)
+        {
+            *subject = subject.replacen(&address.to_string(), &zone::text(address, Some(zone)), 1);
+        }
         self.rungs.push(rung);
         self.show();
     }
@@ -250,9 +255,21 @@ impl<H: Ask> Ladder<'_, H> {
         }
     }
 
+    /// Remembers the link of an address. One that isn't there leaves the address without a link, which its route tells.
+    fn learn_link(&mut self, address: IpAddr, zone: &str) {
+        if let Ok(index) = zone::index(address, Some(zone)) {
+            self.links.entry(address).or_insert_with(|| (index, zone.to_owned()));
+        }
+    }
+
+    /// The index of the link of an address; 0: it is valid on all, or no link is known.
+    fn link(&self, address: IpAddr) -> u32 {
+        self.links.get(&address).map_or(0, |(index, _)| *index)
+    }
+
     /// Where to connect to for an address.
     fn endpoint(&self, address: IpAddr, port: u16) -> SocketAddr {
-        zone::endpoint(address, port, self.request.link)
+        zone::endpoint(address, port, self.link(address))
     }
 
     /// What `target.family` leaves of the addresses.
@@ -287,8 +304,12 @@ pub async fn climb<H: Ask>(request: &Request, host: &mut H, said: &mut dyn FnMut
         roots: None,
         hops: BTreeMap::new(),
         next_hop: BTreeMap::new(),
+        links: BTreeMap::new(),
         routes: BTreeMap::new(),
     };
+    if let (Some(address), Some(zone)) = (request.target.address, &request.target.zone) {
+        ladder.learn_link(address, zone);
+    }
     ladder.this_host().await;
     ladder.internet().await;
     let names = ladder.names().await;

@@ -7,6 +7,7 @@ use crate::{
     inspect::{
         Ask,
         dns::{self, Asked, Lookup, Server},
+        zone,
     },
     quantity::duration,
     report::Certainty,
@@ -48,6 +49,9 @@ impl<H: Ask> Ladder<'_, H> {
         let in_hosts =
             matches!(self.host.ask(&Want::Hosts { pid, root: None, name }), Answer::Hosts(e) if !e.is_empty());
         self.push(configured(resolver.as_ref(), in_hosts));
+        for (server, zone) in resolver.iter().flat_map(|r| &r.zones) {
+            self.learn_link(*server, zone);
+        }
         for server in resolver.iter().flat_map(|r| &r.servers) {
             if !in_hosts {
                 self.way_to(*server).await;
@@ -78,6 +82,9 @@ impl<H: Ask> Ladder<'_, H> {
     }
 
     fn say_names(&mut self, lookup: &Lookup) -> Names {
+        for (address, zone) in lookup.system.iter().flat_map(|s| &s.zones) {
+            self.learn_link(*address, zone);
+        }
         let from_system = lookup.system.iter().flat_map(|s| &s.addresses).copied();
         let from_dns = lookup.servers.iter().flat_map(|s| &s.queries).flat_map(Asked::addresses);
         let from_hosts = lookup.hosts.iter().map(|e| e.address);
@@ -87,6 +94,12 @@ impl<H: Ask> Ladder<'_, H> {
         if !resolved {
             // Applications get nothing; what the sources say is tried all the same, to know what would work.
             addresses = self.wanted(from_hosts.chain(dns.iter().copied()));
+        }
+        let has_link = |address| lookup.system.as_ref().is_some_and(|s| s.zones.contains_key(address));
+        for address in addresses.iter().filter(|a| zone::is_needed(**a) && !has_link(a)) {
+            // What resolv.conf says of a server with the same address is nothing that the name says.
+            self.links.remove(address);
+            self.routes.remove(address);
         }
         if !lookup.hosts.is_empty() {
             self.pending = Some(self.rungs.len());
@@ -111,7 +124,7 @@ impl<H: Ask> Ladder<'_, H> {
                 if code == "dns.server-unreachable" && asked.errno == Some(libc::ECONNREFUSED) {
                     failed
                         .advice
-                        .push(format!("see that a name server runs at {} port {}", server.address, server.port));
+                        .push(format!("see that a name server runs at {} port {}", server.label(), server.port));
                 }
                 if matches!(code, "dns.timeout" | "dns.server-unreachable") {
                     failed.advice.push("see that the server is the right one in resolv.conf".into());
@@ -194,7 +207,7 @@ fn configured(resolver: Option<&Resolver>, in_hosts: bool) -> Rung {
         failed.advice.push(format!("add a `nameserver` line to {}", resolver.path));
         return Rung::failed(Step::Resolver, failed);
     }
-    let servers: Vec<String> = resolver.servers.iter().map(ToString::to_string).collect();
+    let servers = resolver.written();
     let mut text =
         format!("{}: {}", resolver.path, if servers.is_empty() { "no server".into() } else { servers.join(", ") });
     if !resolver.search.is_empty() {
@@ -220,7 +233,8 @@ fn system(lookup: &Lookup) -> Rung {
     let Some(system) = &lookup.system else { return Rung::skipped(Step::System, "not asked") };
     let mut rung = match &system.error {
         None => {
-            let addresses: Vec<String> = system.addresses.iter().map(ToString::to_string).collect();
+            let zone = |address| system.zones.get(address).map(String::as_str);
+            let addresses: Vec<String> = system.addresses.iter().map(|a| zone::text(*a, zone(a))).collect();
             Rung::ok(Step::System, addresses.join(", "))
         }
         Some(error) => {

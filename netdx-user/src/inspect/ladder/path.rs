@@ -27,6 +27,11 @@ impl<H: Ask> Ladder<'_, H> {
         if self.routes.contains_key(&to) {
             return;
         }
+        if zone::is_needed(to) && self.link(to) == 0 {
+            self.routes.insert(to, false);
+            self.push(Rung::failed(Step::Route, judge::no_link(to)).about(to));
+            return;
+        }
         let began = Instant::now();
         let Some(route) = self.route(to) else {
             self.routes.insert(to, true);
@@ -59,7 +64,7 @@ impl<H: Ask> Ladder<'_, H> {
             netns: self.request.netns,
             to,
             from: None,
-            device: if zone::is_needed(to) { self.request.link } else { 0 },
+            device: self.link(to),
             mark: 0,
             uid: rustix::process::geteuid().as_raw(),
         };

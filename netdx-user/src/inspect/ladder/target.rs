@@ -1,7 +1,10 @@
 //! What a person wants to reach. Owns: [`Target`], and how `TARGET[:PORT]` and URLs are read. Must not know: how it is reached.
 
 use crate::inspect::zone;
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv6Addr},
+};
 use url::{Host, Url};
 
 /// Where to, and what is spoken there.
@@ -96,7 +99,8 @@ impl Target {
 
     fn from_url(text: &str) -> Result<Target, Error> {
         let bad = |reason: String| Error::Unreadable { text: text.into(), reason };
-        let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
+        let (plain, zone) = without_zone(text);
+        let url = Url::parse(&plain).map_err(|error| bad(error.to_string()))?;
         let known = SCHEMES.iter().find(|(scheme, ..)| *scheme == url.scheme());
         let (host, address) = match url.host() {
             None => return Err(bad("it names no host".into())),
@@ -112,7 +116,7 @@ impl Target {
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         Ok(Target {
             host,
-            zone: None,
+            zone: zone.map(str::to_owned),
             address,
             port,
             tls: known.is_some_and(|&(.., tls)| tls),
@@ -129,6 +133,18 @@ impl Target {
             None => format!("{}{zone}", self.host),
         }
     }
+}
+
+/// A URL without the zone of its address, and that zone: `http://[fe80::1%25eth0]/` (RFC 6874), or with a bare `%`.
+fn without_zone(url: &str) -> (Cow<'_, str>, Option<&str>) {
+    let zoned = || {
+        let begin = url.find("://[")? + 4;
+        let end = begin + url[begin..].find(']')?;
+        let (address, zone) = zone::split(&url[begin..end])?;
+        let zone = zone.strip_prefix("25").filter(|rest| !rest.is_empty()).unwrap_or(zone);
+        Some((format!("{}{address}{}", &url[..begin], &url[end..]).into(), Some(zone)))
+    };
+    zoned().unwrap_or((url.into(), None))
 }
 
 /// Host and port of `HOST`, `HOST:PORT`, `ADDRESS`, `[ADDRESS]`, `[ADDRESS]:PORT`.
@@ -187,6 +203,19 @@ mod tests {
             assert_eq!((target.address, target.label().as_str()), (Some("fe80::1".parse().unwrap()), label));
         }
         assert_eq!(Target::parse("[::1]:80").unwrap().address, Some("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn urls_with_a_zone() {
+        for (text, label) in [
+            ("http://[fe80::1%25eth0]/x", "fe80::1%eth0 port 80"),
+            ("https://[fe80::1%eth0]:8443", "fe80::1%eth0 port 8443"),
+            ("http://[fe80::1%25]/", "fe80::1%25 port 80"),
+        ] {
+            let target = Target::parse(text).unwrap();
+            assert_eq!((target.host.as_str(), target.label().as_str()), ("fe80::1", label));
+            assert_eq!(target.address, Some("fe80::1".parse().unwrap()));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 pub mod text;
 
-use super::ladder;
+use super::{ladder, zone};
 use crate::{
     event::Netns,
     explain::errno,
@@ -16,7 +16,7 @@ use crate::{
         route::{self, Query},
         rule,
     },
-    report::SCHEMA,
+    report::{SCHEMA, Verdict},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, io, net::IpAddr, ops::ControlFlow};
@@ -175,7 +175,7 @@ pub struct Asked {
 /// A step that would fail.
 #[derive(Debug, Serialize)]
 pub struct Failing {
-    /// rules, interface or neighbor.
+    /// address, rules, interface or neighbor.
     pub step: &'static str,
     /// What connect would get, by name; null: nothing at once, packets would be lost.
     pub errno: Option<String>,
@@ -215,7 +215,8 @@ pub fn path(netns: Netns, query: Query, host: &mut Host) -> Result<Path, Error> 
     let interface = interfaces.into_iter().find(|i| route.errno == 0 && i.index == route.device);
     let next_hop = leaves(&route).then(|| route.gateway.unwrap_or(query.to));
     let mtu = Some(route.mtu).filter(|mtu| *mtu > 0).or(interface.as_ref().map(|i| i.mtu));
-    let fails = fails(query.to, &route, next_hop, interface.as_ref(), neighbor.as_ref());
+    let no_link = (query.device == 0 && zone::is_needed(query.to)).then(|| ladder::judge::no_link(query.to));
+    let fails = fails(query.to, no_link, &route, next_hop, interface.as_ref(), neighbor.as_ref());
     Ok(Path { schema: SCHEMA, kind: "path", to: query.to, steps, route, next_hop, interface, neighbor, mtu, fails })
 }
 
@@ -253,11 +254,21 @@ fn outcome(step: &Step, names: &rule::Tables, name: &dyn Fn(u32) -> String) -> S
 
 fn fails(
     to: IpAddr,
+    no_link: Option<Verdict>,
     route: &Route,
     next_hop: Option<IpAddr>,
     interface: Option<&Interface>,
     neighbor: Option<&Neighbor>,
 ) -> Option<Failing> {
+    if let Some(verdict) = no_link {
+        return Some(Failing {
+            step: "address",
+            errno: Some("EINVAL".into()),
+            code: verdict.code,
+            text: verdict.summary,
+            advice: verdict.advice,
+        });
+    }
     if let Some(verdict) = ladder::judge::route(to, route) {
         return Some(Failing {
             step: "rules",
