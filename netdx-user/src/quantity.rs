@@ -33,6 +33,7 @@ pub fn count(n: u64, noun: &str) -> String {
     match noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
         _ if n == 1 => format!("1 {noun}"),
         Some(stem) => format!("{n} {stem}ies"),
+        None if noun.ends_with('s') => format!("{n} {noun}es"),
         None => format!("{n} {noun}s"),
     }
 }
@@ -60,5 +61,6 @@ mod tests {
     fn one_has_no_s() {
         assert_eq!([count(0, "event"), count(1, "event"), count(2, "event")], ["0 events", "1 event", "2 events"]);
         assert_eq!([count(1, "query"), count(2, "query"), count(2, "day")], ["1 query", "2 queries", "2 days"]);
+        assert_eq!([count(1, "process"), count(2, "process")], ["1 process", "2 processes"]);
     }
 }

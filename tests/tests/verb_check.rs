@@ -258,7 +258,13 @@ fn a_name_server_on_the_link() {
     assert!(String::from_utf8_lossy(&said.stdout).contains("fe80::72%near"), "{said:?}");
     // DNS can't say on which link an address is: an application can't connect to it.
     let checked = check(&client, &["link.example:5472"]);
-    assert_eq!(checked.failed(), ["route local.bad-target"], "{:#?} {:?}", checked.rungs, run(client.command("getent").args(["ahosts", "link.example"])));
+    assert_eq!(
+        checked.failed(),
+        ["route local.bad-target"],
+        "{:#?} {:?}",
+        checked.rungs,
+        run(client.command("getent").args(["ahosts", "link.example"]))
+    );
     let (path, status) = json_lines(&mut client.netdx(&["routes", "link.example", "--format", "json"]));
     assert_eq!((status, &path[0]["fails"]["errno"]), (Some(3), &"EINVAL".into()), "{path:#?}");
     // Neither can resolv.conf without the link.

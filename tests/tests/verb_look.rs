@@ -96,6 +96,19 @@ fn what_is_near_when_nobody_listens() {
 }
 
 #[test]
+fn the_process_that_listened_there_listens_elsewhere() {
+    let island = Island::new("moved");
+    let _kept = island.inside(|| {
+        let gone = TcpListener::bind("127.0.0.1:7111").expect("listen");
+        let client = TcpStream::connect("127.0.0.1:7111").expect("connect");
+        (TcpListener::bind("127.0.0.1:17999").expect("listen"), gone.accept().expect("accept"), client)
+    });
+    let said = text(&mut island.netdx(&["listeners", "7111"]));
+    let near = "a process that has connections on it: verb_look";
+    assert!(said.contains(near) && said.contains("127.0.0.1:17999"), "{said}");
+}
+
+#[test]
 fn unix_sockets_too() {
     let island = Island::new("unix");
     let folder = tempfile::tempdir().unwrap();
@@ -316,6 +329,8 @@ fn an_ordinary_user_is_told_what_can_not_be_seen() {
         setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(netdx());
         text(setpriv.args(arguments))
     };
+    let closed = as_nobody(&["conns"]);
+    assert!(closed.contains("may not be entered: root sees them"), "{closed}");
     let said = as_nobody(&["listeners"]);
     assert!(said.contains("127.0.0.1:7400") && said.contains("? (user root)"), "{said}");
     assert!(said.contains("not seen:") && said.contains("root sees them"), "{said}");

@@ -20,7 +20,7 @@ mod trace;
 use crate::{
     exit::Exit,
     pipeline::{command::HOLD, reporter::Sheet},
-    render::text::Layout,
+    render::{escape::escape, text::Layout},
 };
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -139,7 +139,10 @@ fn fail(error: &anyhow::Error) -> Exit {
     if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(closed)) {
         return Exit::Done;
     }
-    say(&format!("netdx: {error:#}\n"));
+    // What was typed, or what another host sent, may be part of it.
+    let text = format!("{error:#}");
+    let lines: Vec<_> = text.lines().map(escape).collect();
+    say(&format!("netdx: {}\n", lines.join("\n")));
     Exit::Failed
 }
 

@@ -16,6 +16,7 @@ pub mod routes;
 pub(crate) mod samples;
 pub mod sheet;
 pub mod table;
+pub mod unseen;
 pub mod who;
 pub mod zone;
 

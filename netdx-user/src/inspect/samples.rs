@@ -167,7 +167,8 @@ fn tables() -> Tables {
 }
 
 fn way() -> Path {
-    let asked = |rule: &str, outcome: &str, decided| routes::Asked { rule: rule.into(), outcome: outcome.into(), decided };
+    let asked =
+        |rule: &str, outcome: &str, decided| routes::Asked { rule: rule.into(), outcome: outcome.into(), decided };
     let address = |text: &str| text.parse::<std::net::IpAddr>().expect("an address");
     Path {
         schema: SCHEMA,
@@ -237,12 +238,8 @@ fn lookup() -> Lookup {
         records,
         signed: true,
     };
-    let record = |kind: &str, data: &str| Data {
-        name: "db.internal.".into(),
-        kind: kind.into(),
-        ttl: 3600,
-        data: data.into(),
-    };
+    let record =
+        |kind: &str, data: &str| Data { name: "db.internal.".into(), kind: kind.into(), ttl: 3600, data: data.into() };
     let absent = |code, rcode: Option<&str>, error: Option<&str>| Asked {
         rcode: rcode.map(str::to_owned),
         code: Some(code),
@@ -253,7 +250,12 @@ fn lookup() -> Lookup {
         tries: 2,
         ..asked("AAAA", Vec::new())
     };
-    let server = |address: &str, queries| Server { address: address.parse().expect("an address"), zone: None, port: 53, queries };
+    let server = |address: &str, queries| Server {
+        address: address.parse().expect("an address"),
+        zone: None,
+        port: 53,
+        queries,
+    };
     Lookup {
         schema: SCHEMA,
         kind: "dns",

@@ -159,7 +159,10 @@ fn expected(fact: &Fact, kernel: Option<&Kernel>) -> Option<String> {
             part.iter().find(exists).map(ToString::to_string)
         })
         .collect();
-    hooks.map(|h| h.join(" + "))
+    let mut hooks = hooks?;
+    // One hook may take several programs.
+    hooks.dedup();
+    Some(hooks.join(" + "))
 }
 
 fn release(release: &str) -> Check {

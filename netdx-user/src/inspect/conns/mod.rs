@@ -1,35 +1,23 @@
 //! `netdx conns`: connections, who holds them, and how they do.
 //!
-//! Owns: [`Conn`], [`Summary`], the two passes over the kernel's table. Must not know: how they are shown (`text`).
+//! Owns: [`Conn`], [`Summary`], which connections are wanted. Must not know: how the kernel is asked (`passes`), how they are
+//! shown (`text`).
 //! Sockets are handed on one by one: what is kept is the inode of each that has one, and who holds it.
 
+mod passes;
 pub mod text;
 
 use super::who::{Directory, Where, Who};
 use crate::{
     event::{Netns, Protocol},
-    fact::Owner,
     filter::{Filter, HolderView, SocketView},
-    host::{
-        Error, Host,
-        sockets::{self, Query, Socket, States},
-    },
+    host::{Error, Host, sockets::Socket},
     report::{Direction, Endpoint, SCHEMA},
 };
 use netlink_packet_sock_diag::inet::Timer;
+use passes::Listened;
 use serde::Serialize;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    net::IpAddr,
-    ops::ControlFlow,
-    sync::Mutex,
-};
-
-/// Bits of states (`include/net/tcp_states.h`).
-const LISTEN: u32 = 1 << 10;
-const CLOSE: u32 = 1 << 7;
-const TIME_WAIT: u32 = 1 << 6;
+use std::{collections::BTreeMap, io, net::IpAddr};
 
 /// What to list.
 #[derive(Clone, Debug, Default)]
@@ -135,17 +123,6 @@ pub enum Failure {
     Write(#[from] io::Error),
 }
 
-/// Ports that are listened on, by namespace and protocol.
-type Listened = BTreeSet<(Netns, u16)>;
-
-/// What the first pass finds out.
-struct Known {
-    listened: Listened,
-    holders: BTreeMap<u32, Vec<Owner>>,
-    places: BTreeMap<Netns, Where>,
-    unseen: Vec<String>,
-}
-
 /// Hands on every connection that is wanted; returns what could not be seen.
 ///
 /// # Errors
@@ -156,9 +133,9 @@ pub fn list(
     mut each: impl FnMut(Conn) -> io::Result<()> + Send,
 ) -> Result<Vec<String>, Failure> {
     let mut directory = Directory::new();
-    let mut known = first_pass(request, host, true, &mut directory)?;
-    let mut hidden: u64 = 0;
-    visit(request, host, true, |netns, socket| {
+    let known = passes::first(request, host, true, &mut directory)?;
+    let mut unowned = 0;
+    passes::each(request, host, true, |netns, socket| {
         let Some(place) = known.places.get(&netns) else { return Ok(()) };
         let owners: Vec<Who> = known
             .holders
@@ -172,14 +149,11 @@ pub fn list(
         if !wants(request, netns, &socket, direction, &owners) {
             return Ok(());
         }
-        hidden += u64::from(socket.inode != 0 && owners.is_empty());
+        unowned += usize::from(socket.inode != 0 && owners.is_empty());
         let user = uid(&socket).and_then(|uid| directory.user(uid));
         each(conn(socket, direction, place.clone(), owners, user))
     })?;
-    if hidden > 0 && !rustix::process::geteuid().is_root() {
-        known.unseen.push(format!("the processes of {hidden} sockets belong to others: root sees them"));
-    }
-    Ok(known.unseen)
+    Ok(known.unseen.sentences(known.hidden, unowned))
 }
 
 /// Counts every connection that is wanted.
@@ -189,9 +163,9 @@ pub fn list(
 pub fn summary(request: &Request, host: &mut Host) -> Result<Summary, Failure> {
     let mut directory = Directory::new();
     let with_holders = request.filter.asks_for_holders();
-    let known = first_pass(request, host, with_holders, &mut directory)?;
-    let mut summary = Summary { unseen: known.unseen, ..Summary::default() };
-    visit(request, host, false, |netns, socket| {
+    let known = passes::first(request, host, with_holders, &mut directory)?;
+    let mut summary = Summary::default();
+    passes::each(request, host, false, |netns, socket| {
         let owners: Vec<Who> = if with_holders {
             let holders = known.holders.get(&socket.inode).map(Vec::as_slice).unwrap_or_default();
             holders.iter().map(|owner| directory.who(owner)).collect()
@@ -206,6 +180,7 @@ pub fn summary(request: &Request, host: &mut Host) -> Result<Summary, Failure> {
         }
         Ok(())
     })?;
+    summary.unseen = known.unseen.sentences(known.hidden, 0);
     Ok(summary)
 }
 
@@ -249,106 +224,6 @@ fn wants(request: &Request, netns: Netns, socket: &Socket, direction: Direction,
         netns: netns.0,
         holders: &holders,
     })
-}
-
-/// The queries that a request takes.
-fn queries(request: &Request, info: bool) -> Vec<Query> {
-    let one = |protocol, states| Query { protocol, states: States::Only(states), local_port: 0, remote_port: 0, info };
-    let time_wait = if request.all || request.states.iter().any(|s| s == "time-wait") { 0 } else { TIME_WAIT };
-    let mut queries = Vec::new();
-    if request.tcp {
-        queries.push(one(Protocol::Tcp, !(LISTEN | CLOSE | time_wait)));
-    }
-    if request.udp {
-        queries.push(one(Protocol::Udp, !CLOSE));
-    }
-    queries
-}
-
-/// Ports that are listened on, and (if `holders`) who holds which socket.
-fn first_pass(request: &Request, host: &mut Host, holders: bool, directory: &mut Directory) -> Result<Known, Error> {
-    let namespaces = host.namespaces()?;
-    let own = namespaces.own();
-    let queries = queries(request, false);
-    let found = namespaces.each(|_| -> io::Result<(Vec<u16>, Vec<u32>)> {
-        let mut ports: Vec<u16> =
-            sockets::waiting(Protocol::Tcp, 0)?.iter().map(|socket| socket.tuple.local_port).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        let mut inodes = Vec::new();
-        if holders {
-            for query in &queries {
-                sockets::dump(query, |socket| {
-                    // Without an inode there is no process that could hold it.
-                    inodes.extend(Some(socket.inode).filter(|inode| *inode != 0));
-                    ControlFlow::Continue(())
-                })?;
-            }
-        }
-        Ok((ports, inodes))
-    })?;
-    let hidden = namespaces.hidden();
-    let mut known =
-        Known { listened: Listened::new(), holders: BTreeMap::new(), places: BTreeMap::new(), unseen: Vec::new() };
-    let mut inodes = Vec::new();
-    for (netns, result) in found {
-        match result {
-            Ok(Ok((ports, found))) => {
-                known.listened.extend(ports.into_iter().map(|port| (netns, port)));
-                inodes.extend(found);
-                known.places.insert(netns, Where { netns: netns.0, name: None, own: netns == own });
-            }
-            Ok(Err(source)) if netns == own => return Err(Error::Kernel { what: "its sockets", netns, source }),
-            Ok(Err(error)) => known.unseen.push(format!("namespace {}: {error}", netns.0)),
-            Err(error) => known.unseen.push(error.to_string()),
-        }
-    }
-    if hidden > 0 {
-        let advice = if rustix::process::geteuid().is_root() { "" } else { ": root sees them" };
-        known.unseen.push(format!("the namespaces of {hidden} process(es) can't be seen{advice}"));
-    }
-    if holders {
-        known.holders = host.holders_of(&inodes);
-        for (netns, place) in &mut known.places {
-            *place = directory.place(*netns, host);
-        }
-    }
-    Ok(known)
-}
-
-/// Hands on the sockets of every namespace, one by one.
-fn visit(
-    request: &Request,
-    host: &mut Host,
-    info: bool,
-    each: impl FnMut(Netns, Socket) -> io::Result<()> + Send,
-) -> Result<(), Failure> {
-    let queries = queries(request, info);
-    let visitor = Mutex::new((each, Ok(())));
-    let namespaces = host.namespaces()?;
-    let own = namespaces.own();
-    let results = namespaces.each(|netns| -> io::Result<()> {
-        // One namespace is visited after the other: nobody else holds the lock, and a panic inside ends the visit.
-        let Ok(mut visitor) = visitor.lock() else { return Ok(()) };
-        let (each, written) = &mut *visitor;
-        for query in &queries {
-            if written.is_ok() {
-                sockets::dump(query, |socket| {
-                    *written = each(netns, socket);
-                    if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-                })?;
-            }
-        }
-        Ok(())
-    })?;
-    for (netns, result) in results {
-        // Another namespace that went away or may not be entered has been told of in the first pass.
-        if let (true, Ok(Err(source))) = (netns == own, result) {
-            return Err(Error::Kernel { what: "its sockets", netns, source }.into());
-        }
-    }
-    let (_, written) = visitor.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok(written?)
 }
 
 fn conn(socket: Socket, direction: Direction, place: Where, owners: Vec<Who>, user: Option<String>) -> Conn {

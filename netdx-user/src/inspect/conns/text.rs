@@ -123,6 +123,8 @@ fn arrow(conn: &Conn) -> &'static str {
 fn owner(conn: &Conn) -> String {
     match conn.uid {
         Some(_) => who::label(&conn.owners, conn.uid, conn.user.as_deref()),
+        // A socket of the kernel's alone: the application has not taken it yet, or has let go of it.
+        None if conn.state == "established" || conn.state == "close-wait" => "not accepted yet".into(),
         None => "no process".into(),
     }
 }

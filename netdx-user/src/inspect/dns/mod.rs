@@ -1,6 +1,7 @@
 //! `netdx dns`: what each source says of a name. Owns: [`Lookup`], who is asked and in which order.
 //! Must not know: how a query is sent (`exchange`), how it is shown (`text`).
 
+pub mod answer;
 pub mod differences;
 pub mod exchange;
 pub mod search;
@@ -13,14 +14,12 @@ use super::{
 };
 use crate::{
     fact::{Answer, HostsEntry, Resolver},
-    report::{Certainty, SCHEMA},
+    report::SCHEMA,
     want::Want,
 };
-use exchange::{Exchange, Failure, Patience};
-use hickory_proto::{
-    op::{Message, ResponseCode},
-    rr::{Name, RData, Record, RecordType},
-};
+pub use answer::{Asked, Data, Server};
+use exchange::Patience;
+use hickory_proto::rr::{Name, RecordType};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -91,75 +90,6 @@ pub struct System {
     pub elapsed_ns: u64,
 }
 
-/// What one server says.
-#[derive(Debug, Serialize)]
-pub struct Server {
-    /// Its address.
-    pub address: IpAddr,
-    /// The link of a link-local address, by the interface's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub zone: Option<String>,
-    /// Its port.
-    pub port: u16,
-    /// One entry for each name and type asked, in order.
-    pub queries: Vec<Asked>,
-}
-
-/// One question to one server and what came of it.
-#[derive(Debug, Serialize)]
-pub struct Asked {
-    /// Full name, search list applied.
-    pub name: String,
-    /// Type.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// RCODE by name; null: no answer.
-    pub rcode: Option<String>,
-    /// What is wrong, by a code of the catalogue; null: it was answered with data.
-    pub code: Option<&'static str>,
-    /// How sure the code is; null where it is null.
-    pub certainty: Option<Certainty>,
-    /// Why there is no answer, in words.
-    pub error: Option<String>,
-    /// The errno of the socket call that failed.
-    #[serde(skip)]
-    pub errno: Option<i32>,
-    /// How long it took.
-    pub elapsed_ns: u64,
-    /// UDP packets sent.
-    pub tries: u32,
-    /// What the answer came over: `udp` or `tcp`.
-    pub protocol: &'static str,
-    /// The UDP answer was cut (TC), so TCP was asked.
-    pub truncated: bool,
-    /// The server can't read EDNS.
-    pub without_edns: bool,
-    /// AA: it answers from its own zone.
-    pub authoritative: bool,
-    /// AD: it says it validated the answer with DNSSEC.
-    pub authentic: bool,
-    /// RA: it resolves for its clients.
-    pub recursion: bool,
-    /// The answer, CNAME chain included, signatures left out (`signed` says that there were).
-    pub records: Vec<Data>,
-    /// The answer carried signatures (RRSIG).
-    pub signed: bool,
-}
-
-/// A record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Data {
-    /// Owner name.
-    pub name: String,
-    /// Type.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Seconds it may be kept.
-    pub ttl: u32,
-    /// In zone-file form.
-    pub data: String,
-}
-
 /// The error of a request that can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -171,139 +101,6 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-}
-
-impl Server {
-    /// Its address with its link, and its port where that isn't 53.
-    #[must_use]
-    pub fn label(&self) -> String {
-        let address = zone::text(self.address, self.zone.as_deref());
-        if self.port == PORT { address } else { format!("{address}#{}", self.port) }
-    }
-}
-
-impl Asked {
-    /// It was answered with data.
-    #[must_use]
-    pub fn has_data(&self) -> bool {
-        self.code.is_none()
-    }
-
-    /// Addresses in the answer.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.records.iter().filter(|r| r.kind == "A" || r.kind == "AAAA").filter_map(|r| r.data.parse().ok())
-    }
-
-    fn from_exchange(name: &Name, kind: RecordType, tcp: bool, exchange: Exchange) -> Asked {
-        let mut asked = Asked {
-            name: name.to_ascii(),
-            kind: kind.to_string(),
-            rcode: None,
-            code: None,
-            certainty: None,
-            error: None,
-            errno: None,
-            elapsed_ns: nanoseconds(exchange.elapsed),
-            tries: exchange.tries,
-            protocol: if exchange.truncated || tcp { "tcp" } else { "udp" },
-            truncated: exchange.truncated,
-            without_edns: exchange.without_edns,
-            authoritative: false,
-            authentic: false,
-            recursion: false,
-            records: Vec::new(),
-            signed: false,
-        };
-        match exchange.result {
-            Ok(message) => asked.fill(&message, kind),
-            Err(failure) => {
-                let (code, certainty) = judge(&failure);
-                asked.code = Some(code);
-                asked.certainty = Some(certainty);
-                asked.errno = failure.errno();
-                asked.error = Some(failure.to_string());
-            }
-        }
-        asked
-    }
-
-    fn fill(&mut self, message: &Message, kind: RecordType) {
-        let meta = &message.metadata;
-        self.rcode = Some(rcode(meta.response_code));
-        self.authoritative = meta.authoritative;
-        self.authentic = meta.authentic_data;
-        self.recursion = meta.recursion_available;
-        self.signed = message.answers.iter().any(|r| r.record_type() == RecordType::RRSIG);
-        let keep =
-            |r: &&Record| r.record_type() != RecordType::RRSIG || matches!(kind, RecordType::RRSIG | RecordType::ANY);
-        self.records = message.answers.iter().filter(keep).map(Data::from).collect();
-        let found = kind == RecordType::ANY && !message.answers.is_empty()
-            || message.answers.iter().any(|r| r.record_type() == kind);
-        self.code = match meta.response_code {
-            ResponseCode::NoError if found => None,
-            ResponseCode::NoError => Some("dns.nodata"),
-            ResponseCode::NXDomain => Some("dns.nxdomain"),
-            ResponseCode::ServFail => Some("dns.servfail"),
-            ResponseCode::Refused => Some("dns.refused"),
-            _ => Some("dns.error"),
-        };
-        self.certainty = self.code.map(|_| Certainty::Proven);
-    }
-}
-
-/// The code of a question without an answer. An errno of the socket is the kernel's own word.
-fn judge(failure: &Failure) -> (&'static str, Certainty) {
-    match failure {
-        Failure::Silence => ("dns.timeout", Certainty::Proven),
-        Failure::Tcp(_) => ("dns.truncated", Certainty::Proven),
-        Failure::Io { .. } => ("dns.server-unreachable", Certainty::Proven),
-        Failure::Malformed(_) => ("dns.error", Certainty::Proven),
-    }
-}
-
-/// RCODE as registered with IANA.
-fn rcode(code: ResponseCode) -> String {
-    match code {
-        ResponseCode::NoError => "NOERROR".into(),
-        ResponseCode::FormErr => "FORMERR".into(),
-        ResponseCode::ServFail => "SERVFAIL".into(),
-        ResponseCode::NXDomain => "NXDOMAIN".into(),
-        ResponseCode::NotImp => "NOTIMP".into(),
-        ResponseCode::Refused => "REFUSED".into(),
-        ResponseCode::YXDomain => "YXDOMAIN".into(),
-        ResponseCode::YXRRSet => "YXRRSET".into(),
-        ResponseCode::NXRRSet => "NXRRSET".into(),
-        ResponseCode::NotAuth => "NOTAUTH".into(),
-        ResponseCode::NotZone => "NOTZONE".into(),
-        other => format!("RCODE{}", u16::from(other)),
-    }
-}
-
-impl From<&Record> for Data {
-    fn from(record: &Record) -> Data {
-        Data {
-            name: record.name.to_ascii(),
-            kind: match record.record_type() {
-                RecordType::Unknown(number) => format!("TYPE{number}"),
-                known => known.to_string(),
-            },
-            ttl: record.ttl,
-            data: match &record.data {
-                RData::TXT(text) => text
-                    .txt_data
-                    .iter()
-                    .map(|part| format!("{:?}", String::from_utf8_lossy(part)))
-                    .collect::<Vec<_>>()
-                    .join(" "),
-                // RFC 3597: the generic form of a type this version can't read.
-                RData::Unknown { rdata, .. } => {
-                    let hex: String = rdata.anything.iter().map(|byte| format!("{byte:02x}")).collect();
-                    format!("\\# {} {hex}", rdata.anything.len())
-                }
-                other => other.to_string(),
-            },
-        }
-    }
 }
 
 /// What getaddrinfo says, on a thread of its own: nothing can interrupt it, so it is left behind when it is too slow.
@@ -391,10 +188,14 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
         let locate = |&server: &IpAddr| {
             // Without its link the C library's question fails, and so does the one here: the kernel says so.
             let link = zone::index(server, settings.zones.get(&server).map(String::as_str));
-            zone::endpoint(server, PORT, link.unwrap_or_else(|error| {
-                notes.push(format!("{}: {error}", settings.path));
-                0
-            }))
+            zone::endpoint(
+                server,
+                PORT,
+                link.unwrap_or_else(|error| {
+                    notes.push(format!("{}: {error}", settings.path));
+                    0
+                }),
+            )
         };
         settings.servers.iter().map(locate).collect()
     } else {

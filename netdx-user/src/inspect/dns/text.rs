@@ -23,7 +23,10 @@ pub fn write(lookup: &Lookup, view: View) -> String {
         self::server(server, &mut sheet);
     }
     if lookup.servers.is_empty() {
-        sheet.row("servers", Phrase::of(BAD, "none configured").and(PLAIN, "  (").and(CODE, "dns.no-server").and(PLAIN, ")"));
+        sheet.row(
+            "servers",
+            Phrase::of(BAD, "none configured").and(PLAIN, "  (").and(CODE, "dns.no-server").and(PLAIN, ")"),
+        );
     }
     for (index, difference) in lookup.differences.iter().enumerate() {
         sheet.row(Phrase::of(WARN, if index == 0 { "differ" } else { "" }), difference);

@@ -25,7 +25,8 @@ use std::{
 /// A link-local address without its link. As connect says it: EINVAL (tcp_v6_connect, net/ipv6/tcp_ipv6.c, Linux 6.18).
 #[must_use]
 pub(in crate::inspect) fn no_link(to: IpAddr) -> Verdict {
-    let summary = format!("{to} is a link-local address, which every link has for itself, and no link is named with it");
+    let summary =
+        format!("{to} is a link-local address, which every link has for itself, and no link is named with it");
     let proof = [("address", format!("{to} has no zone: connect gets EINVAL"))];
     let mut failed = verdict("local.bad-target", Certainty::Proven, summary, &proof);
     failed.advice.push(format!("use an address that is valid beyond one link, or name the link: {to}%eth0"));

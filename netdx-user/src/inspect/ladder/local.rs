@@ -132,9 +132,7 @@ impl<H: Ask> Ladder<'_, H> {
     /// A rung that is one ping.
     pub(super) async fn pinged(&mut self, step: Step, address: IpAddr) -> Rung {
         match ping::ping(address, self.link(address), self.request.patience).await {
-            Ok(took) => {
-                Rung::ok(step, format!("answers ping in {}", duration(nanoseconds(took))))
-            }
+            Ok(took) => Rung::ok(step, format!("answers ping in {}", duration(nanoseconds(took)))),
             Err(ping::Error::NotAllowed) => Rung::skipped(step, ping::Error::NotAllowed.to_string()),
             Err(ping::Error::Silence) => {
                 let summary = format!(

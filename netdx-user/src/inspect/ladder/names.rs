@@ -122,9 +122,11 @@ impl<H: Ask> Ladder<'_, H> {
                 let mut failed =
                     verdict(code, Certainty::Proven, said(server, asked, lookup), &[("dns", described(asked))]);
                 if code == "dns.server-unreachable" && asked.errno == Some(libc::ECONNREFUSED) {
-                    failed
-                        .advice
-                        .push(format!("see that a name server runs at {} port {}", server.label(), server.port));
+                    failed.advice.push(format!(
+                        "see that a name server runs at {} port {}",
+                        server.label(),
+                        server.port
+                    ));
                 }
                 if matches!(code, "dns.timeout" | "dns.server-unreachable") {
                     failed.advice.push("see that the server is the right one in resolv.conf".into());

@@ -76,9 +76,7 @@ pub fn conclusion(conclusion: &Conclusion, view: View) -> String {
         sheet.line(Phrase::of(BOLD, "Do:").and(PLAIN, format!(" {advice}")));
     }
     if let Some(reason) = conclusion.untraced.as_ref().filter(|_| !conclusion.ok) {
-        sheet.line(
-            Phrase::of(WARN, "Not traced, so without the kernel's proof:").and(PLAIN, format!(" {reason}")),
-        );
+        sheet.line(Phrase::of(WARN, "Not traced, so without the kernel's proof:").and(PLAIN, format!(" {reason}")));
     }
     sheet.finish()
 }

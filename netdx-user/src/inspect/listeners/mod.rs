@@ -8,6 +8,7 @@ pub mod text;
 
 use super::{
     Ask,
+    unseen::Unseen,
     who::{Directory, Where, Who},
 };
 use crate::{
@@ -94,17 +95,18 @@ pub struct Listeners {
 /// The own namespace can't be read.
 pub fn list(request: Request, host: &mut Host) -> Result<Listeners, Error> {
     let mut listeners = Listeners::default();
+    let mut unseen = Unseen::default();
     let mut directory = Directory::new();
     let port = request.port.unwrap_or(0);
     let mut found: Vec<(Netns, Found)> = Vec::new();
     for (wanted, protocol) in [(request.tcp, Protocol::Tcp), (request.udp, Protocol::Udp)] {
         if wanted {
-            let sockets = each(host, &mut listeners.unseen, || sockets::waiting(protocol, port))?;
+            let sockets = each(host, &mut unseen, || sockets::waiting(protocol, port))?;
             found.extend(sockets.into_iter().map(|(netns, socket)| (netns, Found::Inet(socket))));
         }
     }
     if request.unix {
-        let sockets = each(host, &mut listeners.unseen, unix::listening)?;
+        let sockets = each(host, &mut unseen, unix::listening)?;
         found.extend(sockets.into_iter().map(|(netns, socket)| (netns, Found::Unix(socket))));
     }
     listeners.rows = describe(found, host, &mut directory);
@@ -122,22 +124,19 @@ pub fn list(request: Request, host: &mut Host) -> Result<Listeners, Error> {
         ))
     });
     if let Some(port) = request.port {
-        listeners.others = others(port, host)?;
+        let (others, inodes) = others(port, host)?;
+        listeners.others = others;
         if listeners.rows.is_empty() {
             let everything = list(Request { port: None, tcp: true, udp: true, unix: false }, host)?;
-            listeners.near = near::find(port, &everything.rows);
+            // A host without services(5) has no names for its ports.
+            let services = std::fs::read_to_string("/etc/services").unwrap_or_default();
+            let users = host.holders_of(&inodes).into_values().flatten().map(|owner| owner.pid).collect();
+            let port = near::Port { number: port, names: near::names(&services, port), users };
+            listeners.near = near::find(&port, &everything.rows);
         }
     }
-    let unknown = listeners.rows.iter().filter(|l| l.owners.is_empty()).count();
-    if unknown > 0 && !rustix::process::geteuid().is_root() {
-        let of = listeners.rows.len();
-        listeners.unseen.push(format!("the processes of {unknown} of {of} sockets belong to others: root sees them"));
-    }
-    let hidden = host.namespaces()?.hidden();
-    if hidden > 0 {
-        let advice = if rustix::process::geteuid().is_root() { "" } else { ": root sees them" };
-        listeners.unseen.push(format!("the namespaces of {hidden} process(es) can't be seen{advice}"));
-    }
+    let unowned = listeners.rows.iter().filter(|l| l.owners.is_empty()).count();
+    listeners.unseen = unseen.sentences(host.namespaces()?.hidden(), unowned);
     Ok(listeners)
 }
 
@@ -158,7 +157,7 @@ impl Found {
 /// The same question in every namespace; one that may not be entered is said once, unless it is netdx's own.
 fn each<T: Send>(
     host: &mut Host,
-    unseen: &mut Vec<String>,
+    unseen: &mut Unseen,
     ask: impl Fn() -> std::io::Result<Vec<T>> + Send + Sync,
 ) -> Result<Vec<(Netns, T)>, Error> {
     let namespaces = host.namespaces()?;
@@ -168,17 +167,11 @@ fn each<T: Send>(
         match result {
             Ok(Ok(list)) => all.extend(list.into_iter().map(|item| (netns, item))),
             Ok(Err(source)) if netns == own => return Err(Error::Kernel { what: "its listeners", netns, source }),
-            Ok(Err(error)) => push_once(unseen, format!("namespace {}: {error}", netns.0)),
-            Err(error) => push_once(unseen, error.to_string()),
+            Ok(Err(error)) => unseen.question(netns, &error),
+            Err(error) => unseen.namespace(netns, &error),
         }
     }
     Ok(all)
-}
-
-fn push_once(sentences: &mut Vec<String>, sentence: String) {
-    if !sentences.contains(&sentence) {
-        sentences.push(sentence);
-    }
 }
 
 fn describe(found: Vec<(Netns, Found)>, host: &mut Host, directory: &mut Directory) -> Vec<Listening> {
@@ -261,23 +254,24 @@ fn describe(found: Vec<(Netns, Found)>, host: &mut Host, directory: &mut Directo
     rows
 }
 
-/// Other TCP sockets that have this local port, in every namespace: how many in which state.
-fn others(port: u16, host: &mut Host) -> Result<Vec<(String, usize)>, Error> {
+/// Other TCP sockets that have this local port, in every namespace: how many in which state, and their inodes.
+fn others(port: u16, host: &mut Host) -> Result<(Vec<(String, usize)>, Vec<u32>), Error> {
     let query =
         Query { protocol: Protocol::Tcp, states: States::Connected, local_port: port, remote_port: 0, info: false };
-    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
-    let namespaces = host.namespaces()?;
-    let per_namespace = namespaces.each(|_| {
-        let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
-        // A namespace that can't be read has no counts; that it can't is said with the listeners.
+    let found = host.namespaces()?.each(|_| {
+        let mut found = Vec::new();
+        // A namespace that can't be read has none; that it can't is said with the listeners.
         _ = sockets::dump(&query, |socket| {
-            *counts.entry(socket.state).or_default() += 1;
+            found.push((socket.state, socket.inode));
             ControlFlow::Continue(())
         });
-        counts
+        found
     })?;
-    for (state, count) in per_namespace.into_iter().filter_map(|(_, result)| result.ok()).flatten() {
-        *counts.entry(state).or_default() += count;
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut inodes = Vec::new();
+    for (state, inode) in found.into_iter().filter_map(|(_, result)| result.ok()).flatten() {
+        *counts.entry(state).or_default() += 1;
+        inodes.extend(Some(inode).filter(|inode| *inode != 0));
     }
-    Ok(counts.into_iter().map(|(state, count)| (state.to_owned(), count)).collect())
+    Ok((counts.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(), inodes))
 }

@@ -9,16 +9,29 @@ const MOST: usize = 5;
 /// Ports at most this far away are near.
 const DISTANCE: u16 = 10;
 
+/// What is known of a port that nobody listens on.
+#[derive(Clone, Debug, Default)]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    /// What services(5) calls it, in lower case.
+    pub names: BTreeSet<String>,
+    /// Processes that have connections on it all the same: they listened there once.
+    pub users: BTreeSet<u32>,
+}
+
 /// In sentences, the likeliest first.
 #[must_use]
-pub fn find(port: u16, everything: &[Listening]) -> Vec<String> {
+pub fn find(port: &Port, everything: &[Listening]) -> Vec<String> {
     let mut said = BTreeSet::new();
     let mut sentences = Vec::new();
-    type Near = fn(u16, u16) -> bool;
-    let kinds: [(&str, Near); 3] = [
-        ("the same port", |a, b| a == b),
-        ("nearly the same digits", alike),
-        ("a port close by", |a, b| a.abs_diff(b) <= DISTANCE),
+    type Near = fn(&Port, u16, &Listening) -> bool;
+    let kinds: [(&str, Near); 5] = [
+        ("the same port", |port, other, _| port.number == other),
+        ("a process that has connections on it", |port, _, row| row.owners.iter().any(|w| port.users.contains(&w.pid))),
+        ("the port's service by its name", |port, _, row| row.owners.iter().any(|w| is_service(&w.comm, &port.names))),
+        ("nearly the same digits", |port, other, _| alike(port.number, other)),
+        ("a port close by", |port, other, _| port.number.abs_diff(other) <= DISTANCE),
     ];
     for (why, near) in kinds {
         let mut count = 0;
@@ -31,13 +44,31 @@ pub fn find(port: u16, everything: &[Listening]) -> Vec<String> {
                 SocketAddr::new(address, other),
                 row.place.label()
             );
-            if near(port, other) && said.insert(sentence.clone()) && count < MOST {
+            if near(port, other, row) && said.insert(sentence.clone()) && count < MOST {
                 count += 1;
                 sentences.push(format!("{why}: {sentence}"));
             }
         }
     }
     sentences
+}
+
+/// Whether a process is called as a service is: `postgres` for postgresql, `redis-server` for redis, `sshd` for ssh.
+fn is_service(comm: &str, names: &BTreeSet<String>) -> bool {
+    let comm = comm.to_ascii_lowercase();
+    let long = |text: &str| text.len() >= 3;
+    names.iter().any(|name| long(name) && long(&comm) && (name.starts_with(&comm) || comm.starts_with(name.as_str())))
+}
+
+/// The names of a port in services(5), aliases too.
+#[must_use]
+pub fn names(services: &str, port: u16) -> BTreeSet<String> {
+    let of_line = |line: &str| -> Option<Vec<String>> {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let (name, number) = (words.next()?, words.next()?.split('/').next()?);
+        (number.parse() == Ok(port)).then(|| std::iter::once(name).chain(words).map(str::to_ascii_lowercase).collect())
+    };
+    services.lines().filter_map(of_line).flatten().collect()
 }
 
 /// Two neighbouring digits swapped, or a digit more, less or different.
@@ -64,7 +95,22 @@ fn alike(a: u16, b: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::alike;
+    use super::*;
+
+    #[test]
+    fn a_service_and_the_process_that_gives_it() {
+        let services = "# a comment\nssh 22/tcp # SSH\npostgresql 5432/tcp postgres\npostgresql 5432/udp\nbroken\n";
+        let names_of = |port| names(services, port).into_iter().collect::<Vec<_>>();
+        assert_eq!(
+            (names_of(5432), names_of(22), names_of(23)),
+            (vec!["postgres".into(), "postgresql".into()], vec!["ssh".into()], vec![])
+        );
+        for (comm, port, is) in
+            [("postgres", 5432, true), ("sshd", 22, true), ("sh", 22, false), ("nginx", 5432, false)]
+        {
+            assert_eq!(is_service(comm, &names(services, port)), is, "{comm} {port}");
+        }
+    }
 
     #[test]
     fn digits_that_are_easily_mistaken() {

@@ -176,6 +176,9 @@ fn owner(row: &Listening) -> Phrase {
     let containers: Vec<&str> = row.owners.iter().filter_map(|w| w.container.as_deref()).collect();
     if let Some(container) = containers.first() {
         text.add(DIM, format!(" in {}", container.get(..12).unwrap_or(container)));
+    } else if let Some(service) = row.owners.iter().filter_map(|w| w.unit.as_deref()).find(|u| u.ends_with(".service"))
+    {
+        text.add(DIM, format!(" in {service}"));
     }
     text
 }
