@@ -124,13 +124,13 @@ pub fn list(request: Request, host: &mut Host) -> Result<Listeners, Error> {
         ))
     });
     if let Some(port) = request.port {
-        let (others, inodes) = others(port, host)?;
-        listeners.others = others;
+        let others = others(port, host)?;
+        listeners.others = others.counts;
         if listeners.rows.is_empty() {
             let everything = list(Request { port: None, tcp: true, udp: true, unix: false }, host)?;
             // A host without services(5) has no names for its ports.
             let services = std::fs::read_to_string("/etc/services").unwrap_or_default();
-            let users = host.holders_of(&inodes).into_values().flatten().map(|owner| owner.pid).collect();
+            let users = host.holders_of(&others.inodes).into_values().flatten().map(|owner| owner.pid).collect();
             let port = near::Port { number: port, names: near::names(&services, port), users };
             listeners.near = near::find(&port, &everything.rows);
         }
@@ -254,8 +254,16 @@ fn describe(found: Vec<(Netns, Found)>, host: &mut Host, directory: &mut Directo
     rows
 }
 
-/// Other TCP sockets that have this local port, in every namespace: how many in which state, and their inodes.
-fn others(port: u16, host: &mut Host) -> Result<(Vec<(String, usize)>, Vec<u32>), Error> {
+/// Other TCP sockets on a port.
+struct Others {
+    /// By state, how many.
+    counts: Vec<(String, usize)>,
+    /// Those that have one.
+    inodes: Vec<u32>,
+}
+
+/// Other TCP sockets that have this local port, in every namespace.
+fn others(port: u16, host: &mut Host) -> Result<Others, Error> {
     let query =
         Query { protocol: Protocol::Tcp, states: States::Connected, local_port: port, remote_port: 0, info: false };
     let found = host.namespaces()?.each(|_| {
@@ -273,5 +281,5 @@ fn others(port: u16, host: &mut Host) -> Result<(Vec<(String, usize)>, Vec<u32>)
         *counts.entry(state).or_default() += 1;
         inodes.extend(Some(inode).filter(|inode| *inode != 0));
     }
-    Ok((counts.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(), inodes))
+    Ok(Others { counts: counts.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(), inodes })
 }
