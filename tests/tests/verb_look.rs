@@ -179,6 +179,8 @@ fn filters_and_counts() {
     assert_eq!(count(&["--pid", &std::process::id().to_string()]), 4, "what waits to be accepted has no owner yet");
     assert_eq!(count(&["--comm", "nobody-of-that-name"]), 0);
     assert_eq!(count(&["--state", "time-wait"]), 0);
+    let nothing = text(&mut island.netdx(&["conns", "--comm", "nobody-of-that-name"]));
+    assert!(nothing.starts_with("no such connection\n"), "{nothing}");
     let rows = lines(&mut island.netdx(&["conns", "--summary", "--format", "json", "--netns", &name]));
     let established = rows.iter().find(|row| row["state"] == "established").unwrap();
     assert_eq!((&established["by"], &established["count"]), (&"state".into(), &8.into()));

@@ -100,9 +100,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     } else {
         let view = page.view();
         let mut batch: Vec<Conn> = Vec::new();
+        let mut none = true;
         let unseen = conns::list(&request, &mut host, |conn| match args.format {
             Format::Json => page.json(&conn),
             Format::Text => {
+                none = false;
                 batch.push(conn);
                 if batch.len() < text::BATCH {
                     return Ok(());
@@ -113,7 +115,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             }
         })?;
         if args.format == Format::Text {
-            page.text(&if batch.is_empty() { String::new() } else { text::rows(&batch, view) })?;
+            page.text(&match batch[..] {
+                [] if none => "no such connection\n".into(),
+                [] => String::new(),
+                _ => text::rows(&batch, view),
+            })?;
         }
         unseen
     };

@@ -42,9 +42,9 @@ pub(super) struct Known {
 }
 
 /// The queries that a request takes.
-fn queries(request: &Request, info: bool) -> Vec<Query> {
+fn queries(request: &Request, info: bool, time_wait: bool) -> Vec<Query> {
     let one = |protocol, states| Query { protocol, states: States::Only(states), local_port: 0, remote_port: 0, info };
-    let time_wait = if request.all || request.states.iter().any(|s| s == "time-wait") { 0 } else { TIME_WAIT };
+    let time_wait = if time_wait { 0 } else { TIME_WAIT };
     let mut queries = Vec::new();
     if request.tcp {
         queries.push(one(Protocol::Tcp, !(LISTEN | CLOSE | time_wait)));
@@ -64,7 +64,8 @@ pub(super) fn first(
 ) -> Result<Known, Error> {
     let namespaces = host.namespaces()?;
     let own = namespaces.own();
-    let queries = queries(request, false);
+    // What is in time-wait has no inode, and so nobody who holds it.
+    let queries = queries(request, false, false);
     let found = namespaces.each(|_| -> io::Result<(Vec<u16>, Vec<u32>)> {
         let mut ports: Vec<u16> =
             sockets::waiting(Protocol::Tcp, 0)?.iter().map(|socket| socket.tuple.local_port).collect();
@@ -112,7 +113,7 @@ pub(super) fn each(
     info: bool,
     each: impl FnMut(Netns, Socket) -> io::Result<()> + Send,
 ) -> Result<(), Failure> {
-    let queries = queries(request, info);
+    let queries = queries(request, info, request.all || request.states.iter().any(|state| state == "time-wait"));
     let visitor = Mutex::new((each, Ok(())));
     let namespaces = host.namespaces()?;
     let own = namespaces.own();
