@@ -72,6 +72,25 @@ fn the_same_listeners_as_ss() {
 }
 
 #[test]
+fn the_same_sockets_as_proc() {
+    let island = Island::new("proc");
+    let _kept: Vec<TcpListener> = ["127.0.0.1:7611", "[::1]:7611"].map(|e| servers::listen(&island, e)).into();
+    let _both = island.inside(|| ["127.0.0.1:7611", "[::1]:7611"].map(|e| TcpStream::connect(e).expect("connect")));
+    // State and inode are the 4th and 10th columns; 0A is LISTEN, 01 ESTABLISHED (proc_net_tcp(5)).
+    let tables = text(island.command("cat").args(["/proc/net/tcp", "/proc/net/tcp6"]));
+    let theirs = |state: &str| -> BTreeSet<u64> {
+        let rows = tables.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|row| row[3] == state).map(|row| row[9].parse().expect("an inode")).collect()
+    };
+    let ours = |arguments: &[&str]| -> BTreeSet<u64> {
+        let rows = of_own(lines(island.netdx(arguments).args(["--tcp", "--format", "json"])));
+        rows.iter().map(|row| row["inode"].as_u64().expect("an inode")).collect()
+    };
+    assert_eq!(ours(&["listeners"]), theirs("0A"));
+    assert_eq!(ours(&["conns", "--state", "established"]), theirs("01"));
+}
+
+#[test]
 fn the_fill_of_the_queue_and_who_else_holds_the_port() {
     let island = Island::new("queue");
     let _first = servers::listen(&island, "127.0.0.1:7001");
@@ -318,6 +337,9 @@ fn the_same_addresses_and_tables_as_ip() {
             said.as_array().unwrap().len()
         };
         assert_eq!(number("rule"), count(&["rule"]), "IPv{family}");
+        let is_neighbor =
+            |r: &&Value| r["kind"] == "neighbor" && r["addr"].as_str().unwrap().contains(':') == (family == 6);
+        assert_eq!(rows.iter().filter(is_neighbor).count(), count(&["neigh", "show", "nud", "all"]), "IPv{family}");
         assert_eq!(number("route"), count(&["route", "show", "table", "all"]), "IPv{family}");
     }
 }
