@@ -39,6 +39,7 @@ fuzz_target!(|data: &[u8]| {
         tuple: tuple(v6),
         tcp_flags: Some(2),
         icmp: None,
+        arp: None,
         mark: Some(1),
         in_device: Some("eth0"),
         out_device: None,

@@ -192,7 +192,8 @@ wire! {
 
     /// A packet (`sk_buff`). In [`Packet::tuple`] local is the source and remote the destination.
     pub struct Packet {
-        /// Endpoints and protocol; for ICMP the ports are 0.
+        /// Endpoints and protocol; for ICMP the ports are 0. A packet of ARP: ETH_P_ARP for the protocol, the sender's
+        /// address as local, the target's as remote, its operation as `icmp_type`.
         pub tuple: Tuple,
         /// TCP sequence number.
         pub sequence: u32,
@@ -210,7 +211,7 @@ wire! {
         pub device_name: [u8; IFNAME_LEN],
         /// TCP flags (FIN 1, SYN 2, RST 4, PSH 8, ACK 16).
         pub tcp_flags: u8,
-        /// ICMP type, when the protocol is ICMP or ICMPv6.
+        /// ICMP type, when the protocol is ICMP or ICMPv6; operation, when it is ARP.
         pub icmp_type: u8,
         /// ICMP code.
         pub icmp_code: u8,
@@ -370,6 +371,10 @@ wire! {
         pub location: u64,
         /// `dst->input` of the packet's route, or 0: tells the netfilter hook. Goes no further than the loader.
         pub route_input: u64,
+        /// Of a neighbour solicitation or advertisement: the address that it is about.
+        pub discovery_target: [u8; 16],
+        /// Of it or of ARP: the Ethernet address of the one who asks, where the packet has it; else zero.
+        pub discovery_link: [u8; 8],
         /// Whoever was running, for a packet made here; else all zero: a softirq's task says nothing.
         pub current: Task,
         /// How the kernel came here; all zero for reasons that have one place only (`config::PLAIN_DROPS`).

@@ -14,6 +14,8 @@ use crate::{
 pub const ETH_IP: u16 = 0x0800;
 /// ETH_P_IPV6, host order.
 pub const ETH_IPV6: u16 = 0x86dd;
+/// ETH_P_ARP, host order. A packet of ARP has it in place of a protocol.
+pub const ETH_ARP: u16 = 0x0806;
 /// IPPROTO_ICMP
 pub const ICMP: u16 = 1;
 /// IPPROTO_ICMPV6
@@ -127,6 +129,47 @@ pub fn headers(header: Kernel, to: &mut Packet) -> Option<Kernel> {
         transport(inner.transport, to);
     }
     Some(inner.transport)
+}
+
+/// Reads an ARP packet (RFC 826) about IPv4 addresses on an Ethernet: the sender's as local, the target's as remote, the
+/// operation as the ICMP type. False: it is about others.
+#[inline(always)]
+pub fn arp(header: Kernel, to: &mut Packet) -> bool {
+    let [_, _, p0, p1, hardware, protocol, _, operation]: [u8; 8] = header.read(0);
+    if u16::from_be_bytes([p0, p1]) != ETH_IP || hardware != 6 || protocol != 4 {
+        return false;
+    }
+    to.tuple.family = AF_INET;
+    to.tuple.protocol = ETH_ARP;
+    header.copy::<4>(14, &mut to.tuple.local);
+    header.copy::<4>(24, &mut to.tuple.remote);
+    to.icmp_type = operation;
+    true
+}
+
+/// Whether a packet asks for a neighbour's link address or answers that: ARP, neighbour solicitation (135) or
+/// advertisement (136, RFC 4861 §4.3 and §4.4).
+#[inline(always)]
+pub fn is_discovery(packet: &Packet) -> bool {
+    packet.tuple.protocol == ETH_ARP || packet.tuple.protocol == ICMPV6 && matches!(packet.icmp_type, 135 | 136)
+}
+
+/// What a packet of discovery is about: of ARP, whose answer goes back to the one who asks, that one's link address; of
+/// neighbour discovery the address that is asked for (RFC 4861 §4.3, behind 40 bytes of IPv6 and 8 of ICMPv6 header:
+/// fragments of them are not taken, RFC 6980), and the link address of a question in its first option.
+#[inline(always)]
+pub fn discovery(skb: Kernel, packet: &Packet, target: &mut [u8; 16], link: &mut [u8; 8]) {
+    const ARP_REQUEST: u8 = 1;
+    let header = network_header(skb);
+    if packet.tuple.protocol == ETH_ARP {
+        header.copy::<6>(if packet.icmp_type == ARP_REQUEST { 8 } else { 18 }, link);
+        return;
+    }
+    header.copy::<16>(48, target);
+    // Source link-layer address, one unit of 8 bytes.
+    if packet.icmp_type == 135 && header.read::<[u8; 2]>(64) == [1, 1] {
+        header.copy::<6>(66, link);
+    }
 }
 
 /// Reads the packet that an ICMP error quotes (its ICMP header is at `icmp`). What is cut or no IP packet stays as far as

@@ -272,7 +272,7 @@ pub struct TcpCounters {
 /// A packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packet {
-    /// Endpoints: local is the source. None: not IP, or cut.
+    /// Endpoints: local is the source. None: not IP (ARP), or cut.
     pub tuple: Option<Tuple>,
     /// TCP sequence number.
     pub sequence: u32,
@@ -298,6 +298,20 @@ pub struct Packet {
     pub ttl: u8,
     /// Mark.
     pub mark: u32,
+}
+
+/// A question for the link address of a neighbour, or the answer to one: ARP (RFC 826), or a neighbour solicitation or
+/// advertisement (RFC 4861).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discovery {
+    /// It is the question.
+    pub asks: bool,
+    /// The address that is asked for.
+    pub asked: IpAddr,
+    /// Who asks.
+    pub by: IpAddr,
+    /// The Ethernet address of the one who asks, in colon form, where the packet has it.
+    pub link: Option<String>,
 }
 
 /// How an attempt was begun.
@@ -404,9 +418,12 @@ pub enum Event {
     Retransmit { sock: Sock, tcp: TcpCounters, result: Option<i32>, length: u32, sequence: u32 },
     /// A listener sent its SYN-ACK again.
     SynAckRetransmit { listener: Sock, tuple: Tuple, retransmits: u32 },
-    /// A packet was dropped. `at`: the function that dropped it.
+    /// A packet was dropped. `at`: the function that dropped it. `discovery`: it was a question for a neighbour's link address
+    /// or the answer; of ARP the packet has no endpoints.
     Drop {
         packet: Packet,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        discovery: Option<Discovery>,
         sock: Option<Sock>,
         receiver: bool,
         reason: Option<Name>,

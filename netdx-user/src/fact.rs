@@ -158,6 +158,9 @@ pub struct Interface {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Kind: veth, bridge, tun, ... ; empty: physical.
     pub kind: String,
+    /// Link-layer address, colon form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lladdr: Option<String>,
 }
 
 /// A process.

@@ -1,7 +1,8 @@
 //! `kfree_skb(struct sk_buff *skb, void *location, enum skb_drop_reason reason, struct sock *rx_sk)`: the reason since
 //! 5.17, the socket that was to get it since 6.11.
 //!
-//! A packet of TCP or UDP, or an ICMP error, that isn't for many, dropped for a reason that can explain a failure. Where
+//! A packet of TCP or UDP, or an ICMP error, that isn't for many, or a question for a neighbour's link address or its answer,
+//! dropped for a reason that can explain a failure. Where
 //! the kernel gives no reason, freeing is no proof of a drop: there only packets that open or refuse a connection are
 //! written, and user space judges by the place.
 
@@ -11,7 +12,7 @@ use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
     maps::Conn,
-    packet::{self, ETH_IP, ETH_IPV6, tcp_flag},
+    packet::{self, ETH_ARP, ETH_IP, ETH_IPV6, tcp_flag},
     read::{self, Kernel, config, offset},
     socket::{self, TCP, UDP, state},
     task,
@@ -37,12 +38,16 @@ fn dropped<A: Arguments>(arguments: &A) {
     let skb = arguments.pointer(0);
     let protocol =
         u16::from_be(if A::TYPED { skb.load(offset!(skb_protocol)) } else { skb.read(offset!(skb_protocol)) });
-    if protocol != ETH_IP && protocol != ETH_IPV6 && protocol != 0 {
+    if protocol != ETH_IP && protocol != ETH_IPV6 && protocol != 0 && protocol != ETH_ARP {
         return;
     }
     let (sk, role) = owner(arguments, skb);
     emit::scratch(|dropped| {
-        if !read_headers(skb, protocol, sk, role, dropped) || packet::is_multicast(&dropped.tuple) {
+        if !read_headers(skb, protocol, sk, role, dropped) {
+            return;
+        }
+        let discovery = packet::is_discovery(dropped);
+        if packet::is_multicast(&dropped.tuple) && !discovery {
             return;
         }
         let kind = dropped.tuple.protocol;
@@ -50,7 +55,7 @@ fn dropped<A: Arguments>(arguments: &A) {
         let of_interest = match kind {
             TCP => has_reason || opens,
             UDP => true,
-            _ => packet::is_icmp_error(kind, dropped.icmp_type),
+            _ => discovery || packet::is_icmp_error(kind, dropped.icmp_type),
         };
         if !of_interest {
             return;
@@ -75,6 +80,9 @@ fn dropped<A: Arguments>(arguments: &A) {
         packet::describe(skb, dropped);
         emit::record::<Drop>(Wake::Later, |record| {
             record.packet = *dropped;
+            if discovery {
+                packet::discovery(skb, dropped, &mut record.discovery_target, &mut record.discovery_link);
+            }
             if !sk.is_null() {
                 socket::describe(sk, conn, &mut record.sock);
                 record.socket_role = role;
@@ -102,10 +110,14 @@ fn dropped<A: Arguments>(arguments: &A) {
 /// Reads what was dropped. False: no packet, or not one that is asked for.
 #[inline(always)]
 fn read_headers(skb: Kernel, protocol: u16, sk: Kernel, role: u32, to: &mut Packet) -> bool {
+    if protocol == ETH_ARP {
+        return packet::arp(packet::network_header(skb), to);
+    }
     let headers = if protocol != 0 { packet::headers(packet::network_header(skb), to) } else { None };
     if let Some(transport) = headers {
         // Without a TTL it is no packet: what the kernel makes up to ask its own routing (inet_rtm_getroute).
-        return to.ttl != 0 && packet::wanted(to, transport);
+        // A question for a link address has no port.
+        return to.ttl != 0 && (packet::is_discovery(to) || packet::wanted(to, transport));
     }
     // Built here and dropped before its IP header was pushed: the socket knows the addresses.
     if role != OWNER || sk.read::<u16>(offset!(sk_protocol)) != TCP {

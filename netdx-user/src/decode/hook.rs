@@ -23,7 +23,9 @@ pub(super) fn of_drop(reason: Option<&str>, at: Option<&str>, stack: &[Name], pl
     let by_netfilter = match reason {
         Some(reason) => reason == "NETFILTER_DROP",
         // Before 5.17 only the place tells.
-        None => at.is_some_and(|at| matches!(at, "nf_hook_slow" | "nft_do_chain" | "ipt_do_table" | "ip6t_do_table")),
+        None => at.is_some_and(|at| {
+            matches!(at, "nf_hook_slow" | "nft_do_chain" | "ipt_do_table" | "ip6t_do_table" | "arpt_do_table")
+        }),
     };
     if !by_netfilter { None } else { by_stack(stack).or_else(|| by_route(place)) }
 }
@@ -36,8 +38,9 @@ fn by_stack(stack: &[Name]) -> Option<Hook> {
             "ip_rcv" | "ipv6_rcv" | "ip_sublist_rcv" | "ipv6_list_rcv" | "ip_list_rcv" | "ip6_sublist_rcv" => {
                 Hook::Prerouting
             }
-            "ip_local_deliver" | "ip6_input" => Hook::Input,
+            "ip_local_deliver" | "ip6_input" | "arp_rcv" => Hook::Input,
             "ip_forward" | "ip6_forward" => Hook::Forward,
+            "arp_xmit" | "arp_send_dst" | "ndisc_send_skb" => Hook::Output,
             "__ip_local_out" | "ip_local_out" | "__ip6_local_out" | "ip6_local_out" | "ip6_xmit" | "raw_sendmsg"
             | "rawv6_sendmsg" => Hook::Output,
             "ip_output" | "ip_mc_output" | "ip6_output" => Hook::Postrouting,

@@ -13,8 +13,8 @@ mod tests;
 
 use crate::{
     event::{
-        Call, Cookie, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, Root, RouteLookups, Sock, SockId, Task,
-        TcpCounters, TcpState, Tuple, Via,
+        Call, Cookie, Discovery, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, Root, RouteLookups, Sock,
+        SockId, Task, TcpCounters, TcpState, Tuple, Via,
     },
     input::{Input, Stamped},
     time::Time,
@@ -76,6 +76,9 @@ pub enum Error {
 const AF_INET: u16 = 2;
 /// AF_INET6
 const AF_INET6: u16 = 10;
+
+/// ETH_P_ARP, where a packet of ARP has its protocol.
+const ETH_P_ARP: u16 = 0x0806;
 
 /// Reads one record.
 ///
@@ -208,8 +211,14 @@ impl Record<'_> {
         };
         let hook = hook::of_drop(reason.as_deref(), at.as_deref(), &stack, &place);
         let sock = self.optional_sock(&r.sock)?;
+        let mut packet = self.packet(&r.packet)?;
+        let discovery = discovery(&r);
+        if r.packet.tuple.protocol == ETH_P_ARP {
+            packet.tuple = None;
+        }
         Ok(Event::Drop {
-            packet: self.packet(&r.packet)?,
+            packet,
+            discovery,
             receiver: sock.is_some() && r.socket_role == 1,
             sock,
             reason,
@@ -432,6 +441,27 @@ impl Record<'_> {
             .filter(|name| !OWN.iter().any(|own| name.starts_with(own)))
             .collect()
     }
+}
+
+/// What a question for a neighbour's link address asks, or its answer answers; none: it is another packet, or one by which
+/// nobody is asked (gratuitous ARP, duplicate address detection, an advertisement to everybody).
+fn discovery(r: &wire::Drop) -> Option<Discovery> {
+    let ends = &r.packet.tuple;
+    let (from, to) = (address(ends.family, &ends.local)?, address(ends.family, &ends.remote)?);
+    let target = || address(AF_INET6, &r.discovery_target);
+    let (asks, asked, by) = match (ends.protocol, r.packet.icmp_type) {
+        (ETH_P_ARP, 1) => (true, to, from),
+        (ETH_P_ARP, 2) => (false, from, to),
+        (58, 135) => (true, target()?, from),
+        (58, 136) => (false, target()?, to),
+        _ => return None,
+    };
+    if by.is_unspecified() || by.is_multicast() || by == asked {
+        return None;
+    }
+    let [link @ .., _, _] = r.discovery_link;
+    let link = (link != [0; 6]).then(|| link.map(|byte| format!("{byte:02x}")).join(":"));
+    Some(Discovery { asks, asked, by, link })
 }
 
 fn without(name: Name, prefix: &str) -> Name {

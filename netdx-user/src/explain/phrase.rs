@@ -2,11 +2,11 @@
 //! Must not know: the terminal. Text from outside stays raw: renderers escape it.
 
 use crate::{
-    event::{Call, Netns, Packet, Protocol, Task},
+    event::{Call, Discovery, Netns, Packet, Protocol, Task},
     fact::{self, Answer},
     quantity,
     report::Endpoint,
-    story::{Connection, Facts},
+    story::{Connection, Dropped, Facts},
     want::Want,
 };
 use std::{net::IpAddr, time::Duration};
@@ -177,6 +177,35 @@ pub fn packet(p: &Packet) -> &'static str {
         Some(Protocol::Icmp | Protocol::Icmpv6) => "ICMP message",
         _ => "packet",
     }
+}
+
+/// What was dropped: `SYN`, `ARP request for 10.0.0.9`.
+#[must_use]
+pub fn dropped(d: &Dropped<'_>) -> String {
+    d.discovery.map_or_else(|| packet(d.packet).to_owned(), discovery)
+}
+
+/// A question for the link address of a neighbour, or the answer.
+#[must_use]
+pub fn discovery(d: &Discovery) -> String {
+    let what = match (d.asks, d.asked.is_ipv4()) {
+        (true, true) => "ARP request for",
+        (false, true) => "ARP reply of",
+        (true, false) => "neighbour solicitation for",
+        (false, false) => "neighbour advertisement of",
+    };
+    format!("{what} {}", d.asked)
+}
+
+/// Whose packet was dropped, for a sentence: `its SYN`, `the answering SYN-ACK`, `the ARP request for 10.0.0.9`.
+#[must_use]
+pub fn the_dropped(d: &Dropped<'_>) -> String {
+    let whose = match (d.discovery, d.ours) {
+        (Some(_), _) => "the",
+        (None, true) => "its",
+        (None, false) => "the answering",
+    };
+    format!("{whose} {}", dropped(d))
 }
 
 /// An ICMP error by its name in RFC 792, RFC 1812 §5.2.7 or RFC 4443.

@@ -376,9 +376,10 @@ fn moment(c: &Connection, event: &Event) -> Option<(&'static str, String)> {
         Event::SynAckRetransmit { listener, .. } => {
             ("synack-retransmit", format!("SYN-ACK sent again by the listener{}", place(c, Some(listener.netns))))
         }
-        Event::Drop { packet, reason, at, .. } => {
+        Event::Drop { packet, discovery, reason, at, .. } => {
             let why = reason.as_deref().or(at.as_deref()).unwrap_or("no reason given");
-            ("drop", format!("{} dropped{}: {why}", phrase::packet(packet), place(c, packet.netns)))
+            let what = discovery.as_ref().map_or_else(|| phrase::packet(packet).to_owned(), phrase::discovery);
+            ("drop", format!("{what} dropped{}: {why}", place(c, packet.netns)))
         }
         Event::IcmpReceived { packet, .. } => {
             let outer = packet.tuple?;

@@ -64,13 +64,15 @@ fn parse(payload: &[u8]) -> Option<Entry> {
         match NeighbourAttribute::parse_with_param(&attribute, header.family) {
             Ok(NeighbourAttribute::Destination(NeighbourAddress::Inet(a))) => address = Some(IpAddr::V4(a)),
             Ok(NeighbourAttribute::Destination(NeighbourAddress::Inet6(a))) => address = Some(IpAddr::V6(a)),
-            Ok(NeighbourAttribute::LinkLayerAddress(bytes)) => lladdr = Some(colons(&bytes)),
+            Ok(NeighbourAttribute::LinkLayerAddress(bytes)) => lladdr = Some(link_address(&bytes)),
             _ => {}
         }
     }
     Some(Entry { address: address?, device: header.ifindex, lladdr, state: header.state })
 }
 
-fn colons(bytes: &[u8]) -> String {
+/// A link-layer address in colon form.
+#[must_use]
+pub fn link_address(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
 }

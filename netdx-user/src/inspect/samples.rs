@@ -318,6 +318,7 @@ fn interfaces() -> Vec<addrs::Row> {
         mtu: 1500,
         addresses: addresses.iter().map(|(a, length)| (a.parse().expect("an address"), *length)).collect(),
         kind: "veth".into(),
+        lladdr: None,
     };
     let list = [
         interface("eth0", true, &[("10.0.0.2", 24), ("2001:db8:1234:5678::2", 64), ("fe80::1234:5678:9abc:def0", 64)]),

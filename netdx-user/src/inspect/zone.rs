@@ -135,6 +135,7 @@ mod tests {
             mtu: 1500,
             addresses: Vec::new(),
             kind: String::new(),
+            lladdr: None,
         }
     }
 }

@@ -12,7 +12,7 @@ mod address;
 mod text;
 
 use crate::{
-    event::{DnsMessage, Event, IcmpError, Packet, Sock, Task, Tuple},
+    event::{Discovery, DnsMessage, Event, IcmpError, Packet, Sock, Task, Tuple},
     fact::{Answer, BpfProgram, Fact, HostsEntry, Listener, Owner, Process, Resolver, Route, Rule},
     input::{Input, Stamped},
     want::Want,
@@ -94,8 +94,13 @@ impl Redactor {
                 self.sock(listener);
                 self.tuple(tuple);
             }
-            Event::Drop { packet, sock, current, receiver: _, reason: _, at: _, hook: _, stack: _ } => {
+            Event::Drop { packet, discovery, sock, current, receiver: _, reason: _, at: _, hook: _, stack: _ } => {
                 self.packet(packet);
+                if let Some(Discovery { asks: _, asked, by, link }) = discovery {
+                    self.address(asked);
+                    self.address(by);
+                    link.iter_mut().for_each(|link| *link = self.text(link));
+                }
                 sock.iter_mut().for_each(|sock| self.sock(sock));
                 self.tasks(current.as_mut());
             }
@@ -144,7 +149,10 @@ impl Redactor {
                 }
             }
             Answer::Interfaces(all) => {
-                all.iter_mut().flat_map(|i| &mut i.addresses).for_each(|(address, _)| self.address(address));
+                for interface in all {
+                    interface.addresses.iter_mut().for_each(|(address, _)| self.address(address));
+                    interface.lladdr.iter_mut().for_each(|lladdr| *lladdr = self.text(lladdr));
+                }
             }
             Answer::Process(process) => process.iter_mut().for_each(|process| self.process(process)),
             Answer::Resolver(resolver) => self.resolver(resolver),

@@ -284,6 +284,19 @@ fn field<'a>(left: &Value, scene: &Scene<'a>) -> Field<'a> {
 
 fn payload<'a>(protocol: &str, name: &str, scene: &Scene<'a>) -> Field<'a> {
     let tuple = scene.packet.tuple;
+    match (protocol, scene.packet.arp) {
+        ("ether", _) => return if name == "type" { meta("protocol", scene) } else { Field::Unknown },
+        ("arp", Some(operation)) => {
+            return match name {
+                "operation" => Field::Number(operation.into()),
+                "saddr ip" => Field::Address(tuple.local),
+                "daddr ip" => Field::Address(tuple.remote),
+                _ => Field::Unknown,
+            };
+        }
+        ("arp", None) | ("ip" | "ip6" | "tcp" | "udp" | "th" | "icmp" | "icmpv6", Some(_)) => return Field::Absent,
+        _ => {}
+    }
     let transport = match protocol {
         "tcp" => tuple.protocol == Protocol::Tcp,
         "udp" => tuple.protocol == Protocol::Udp,
@@ -318,6 +331,8 @@ fn meta<'a>(key: &str, scene: &Scene<'a>) -> Field<'a> {
         Some(name) => Field::Name(name),
     };
     match key {
+        "protocol" if scene.packet.arp.is_some() => Field::Name("arp"),
+        "l4proto" | "nfproto" if scene.packet.arp.is_some() => Field::Unknown,
         "l4proto" => Field::Number(protocol_number(scene.packet.tuple.protocol)),
         "nfproto" => Field::Name(if scene.packet.tuple.local.is_ipv4() { "ipv4" } else { "ipv6" }),
         "protocol" => Field::Name(if scene.packet.tuple.local.is_ipv4() { "ip" } else { "ip6" }),
@@ -435,6 +450,14 @@ fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(n) => n.as_u64(),
         Value::String(name) => Some(match name.as_str() {
+            // Operations of ARP, types of ICMPv6 that ICMP has not under this name.
+            "request" => 1,
+            "reply" => 2,
+            "nd-router-solicit" => 133,
+            "nd-router-advert" => 134,
+            "nd-neighbor-solicit" => 135,
+            "nd-neighbor-advert" => 136,
+            "nd-redirect" => 137,
             "icmp" => 1,
             "igmp" => 2,
             "tcp" => 6,

@@ -22,6 +22,8 @@ pub struct PacketView<'a> {
     pub tcp_flags: Option<u8>,
     /// ICMP type and code.
     pub icmp: Option<(u8, u8)>,
+    /// Operation, if it is a packet of ARP: its endpoints are the sender's and the target's address.
+    pub arp: Option<u8>,
     /// Mark.
     pub mark: Option<u32>,
     /// Interface it came in by; empty: it was made here; none: not known.
@@ -155,12 +157,15 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
 /// Whether a chain is asked about the packet at all.
 fn sees(chain: &Chain, hook: Hook, packet: &PacketView<'_>) -> bool {
     let (family, engine) = match chain.family.as_str() {
+        "arp" => (packet.arp.is_some(), Engine::Nftables),
+        "netdev" => (true, Engine::Nftables),
+        _ if packet.arp.is_some() => return false,
         "ip" => (packet.tuple.local.is_ipv4(), Engine::Nftables),
         "ip6" => (packet.tuple.local.is_ipv6(), Engine::Nftables),
-        "inet" | "netdev" => (true, Engine::Nftables),
+        "inet" => (true, Engine::Nftables),
         "iptables" => (packet.tuple.local.is_ipv4(), Engine::Legacy),
         "ip6tables" => (packet.tuple.local.is_ipv6(), Engine::Legacy),
-        // Frames of a bridge and ARP pass hooks of their own, of the same names.
+        // Frames of a bridge pass hooks of their own, of the same names.
         _ => return false,
     };
     let device = if hook == Hook::Egress { packet.out_device } else { packet.in_device };

@@ -53,6 +53,7 @@ fn syn() -> PacketView<'static> {
         },
         tcp_flags: Some(2),
         icmp: None,
+        arp: None,
         mark: Some(0x10),
         in_device: Some("eth0"),
         out_device: Some(""),

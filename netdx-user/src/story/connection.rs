@@ -2,8 +2,8 @@
 
 use crate::{
     event::{
-        Call, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, Root, RouteLookups, Sock, SockId, Task,
-        TcpCounters, TcpState, Tuple, Via,
+        Call, Discovery, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, Root, RouteLookups, Sock, SockId,
+        Task, TcpCounters, TcpState, Tuple, Via,
     },
     fact::{Answer, Translation},
     report::Outcome,
@@ -373,10 +373,24 @@ impl Connection {
 
     /// Packets of this connection that were dropped on this host.
     pub fn drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
+        self.all_drops().filter(|d| d.discovery.is_none())
+    }
+
+    /// Questions for the link address of a neighbour, and answers to them, that were dropped on this host meanwhile.
+    pub fn discovery_drops(&self) -> impl Iterator<Item = (Dropped<'_>, &Discovery)> + '_ {
+        self.all_drops().filter_map(|d| d.discovery.map(|discovery| (d, discovery)))
+    }
+
+    fn all_drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
         self.events.iter().filter_map(|(time, e)| match e {
-            Event::Drop { packet, sock, receiver, reason, at, hook, stack, .. } => {
-                let tuple = packet.tuple?;
+            Event::Drop { packet, discovery, sock, receiver, reason, at, hook, stack, .. } => {
+                let ours = match (discovery, packet.tuple) {
+                    (Some(discovery), _) => discovery.asks,
+                    (None, Some(tuple)) => self.sent_by_us(tuple),
+                    (None, None) => return None,
+                };
                 Some(Dropped {
+                    discovery: discovery.as_ref(),
                     time: *time,
                     packet,
                     sock: sock.as_ref(),
@@ -385,7 +399,7 @@ impl Connection {
                     at: at.as_deref().unwrap_or(""),
                     hook: *hook,
                     stack,
-                    ours: self.sent_by_us(tuple),
+                    ours,
                 })
             }
             _ => None,
@@ -541,6 +555,8 @@ pub struct Dropped<'a> {
     pub time: Time,
     /// The packet.
     pub packet: &'a Packet,
+    /// It asked for the link address of a neighbour, or answered that.
+    pub discovery: Option<&'a Discovery>,
     /// A socket it belongs to.
     pub sock: Option<&'a Sock>,
     /// That socket was to get it.

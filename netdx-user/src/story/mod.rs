@@ -11,6 +11,7 @@ mod lookup;
 #[cfg(test)]
 mod lookup_tests;
 mod lookups;
+mod neighbors;
 mod order;
 mod packets;
 mod questions;

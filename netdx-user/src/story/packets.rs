@@ -149,6 +149,7 @@ mod tests {
         };
         Event::Drop {
             packet,
+            discovery: None,
             sock: None,
             receiver: false,
             reason: None,

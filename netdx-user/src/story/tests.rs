@@ -342,6 +342,7 @@ fn lost_records_lower_certainty() {
 fn without_a_reason_the_place_and_the_setting_tell_of_a_reverse_path_filter() {
     let drop = Event::Drop {
         packet: packet(tuple()),
+        discovery: None,
         sock: None,
         receiver: false,
         reason: None,

@@ -8,6 +8,7 @@ use super::{
     fallback::{self, Fallbacks},
     inbound::Inbound,
     lookups::Lookups,
+    neighbors::Neighbors,
     packets::Packets,
 };
 use crate::{
@@ -161,7 +162,7 @@ pub struct Tracker {
     datagrams: Datagrams,
     inbound: Inbound,
     lookups: Lookups,
-    neighbors: VecDeque<(Time, Netns, Event)>,
+    neighbors: Neighbors,
     /// Connections that were opened here, by their endpoints.
     opened: Recent<Tuple, ()>,
     /// Connections whose story has been told: what still comes of their sockets is the kernel's own tidying up.
@@ -195,7 +196,7 @@ impl Tracker {
             settling: BTreeMap::new(),
             datagrams: Datagrams::default(),
             inbound: Inbound::default(),
-            neighbors: VecDeque::new(),
+            neighbors: Neighbors::default(),
             opened: Recent::new(),
             told: Recent::new(),
             fallbacks: Fallbacks::default(),
@@ -347,6 +348,7 @@ impl Tracker {
             Event::SynAckRetransmit { tuple, .. } => self.memory.packets.push(tuple, time, event),
             // No packet: what the kernel makes up to answer a question about a route (`ip route get`, netdx's own).
             Event::Drop { ref at, .. } if at.as_deref() == Some("inet_rtm_getroute") => {}
+            Event::NeighborFailed { .. } | Event::Drop { discovery: Some(_), .. } => self.neighbors.push(time, event),
             Event::Drop { ref packet, ref sock, .. } => {
                 let Some(tuple) = packet.tuple.or(sock.as_ref().map(|s| s.tuple)) else { return };
                 let netns = packet.netns.or(sock.as_ref().map(|s| s.netns));
@@ -368,12 +370,6 @@ impl Tracker {
                 self.not_let_in(time, packet, Some(listener.netns));
                 if let Some(tuple) = packet.tuple {
                     self.memory.packets.push(tuple, time, event);
-                }
-            }
-            Event::NeighborFailed { netns, .. } => {
-                self.neighbors.push_back((time, netns, event));
-                if self.neighbors.len() > MEMORY {
-                    self.neighbors.pop_front();
                 }
             }
             Event::CallFailed { .. } => self.call_failed(time, event),
@@ -692,9 +688,8 @@ impl Tracker {
             c.translated = self.memory.packets.translated(c.tuple, sequence, c.began, end);
             self.follow(&mut c);
         }
-        let since = c.began;
-        for (time, _, event) in self.neighbors.iter().filter(|(t, ..)| *t >= since && *t <= end) {
-            c.push(*time, event.clone());
+        for (time, event) in self.neighbors.of(c.tuple, c.reached(), c.began, end) {
+            c.push(time, event);
         }
         self.fallbacks.failed(&mut c);
         c.folded = c.opened != Opened::Here && {
@@ -711,9 +706,9 @@ impl Tracker {
     /// A lookup has ended: neighbours that were silent meanwhile matter on the way to its servers.
     fn tell(&mut self, mut lookup: Lookup) {
         let end = lookup.ended.unwrap_or(lookup.began).after(SETTLE);
-        for (time, _, event) in self.neighbors.iter().filter(|(t, ..)| *t >= lookup.began && *t <= end) {
-            for path in &mut lookup.paths {
-                path.push(*time, event.clone());
+        for path in &mut lookup.paths {
+            for (time, event) in self.neighbors.of(path.tuple, path.reached(), lookup.began, end) {
+                path.push(time, event);
             }
         }
         self.ended.push_back(Story::Lookup(Box::new(lookup)));

@@ -162,3 +162,99 @@ fn the_router_filters_by_reverse_path() {
     trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote, names, certainty, ..NONE });
     trace.only(&[code]);
 }
+
+/// Nobody answers for the next hop because this host itself drops the question or the answer: where and by what is told.
+fn unasked(prepare: impl FnOnce(&Lab), target: &str, expected: &Expected<'_>) {
+    let lab = Lab::new();
+    for island in [&lab.client, &lab.router, &lab.server] {
+        island.sysctl("net.ipv4.tcp_syn_retries=3");
+    }
+    prepare(&lab);
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+    trace.explains(&attempt, &Expected { errno: Some("EHOSTUNREACH"), remote: Some(target), ..*expected });
+    trace.only(&[expected.code]);
+}
+
+/// Chains that see what looks for neighbours.
+fn discovery_guard(family: &str, hook: &str, device: &str, rule: &str) -> String {
+    let device = if device.is_empty() { String::new() } else { format!("device {device}") };
+    format!("table {family} lab {{\n chain guard {{\n type filter hook {hook} {device} priority 0;\n {rule}\n}}\n}}")
+}
+
+const DROPPED: Expected<'static> = Expected { code: "firewall.dropped", ..NONE };
+
+#[test]
+fn the_client_drops_its_arp_requests() {
+    let names = &["ARP request for 10.1.1.1", "this network namespace", "output hook", "arp operation request"];
+    unasked(
+        |lab| lab.client.nft(&discovery_guard("arp", "output", "", "arp operation request drop")),
+        "10.1.2.2:80",
+        &Expected { names, ..DROPPED },
+    );
+}
+
+#[test]
+fn the_client_drops_the_arp_replies() {
+    let names = &["ARP reply of 10.1.1.1", "this network namespace", "input hook"];
+    unasked(
+        |lab| lab.client.nft(&discovery_guard("arp", "input", "", "arp operation reply drop")),
+        "10.1.2.2:80",
+        &Expected { names, ..DROPPED },
+    );
+}
+
+#[test]
+fn the_gateway_drops_arp_requests() {
+    unasked(
+        |lab| lab.router.nft(&discovery_guard("arp", "input", "", "arp daddr ip 10.1.1.1 drop")),
+        "10.1.2.2:80",
+        &Expected { names: &["ARP request for 10.1.1.1", "input hook"], ..DROPPED },
+    );
+}
+
+#[test]
+fn the_server_drops_arp_requests_where_they_come_in() {
+    unasked(
+        |lab| lab.server.nft(&discovery_guard("netdev", "ingress", "eth0", "meta protocol arp drop")),
+        "10.1.2.2:80",
+        &Expected { names: &["ARP request for 10.1.2.2", "ingress hook"], ..DROPPED },
+    );
+}
+
+#[test]
+fn the_server_drops_neighbour_solicitations() {
+    unasked(
+        |lab| lab.server.guard("input", "icmpv6 type nd-neighbor-solicit drop"),
+        "[fd01:2::2]:80",
+        &Expected { names: &["neighbour solicitation for fd01:2::2", "input hook"], ..DROPPED },
+    );
+}
+
+#[test]
+fn the_server_drops_its_neighbour_advertisements() {
+    unasked(
+        |lab| lab.server.guard("output", "icmpv6 type nd-neighbor-advert drop"),
+        "[fd01:2::2]:80",
+        &Expected { names: &["neighbour advertisement of fd01:2::2", "output hook"], ..DROPPED },
+    );
+}
+
+#[test]
+fn a_queue_drops_arp_requests() {
+    unasked(
+        |lab| lab.client.tc("qdisc add dev eth0 root bfifo limit 1"),
+        "10.1.2.2:80",
+        &Expected { code: "local.queue-drop", names: &["ARP request for 10.1.1.1", "eth0"], ..NONE },
+    );
+}
+
+#[test]
+fn the_routers_interface_is_down() {
+    unasked(
+        |lab| lab.server.ip("link set eth0 down"),
+        "10.1.2.2:80",
+        &Expected { code: "route.interface-down", names: &["rsv", "no carrier"], ..NONE },
+    );
+}

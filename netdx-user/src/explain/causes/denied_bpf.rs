@@ -1,6 +1,6 @@
 //! `denied.bpf`
 
-use super::evidence::{place, stopping_drops, told};
+use super::evidence::{obstructing_drops, place, told};
 use crate::{
     coverage::Coverage,
     event::{Call, Netns, Protocol},
@@ -15,7 +15,14 @@ pub(super) const CAUSE: Cause = Cause {
     code: "denied.bpf",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["timeout.dropped", "denied.policy", "timeout.abandoned", "local.queue-drop", "broken.timeout"],
+    hides: &[
+        "timeout.dropped",
+        "denied.policy",
+        "timeout.abandoned",
+        "local.queue-drop",
+        "broken.timeout",
+        "route.neighbor-silent",
+    ],
     tells: Tells::Failure,
 };
 
@@ -42,7 +49,7 @@ group's programs are asked.
 
 /// A packet dropped by a program, and where such programs are attached.
 fn dropped(c: &Connection) -> Option<(Dropped<'_>, &'static [&'static str])> {
-    stopping_drops(c).find_map(|d| {
+    obstructing_drops(c).find_map(|d| {
         let attach: &[&str] = match d.reason {
             "BPF_CGROUP_EGRESS" => &["egress"],
             "SOCKET_FILTER" => &["ingress"],
@@ -165,31 +172,30 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         "drop",
         format!(
             "{} dropped {}: {}",
-            phrase::packet(d.packet),
+            phrase::dropped(&d),
             place(c, &d),
             if d.reason.is_empty() { d.at } else { d.reason }
         ),
     );
+    let certainty = super::route_neighbor_silent::certainty(c, &d);
     match attached(c, netns, at) {
         // A socket's own filter, or a queue's filter that is no program.
         Some(p) if p.is_empty() => match d.reason {
             "BPF_CGROUP_EGRESS" | "XDP" => Judgement::Yes(
                 Finding::new(
-                    Certainty::Proven,
-                    format!("a BPF program dropped its {} {}", phrase::packet(d.packet), place(c, &d)),
+                    certainty,
+                    format!("a BPF program dropped {} {}", phrase::the_dropped(&d), place(c, &d)),
                     proof,
                 )
                 .and_all(told(c)),
             ),
             _ => Judgement::No,
         },
-        Some(p) => {
-            yes(c, proof, Certainty::Proven, &p, &format!("dropped its {} {}", phrase::packet(d.packet), place(c, &d)))
-        }
+        Some(p) => yes(c, proof, certainty, &p, &format!("dropped {} {}", phrase::the_dropped(&d), place(c, &d))),
         None => Judgement::Yes(
             Finding::new(
                 Certainty::Likely,
-                format!("a BPF program dropped its {} {}", phrase::packet(d.packet), place(c, &d)),
+                format!("a BPF program dropped {} {}", phrase::the_dropped(&d), place(c, &d)),
                 proof,
             )
             .and_all(told(c)),

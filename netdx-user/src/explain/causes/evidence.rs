@@ -149,6 +149,12 @@ pub(super) fn stopping_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>
     c.drops().filter(move |d| end.is_none_or(|e| d.time <= e) && d.reason != "NO_SOCKET")
 }
 
+/// Drops that stopped this connection, its own packets first; then those of the questions for its next hop's link address, and
+/// of the answers, where that is why it could not be sent.
+pub(super) fn obstructing_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
+    stopping_drops(c).chain(super::route_neighbor_silent::silenced(c))
+}
+
 /// The questions for settings under /proc/sys/net of the namespace where a packet was dropped.
 pub(super) fn sysctl_wants(d: &Dropped<'_>, keys: &[String]) -> Vec<Want> {
     let ask = |netns| keys.iter().map(move |key| Want::Sysctl { netns, key: key.clone() }).collect();

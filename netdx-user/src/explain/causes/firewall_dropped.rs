@@ -1,13 +1,13 @@
 //! `firewall.dropped`
 
 use super::{
-    evidence::{place, stopping_drops, told},
+    evidence::{obstructing_drops, place, told},
     firewall_rule::{Action, Culprit, by_netfilter, culprit, rule_wants},
+    route_neighbor_silent::certainty,
 };
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, phrase, seen},
-    report::Certainty,
     story::{Connection, Dropped},
     want::Want,
 };
@@ -16,7 +16,14 @@ pub(super) const CAUSE: Cause = Cause {
     code: "firewall.dropped",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["timeout.dropped", "broken.timeout", "denied.policy", "timeout.abandoned", "timeout.queue-full"],
+    hides: &[
+        "timeout.dropped",
+        "broken.timeout",
+        "denied.policy",
+        "timeout.abandoned",
+        "timeout.queue-full",
+        "route.neighbor-silent",
+    ],
     tells: Tells::Failure,
 };
 
@@ -25,7 +32,8 @@ A firewall rule of this host drops the packets.
 
 # What happened
 A rule (or a chain's policy) of the packet filter of this host, in one of its network namespaces, silently dropped a packet
-of this connection: the first one, the answer to it, or a later one. The sender waits until it gives up.
+of this connection: the first one, the answer to it, or a later one. The sender waits until it gives up. Or it dropped the
+question for the next hop's link address (ARP, neighbour discovery) or the answer: then no packet can leave at all.
 
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, with netfilter as the reason, the namespace and
@@ -51,7 +59,7 @@ fn dropped(c: &Connection) -> Option<Dropped<'_>> {
 /// Drops by a filter that kept data from passing. Where a reset ended the connection, one before it that was lost did not.
 fn harmful(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
     let reset = c.reset_received().is_some();
-    stopping_drops(c).filter(by_netfilter).filter(move |d| !(reset && phrase::packet(d.packet) == "RST"))
+    obstructing_drops(c).filter(by_netfilter).filter(move |d| !(reset && phrase::packet(d.packet) == "RST"))
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
@@ -68,21 +76,20 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if culprit.is_conntrack() {
         return Judgement::No;
     }
-    let whose = if d.ours { "its" } else { "the answering" };
-    let what = phrase::packet(d.packet);
+    let what = phrase::the_dropped(&d);
     let at = place(c, &d);
     let because = match &culprit {
-        Culprit::Exact(rule) => format!("{rule} dropped {whose} {what} {at}"),
+        Culprit::Exact(rule) => format!("{rule} dropped {what} {at}"),
         Culprit::Possible(rules) => {
-            format!("the firewall dropped {whose} {what} {at}; it can have been {}", rules.join(", or "))
+            format!("the firewall dropped {what} {at}; it can have been {}", rules.join(", or "))
         }
-        Culprit::Unknown(why) => format!("the firewall dropped {whose} {what} {at} (which rule: {why})"),
+        Culprit::Unknown(why) => format!("the firewall dropped {what} {at} (which rule: {why})"),
     };
     let n = harmful(c).count();
     let first = harmful(c).next().unwrap_or(d);
     Judgement::Yes(
         Finding::new(
-            Certainty::Proven,
+            certainty(c, &d),
             because,
             seen(
                 c,
@@ -90,16 +97,22 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                 "drop",
                 format!(
                     "{} dropped {at}: {}",
-                    phrase::packet(first.packet),
+                    phrase::dropped(&first),
                     if first.reason.is_empty() { first.at } else { first.reason }
                 ),
             ),
         )
-        .and_all(
-            (n > 1).then(|| {
-                seen(c, d.time, "drop", format!("{n} packets of this connection dropped so, the last one here"))
-            }),
-        )
+        .and_all((n > 1).then(|| {
+            seen(
+                c,
+                d.time,
+                "drop",
+                match d.discovery {
+                    Some(_) => format!("dropped so {n} times, the last one here"),
+                    None => format!("{n} packets of this connection dropped so, the last one here"),
+                },
+            )
+        }))
         .and_all(culprit.evidence())
         .and_all(told(c))
         .advise(culprit.advice(c, "allow this connection before it, or remove it")),

@@ -1,7 +1,7 @@
 //! Which rule it was: what the two firewall causes share. Owns: from a drop to the rule that can have done it.
 
 use crate::{
-    event::{Hook, Netns},
+    event::{Discovery, Hook, Netns, Protocol, Tuple},
     explain::fact,
     fact::{Answer, Ruleset},
     report::Evidence,
@@ -17,7 +17,15 @@ pub(super) fn by_netfilter(d: &Dropped<'_>) -> bool {
     match d.reason {
         "NETFILTER_DROP" => true,
         "" | "NOT_SPECIFIED" => {
-            matches!(d.at, "nf_hook_slow" | "nft_do_chain" | "ipt_do_table" | "ip6t_do_table" | "nf_hook_slow_list")
+            matches!(
+                d.at,
+                "nf_hook_slow"
+                    | "nft_do_chain"
+                    | "ipt_do_table"
+                    | "ip6t_do_table"
+                    | "arpt_do_table"
+                    | "nf_hook_slow_list"
+            )
         }
         _ => false,
     }
@@ -114,7 +122,11 @@ pub(super) fn conntrack_full(c: &Connection, netns: Netns) -> bool {
 
 /// The packet as the rules saw it. `came_by`: name of the interface it came in by.
 fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, came_by: Option<&'a str>) -> PacketView<'a> {
-    let tuple = d.packet.tuple.unwrap_or(c.tuple);
+    let tuple = match d.discovery {
+        Some(what) => d.packet.tuple.unwrap_or_else(|| between(what)),
+        None => d.packet.tuple.unwrap_or(c.tuple),
+    };
+    let number = Some((d.packet.icmp_type, d.packet.icmp_code));
     let at = (!d.packet.device_name.is_empty()).then_some(d.packet.device_name.as_str());
     let (in_device, out_device) = match hook {
         Hook::Prerouting | Hook::Ingress | Hook::Input => (came_by.or(at), Some("")),
@@ -122,11 +134,15 @@ fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, came_by: Option<&'a 
         Hook::Output => (Some(""), at),
         Hook::Postrouting | Hook::Egress => (if d.packet.in_device == 0 { Some("") } else { came_by }, at),
     };
-    let sender = d.ours && d.netns() == Some(c.netns) && matches!(hook, Hook::Output | Hook::Postrouting);
+    let sender = d.discovery.is_none()
+        && d.ours
+        && d.netns() == Some(c.netns)
+        && matches!(hook, Hook::Output | Hook::Postrouting);
     PacketView {
         tuple,
-        tcp_flags: c.is_tcp().then_some(d.packet.tcp_flags),
-        icmp: None,
+        tcp_flags: (tuple.protocol == Protocol::Tcp).then_some(d.packet.tcp_flags),
+        icmp: number.filter(|_| d.discovery.is_some_and(|what| what.asked.is_ipv6())),
+        arp: d.discovery.filter(|what| what.asked.is_ipv4()).map(|_| d.packet.icmp_type),
         mark: Some(d.packet.mark),
         in_device,
         out_device,
@@ -137,6 +153,12 @@ fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, came_by: Option<&'a 
             _ => None,
         },
     }
+}
+
+/// The endpoints of a packet of ARP.
+fn between(what: &Discovery) -> Tuple {
+    let (from, to) = if what.asks { (what.by, what.asked) } else { (what.asked, what.by) };
+    Tuple { protocol: Protocol::Other(0), local: from, local_port: 0, remote: to, remote_port: 0 }
 }
 
 /// `rule "tcp dport 80 drop" (inet filter input)`

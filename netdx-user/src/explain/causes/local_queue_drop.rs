@@ -1,6 +1,7 @@
 //! `local.queue-drop`
 
-use super::evidence::{place, stopping_drops, told, who_listens, who_listens_want};
+use super::evidence::{obstructing_drops, place, told, who_listens, who_listens_want};
+use super::route_neighbor_silent::certainty;
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, phrase, seen},
@@ -13,7 +14,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "local.queue-drop",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["timeout.dropped", "timeout.silent", "timeout.abandoned", "broken.timeout"],
+    hides: &["timeout.dropped", "timeout.silent", "timeout.abandoned", "broken.timeout", "route.neighbor-silent"],
     tells: Tells::Failure,
 };
 
@@ -36,7 +37,7 @@ denied.bpf: a program at the same place drops it. route.interface-down: the inte
 ";
 
 fn dropped(c: &Connection) -> Option<Dropped<'_>> {
-    stopping_drops(c).find(|d| {
+    obstructing_drops(c).find(|d| {
         d.reason.starts_with("QDISC") || at_socket(d) || matches!(d.reason, "PROTO_MEM" | "CPU_BACKLOG" | "FULL_RING")
     })
 }
@@ -51,7 +52,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if let Some(d) = dropped(c) {
-        let what = phrase::packet(d.packet);
+        let what = phrase::the_dropped(&d);
         let at = place(c, &d);
         let reader = if at_socket(&d) { d.netns().and_then(|n| who_listens(c, n)) } else { None };
         let queue = match d.reason {
@@ -63,12 +64,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         };
         return Judgement::Yes(
             Finding::new(
-                Certainty::Proven,
+                certainty(c, &d),
                 match &reader {
-                    Some(who) => format!("its {what} was dropped {at}: {queue}, {who} does not read fast enough"),
-                    None => format!("its {what} was dropped {at}: {queue}"),
+                    Some(who) => format!("{what} was dropped {at}: {queue}, {who} does not read fast enough"),
+                    None => format!("{what} was dropped {at}: {queue}"),
                 },
-                seen(c, d.time, "drop", format!("{what} dropped {at}: {}", d.reason)),
+                seen(c, d.time, "drop", format!("{} dropped {at}: {}", phrase::dropped(&d), d.reason)),
             )
             .and_all(told(c))
             .advise(match reader {

@@ -1,8 +1,9 @@
 //! `route.interface-down`
 
-use super::evidence::{route, route_fact, stopping_drops, target_here, target_want, told};
+use super::evidence::{obstructing_drops, route, route_fact, stopping_drops, target_here, target_want, told};
 use crate::{
     coverage::Coverage,
+    event::Netns,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::{Answer, Interface},
     report::Certainty,
@@ -52,11 +53,22 @@ fn unreachable_call(c: &Connection) -> bool {
 
 fn wants(c: &Connection) -> Vec<Want> {
     let died = c.tried() && c.established.is_none();
-    if unreachable_call(c) || died { vec![Want::Interfaces { netns: c.netns }, target_want(c)] } else { Vec::new() }
+    let mut wants = if unreachable_call(c) || died {
+        vec![Want::Interfaces { netns: c.netns }, target_want(c)]
+    } else {
+        Vec::new()
+    };
+    wants.extend(elsewhere(c).filter_map(|d| d.netns()).map(|netns| Want::Interfaces { netns }));
+    wants
 }
 
-fn interfaces(c: &Connection) -> &[Interface] {
-    match c.facts.get(&Want::Interfaces { netns: c.netns }) {
+/// Drops by the queue of an interface in another namespace.
+fn elsewhere(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
+    obstructing_drops(c).filter(|d| d.reason.starts_with("QDISC") && d.netns().is_some_and(|n| n != c.netns))
+}
+
+fn interfaces(c: &Connection, netns: Netns) -> &[Interface] {
+    match c.facts.get(&Want::Interfaces { netns }) {
         Some(Answer::Interfaces(all)) => all,
         _ => &[],
     }
@@ -65,6 +77,8 @@ fn interfaces(c: &Connection) -> &[Interface] {
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if unreachable_call(c) {
         no_route(c)
+    } else if let Some((d, i)) = elsewhere(c).find_map(|d| Some((d, at_one_that_is_down(c, &d)?))) {
+        on_the_way(c, &d, i)
     } else if c.tried() && c.established.is_none() {
         dead_end(c)
     } else {
@@ -104,7 +118,7 @@ fn dead_end(c: &Connection) -> Judgement {
     }
     let index = if c.bound_device != 0 { c.bound_device } else { route(c).map_or(0, |r| r.device) };
     // A loopback address belongs to that interface, wherever its route leads while that is down.
-    let mut all = interfaces(c).iter();
+    let mut all = interfaces(c, c.netns).iter();
     let way = if c.tuple.remote.is_loopback() { all.find(|i| i.loopback) } else { all.find(|i| i.index == index) };
     let Some(i) = way else { return Judgement::No };
     let stopped = stopping_drops(c)
@@ -150,6 +164,27 @@ fn dead_end(c: &Connection) -> Judgement {
         );
     }
     Judgement::No
+}
+
+/// The interface whose queue dropped a packet, if it is down: its queue is one that drops everything then (noop_qdisc).
+fn at_one_that_is_down<'a>(c: &'a Connection, d: &Dropped<'_>) -> Option<&'a Interface> {
+    let is_it = |i: &&Interface| i.index == d.packet.device && !(i.up && i.carrier);
+    interfaces(c, d.netns()?).iter().find(is_it)
+}
+
+fn on_the_way(c: &Connection, d: &Dropped<'_>, i: &Interface) -> Judgement {
+    let at = d.netns().map_or_else(|| "this host".to_owned(), |n| phrase::namespace(&c.facts, n, c.netns));
+    let state = if i.up { "has no carrier" } else { "is down" };
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Proven,
+            format!("interface {} of {at}, by which {} had to go, {state}", i.name, phrase::the_dropped(d)),
+            seen(c, d.time, "drop", format!("{} dropped at {}: {}", phrase::dropped(d), i.name, d.reason)),
+        )
+        .and(fact("interface", format!("{} of {at} {state}", i.name)))
+        .and_all(told(c))
+        .advise(format!("`ip link set {} up` in {at}, or mend its cable or peer", i.name)),
+    )
 }
 
 /// The interface by which a packet came in was down (SKB_DROP_REASON_DEV_READY).

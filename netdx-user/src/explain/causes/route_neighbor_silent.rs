@@ -1,13 +1,13 @@
 //! `route.neighbor-silent`
 
-use super::evidence::{place, route, route_fact, stopping_drops, told};
+use super::evidence::{anything_came_back, place, route, route_fact, stopping_drops, told};
 use crate::{
     coverage::Coverage,
-    event::Netns,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
+    event::{Discovery, Netns},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, here, owners_want, phrase, seen},
     fact::Answer,
     report::{Certainty, Evidence},
-    story::Connection,
+    story::{Connection, Dropped},
     want::Want,
 };
 use std::net::IpAddr;
@@ -29,13 +29,14 @@ that network, else the gateway (ARP for IPv4, neighbour discovery for IPv6). Nob
 
 # How netdx knows
 The kernel reported that resolving the neighbour failed, or dropped the packet that waited for it; the neighbour entry,
-read right after, is failed or incomplete.
+read right after, is failed or incomplete. Nothing was seen on this host that dropped the question or its answer.
 
 # What to do
 Is that host (or gateway) up and on this network? Is its address right, is the prefix length right (a too short one makes
 distant hosts look local), is the VLAN or the cable right? `netdx routes ADDRESS` shows the neighbour's state.
 
 # Easily confused with
+firewall.dropped, denied.bpf, local.queue-drop: this host itself dropped the question or the answer.
 route.icmp-unreachable: a router further on says the same of its own network. timeout.silent: the packet left. An interface
 without carrier looks alike: route.interface-down.
 ";
@@ -50,11 +51,24 @@ fn neighbor_want(c: &Connection) -> Option<Want> {
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
+    let mut wants = Vec::new();
     if c.tried() && c.established.is_none() || sent_in_vain(c) {
-        neighbor_want(c).into_iter().collect()
-    } else {
-        Vec::new()
+        wants.extend(neighbor_want(c));
     }
+    // Whether what was dropped of the questions and answers is the reason.
+    if c.discovery_drops().next().is_some()
+        && let Some(silent) = found(c)
+    {
+        wants.push(Want::Interfaces { netns: silent.netns });
+        wants.extend(silent.address.map(|address| owners_want(c, address)));
+        wants.extend(
+            c.discovery_drops()
+                .filter_map(|(d, _)| d.netns())
+                .filter(|n| *n != c.netns)
+                .map(|netns| Want::Namespace { netns }),
+        );
+    }
+    wants
 }
 
 fn sent_in_vain(c: &Connection) -> bool {
@@ -62,7 +76,7 @@ fn sent_in_vain(c: &Connection) -> bool {
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    if let Some((netns, address, proof)) = found(c) {
+    if let Some(Silent { netns, address, proof, .. }) = found(c) {
         let elsewhere = if netns == c.netns {
             String::new()
         } else {
@@ -89,26 +103,38 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     Judgement::No
 }
 
-/// What shows it: namespace, neighbour, proof.
-fn found(c: &Connection) -> Option<(Netns, Option<IpAddr>, Evidence)> {
+/// A neighbour that did not answer.
+struct Silent {
+    /// The namespace that asked.
+    netns: Netns,
+    address: Option<IpAddr>,
+    /// The interface by which it asked.
+    device: Option<String>,
+    proof: Evidence,
+}
+
+/// What shows it.
+fn found(c: &Connection) -> Option<Silent> {
     let hop = next_hop(c).map(|(a, _)| a);
+    let by = || route(c).map(|r| r.device_name.clone());
+    let own = |proof| Silent { netns: c.netns, address: hop, device: by(), proof };
     // The drop of the very packet that waited for the neighbour.
     if let Some(d) = stopping_drops(c)
         .find(|d| d.reason == "NEIGH_FAILED" || d.reason == "NEIGH_QUEUEFULL" || d.by("neigh_invalidate"))
     {
         let netns = d.netns().unwrap_or(c.netns);
-        let of = c.silent_neighbors().find(|(_, n, ..)| *n == netns).map(|(_, _, a, _)| a);
-        let address = if netns == c.netns { hop.or(of) } else { of };
-        return Some((
-            netns,
-            address,
-            seen(
-                c,
-                d.time,
-                "drop",
-                format!("{} dropped {}: the neighbour did not answer", phrase::packet(d.packet), place(c, &d)),
-            ),
-        ));
+        let of = c.silent_neighbors().find(|(_, n, ..)| *n == netns);
+        let proof = seen(
+            c,
+            d.time,
+            "drop",
+            format!("{} dropped {}: the neighbour did not answer", phrase::packet(d.packet), place(c, &d)),
+        );
+        if netns == c.netns && hop.is_some() {
+            return Some(own(proof));
+        }
+        let device = of.map(|(_, _, _, device)| device.to_owned());
+        return Some(Silent { netns, address: of.map(|(_, _, a, _)| a), device, proof });
     }
     let waits = c.syn_retransmits().find(|(_, r)| *r == Some(-errno::EBUSY));
     let own_icmp = c
@@ -116,40 +142,76 @@ fn found(c: &Connection) -> Option<(Netns, Option<IpAddr>, Evidence)> {
         .find(|(_, i)| super::firewall_rejected::own(c, i.from) && (i.kind == 3 && i.code == 1 || i.v6 && i.code == 3));
     // The neighbour's own failure, where it is this connection's next hop.
     let stuck = c.errno == Some(errno::EHOSTUNREACH) || waits.is_some() || own_icmp.is_some();
-    if let Some((t, netns, address, dev)) = c.silent_neighbors().find(|(_, n, a, _)| *n == c.netns && hop == Some(*a))
+    if let Some((t, _, address, dev)) = c.silent_neighbors().find(|(_, n, a, _)| *n == c.netns && hop == Some(*a))
         && c.established.is_none()
         && stuck
     {
-        return Some((
-            netns,
-            Some(address),
-            seen(c, t, "neighbor-failed", format!("{address} did not answer on {dev}")),
-        ));
+        return Some(own(seen(c, t, "neighbor-failed", format!("{address} did not answer on {dev}"))));
     }
     if let Some((t, _)) = own_icmp.filter(|_| !stopping_drops(c).any(|d| super::firewall_rule::by_netfilter(&d))) {
-        return Some((
-            c.netns,
-            hop,
-            seen(
-                c,
-                t,
-                "icmp-received",
-                "this host told itself that the next hop is unreachable: the neighbour did not answer",
-            ),
-        ));
+        return Some(own(seen(
+            c,
+            t,
+            "icmp-received",
+            "this host told itself that the next hop is unreachable: the neighbour did not answer",
+        )));
     }
     let failed = matches!(
         neighbor_want(c).and_then(|w| c.facts.get(&w)),
         Some(Answer::Neighbor(Some(n))) if matches!(n.state.as_str(), "failed" | "incomplete")
     );
-    let (t, _) = waits?;
-    failed.then(|| {
-        (
-            c.netns,
-            hop,
-            seen(c, t, "retransmit", "SYN could not be sent again: the first one still waits for the neighbour"),
-        )
-    })
+    if let Some((t, _)) = waits.filter(|_| failed) {
+        let text = "SYN could not be sent again: the first one still waits for the neighbour";
+        return Some(own(seen(c, t, "retransmit", text)));
+    }
+    // The application did not wait that long.
+    let (d, _) = c.discovery_drops().find(|(_, what)| Some(what.asked) == hop)?;
+    (failed && c.tried() && !anything_came_back(c))
+        .then(|| own(seen(c, d.time, "drop", format!("{} dropped {}", phrase::dropped(&d), place(c, &d)))))
+}
+
+/// Why the neighbour was silent, as far as this host did it: the questions for its link address, and the answers, that were
+/// dropped in a namespace on their way.
+pub(super) fn silenced(c: &Connection) -> Vec<Dropped<'_>> {
+    if c.discovery_drops().next().is_none() {
+        return Vec::new();
+    }
+    let Some(Silent { netns, address: Some(address), device, .. }) = found(c) else { return Vec::new() };
+    let interface = match c.facts.get(&Want::Interfaces { netns }) {
+        Some(Answer::Interfaces(all)) => all.iter().find(|i| Some(&i.name) == device.as_ref()),
+        _ => None,
+    };
+    let owners = here(c, address).unwrap_or_default();
+    // Another network may have the same addresses: the one who asks is known by its link address.
+    let of_this = |link: Option<&String>| match (link, interface.and_then(|i| i.lladdr.as_ref())) {
+        (Some(link), Some(own)) => link == own,
+        _ => owners.len() < 2,
+    };
+    let on_the_way = |d: &Dropped<'_>, what: &Discovery| {
+        if !what.asks {
+            return true;
+        }
+        if d.netns() == Some(netns) {
+            // A bridge hands a question on to all its ports: that one of them drops it says nothing.
+            return device.as_deref().is_none_or(|name| name == d.packet.device_name)
+                || interface.is_some_and(|i| i.kind != "bridge");
+        }
+        // Everybody on the link gets the question; who has the address has to answer.
+        d.netns().is_some_and(|n| owners.contains(&n))
+    };
+    let all = c
+        .discovery_drops()
+        .filter(|(d, what)| what.asked == address && of_this(what.link.as_ref()) && on_the_way(d, what));
+    all.map(|(d, _)| d).collect()
+}
+
+/// How sure it is that a drop is what the packets were stopped by. The kernel asks for a neighbour several times: where it was
+/// done with asking, and one question of them was seen dropped, what became of the others is inferred.
+pub(super) fn certainty(c: &Connection, d: &Dropped<'_>) -> Certainty {
+    let Some(what) = d.discovery else { return Certainty::Proven };
+    let given_up = c.silent_neighbors().any(|(_, _, address, _)| address == what.asked);
+    let times = c.discovery_drops().filter(|(_, other)| other.asked == what.asked).count();
+    if times > 1 || !given_up { Certainty::Proven } else { Certainty::Likely }
 }
 
 fn entry(c: &Connection) -> Option<Evidence> {

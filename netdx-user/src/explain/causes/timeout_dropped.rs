@@ -44,8 +44,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     }
     // The latest one is nearest to the end; drops of the first packet repeat with each retransmission.
     let Some(d) = stopping_drops(c).last() else { return Judgement::No };
-    let whose = if d.ours { "its" } else { "the answering" };
-    let what = phrase::packet(d.packet);
+    let what = phrase::the_dropped(&d);
     let at = place(c, &d);
     let reason = match (d.reason, d.at) {
         ("" | "NOT_SPECIFIED", "") => "without a reason".to_owned(),
@@ -61,8 +60,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
-            format!("the kernel dropped {whose} {what} {at} ({reason}){colon}{means}"),
-            seen(c, d.time, "drop", format!("{what} dropped {at}: {reason}")),
+            format!("the kernel dropped {what} {at} ({reason}){colon}{means}"),
+            seen(c, d.time, "drop", format!("{} dropped {at}: {reason}", phrase::dropped(&d))),
         )
         .and_all(told(c))
         .advise(advice),

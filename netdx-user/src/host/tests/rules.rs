@@ -29,6 +29,7 @@ fn syn() -> PacketView<'static> {
         },
         tcp_flags: Some(2),
         icmp: None,
+        arp: None,
         mark: Some(0),
         in_device: Some("vb"),
         out_device: Some(""),

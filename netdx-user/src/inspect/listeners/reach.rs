@@ -60,6 +60,7 @@ mod tests {
             mtu: 1500,
             addresses: vec![(address.parse().unwrap(), 24)],
             kind: String::new(),
+            lladdr: None,
         };
         let interfaces = [
             interface("eth0", true, "10.0.0.5"),
