@@ -194,6 +194,7 @@ fn way() -> Path {
         interface: Some(Interface {
             index: 2,
             name: "eth0".into(),
+            lladdr: None,
             up: true,
             carrier: true,
             loopback: false,
