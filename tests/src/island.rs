@@ -207,7 +207,7 @@ pub(crate) fn beside_the_tests(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.ancestors().nth(2).expect("the test is in target/PROFILE/deps");
     let path = folder.join(name);
-    assert!(path.exists(), "{} is not there: build it first (cargo build --workspace)", path.display());
+    assert!(path.exists(), "{} is not there: `cargo xtask live` builds it", path.display());
     path
 }
 

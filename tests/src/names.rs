@@ -1,12 +1,11 @@
-//! Labs whose client looks names up, and the programs that do. Owns: resolv.conf and its like, clients that are compiled
-//! here. Must not know: what is tested.
+//! Labs whose client looks names up, and the programs that do. Owns: resolv.conf and its like. Must not know: what is
+//! tested.
 
-use crate::island::run;
+use crate::island::{beside_the_tests, run};
 use crate::lab::Lab;
 use crate::tracer::Tracer;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One server, and little patience.
@@ -64,31 +63,9 @@ pub fn also(report: &Value) -> Vec<&str> {
     report["also"].as_array().into_iter().flatten().filter_map(|also| also["code"].as_str()).collect()
 }
 
-/// A program that looks a name up with getaddrinfo, NAME [PORT], and connects to the first address if it has a port.
-const LOOK_UP: &str = r#"
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
-int main(int argc, char **argv) {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found;
-    int error = getaddrinfo(argv[1], argc > 2 ? argv[2] : 0, &hints, &found);
-    if (error) return 1;
-    if (argc < 3) return 0;
-    int fd = socket(found->ai_family, found->ai_socktype, 0);
-    return connect(fd, found->ai_addr, found->ai_addrlen) ? 2 : 0;
-}
-"#;
-
-/// That program, compiled against musl into a folder; linked statically, or to the machine's own musl.
+/// A program that looks a name up with musl's getaddrinfo, NAME [PORT], and connects to the first address if it has a port
+/// (look_up.c); linked statically, or to the machine's own musl. xtask compiles both beside netdx.
 #[must_use]
-pub fn musl_client(folder: &Path, is_static: bool) -> PathBuf {
-    let source = folder.join("look-up.c");
-    std::fs::write(&source, LOOK_UP).expect("write it");
-    let program = folder.join(if is_static { "look-up-static" } else { "look-up-musl" });
-    let mut compiler = Command::new("musl-gcc");
-    if is_static {
-        compiler.arg("-static");
-    }
-    run(compiler.arg("-o").arg(&program).arg(&source));
-    program
+pub fn musl_client(is_static: bool) -> PathBuf {
+    beside_the_tests(if is_static { "look-up-static" } else { "look-up-musl" })
 }

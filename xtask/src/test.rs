@@ -11,6 +11,9 @@ use std::process::Command;
 /// Tests that make network namespaces.
 pub(crate) const LIVE: [&str; 5] = ["live", "faults", "verb_check", "verb_dns", "verb_look"];
 
+/// Programs that look names up by musl, and what the compiler is told beside their source.
+const MUSL_CLIENTS: [(&str, &[&str]); 2] = [("look-up-static", &["-static"]), ("look-up-musl", &[])];
+
 /// Everything this user can run: without root, all but the live scenarios.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     run::build(workspace, false)?;
@@ -29,6 +32,7 @@ pub(crate) fn live(workspace: &Workspace, filters: &[String]) -> Result<()> {
         bail!("live scenarios make network namespaces and load eBPF programs: run this as root");
     }
     run::build(workspace, false)?;
+    musl_clients(workspace, false)?;
     let mut cargo = workspace.cargo(["test", "--package", "netdx-tests"]);
     let (mut files, names): (Vec<&str>, Vec<&str>) =
         filters.iter().map(String::as_str).partition(|filter| *filter != "live" && LIVE.contains(filter));
@@ -70,6 +74,9 @@ pub(crate) fn bless(workspace: &Workspace, filters: &[String]) -> Result<()> {
     for name in ["netdx", "netdx-client"] {
         copy(&beside.join(name), &stage.path().join(name))?;
     }
+    for program in musl_clients(workspace, false)? {
+        copy(&program, &stage.path().join(program.file_name().context("a program without a name")?))?;
+    }
     let staged = stage.path().join("deps/live");
     copy(&scenarios, &staged)?;
     each_names_some(&command::output(Command::new(&staged).arg("--list"))?, filters)?;
@@ -81,6 +88,23 @@ pub(crate) fn bless(workspace: &Workspace, filters: &[String]) -> Result<()> {
     let mut replay = workspace.cargo(["test", "--package", "netdx-tests", "--test", "replay"]);
     command::run(replay.env("INSTA_UPDATE", "always"))?;
     passed.context("some scenarios failed, and so did their recordings: delete those")
+}
+
+/// Compiles the scenarios' musl programs beside netdx; none without that compiler: the scenarios that need them say so.
+pub(crate) fn musl_clients(workspace: &Workspace, release: bool) -> Result<Vec<PathBuf>> {
+    let Some(compiler) = command::find("musl-gcc") else { return Ok(Vec::new()) };
+    let source = workspace.root().join("tests/src/look_up.c");
+    let netdx = workspace.netdx(release);
+    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+    let mut programs = Vec::new();
+    for (name, options) in MUSL_CLIENTS {
+        let program = netdx.with_file_name(name);
+        if changed(&program).ok() < changed(&source).ok() {
+            command::run(Command::new(&compiler).args(options).arg("-o").arg(&program).arg(&source))?;
+        }
+        programs.push(program);
+    }
+    Ok(programs)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -117,8 +117,7 @@ fn a_resolver_of_its_own_names_the_connection() {
 /// A musl program fails to look a name up, and one names its connection.
 fn by_musl(is_static: bool, comm: &str) {
     let lab = served();
-    let folder = tempfile::tempdir().expect("make a folder");
-    let program = musl_client(folder.path(), is_static);
+    let program = musl_client(is_static);
     let run = |arguments: &[&str]| {
         lab.client.command(&program).args(arguments).status().expect("it runs").code().expect("it ends by itself")
     };
@@ -146,8 +145,7 @@ fn musl_as_a_shared_library() {
 #[test]
 fn musl_asks_a_server_that_is_not_there() {
     let lab = lab(RESOLVER);
-    let folder = tempfile::tempdir().expect("make a folder");
-    let program = musl_client(folder.path(), true);
+    let program = musl_client(true);
     let trace = Tracer::start(&lab);
     assert!(!lab.client.command(&program).arg("any.test").status().expect("it runs").success());
     let report = verdict(&trace, "look-up-static");

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 pub(super) const SCENARIOS: &str = "/netdx/deps";
 
 /// Programs that scenarios and the first script use, and the Debian packages they are in.
-const PROGRAMS: [(&str, &str); 30] = [
+const PROGRAMS: [(&str, &str); 31] = [
     ("sh", "dash"),
     ("cat", "coreutils"),
     ("chmod", "coreutils"),
@@ -34,6 +34,7 @@ const PROGRAMS: [(&str, &str); 30] = [
     ("uname", "coreutils"),
     ("dig", "bind9-dnsutils"),
     ("getent", "libc-bin"),
+    ("host", "bind9-host"),
     ("modprobe", "kmod"),
     ("mount", "mount"),
     ("umount", "mount"),
@@ -51,7 +52,9 @@ const FURTHER: [&str; 9] =
     ["ss", "tc", "bpftool", "conntrack", "dnsmasq", "iptables-legacy", "iptables-nft", "iptables", "ip6tables"];
 
 /// Files and folders of this machine that programs read at run time.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
+    // The musl programs' interpreter and C library in one.
+    "/lib/ld-musl-x86_64.so.1",
     "/etc/passwd",
     "/etc/group",
     "/etc/services",
@@ -157,7 +160,10 @@ impl Guest {
     fn add(&self, program: &Path, place: &str) -> Result<()> {
         copy(program, &self.inside(Path::new(place)))?;
         let listed = Command::new("ldd").arg(program).stderr(Stdio::null()).output().context("cannot run ldd")?;
-        // A script or a static program has none.
+        // ldd fails for what glibc's loader does not load: a script, a static program, one of musl's.
+        if !listed.status.success() {
+            return Ok(());
+        }
         for word in String::from_utf8_lossy(&listed.stdout).split_whitespace().filter(|word| word.starts_with('/')) {
             let library = fs::canonicalize(Path::new(word).parent().unwrap_or(Path::new("/")));
             let library = library.with_context(|| format!("cannot find {word}"))?;

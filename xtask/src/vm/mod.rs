@@ -76,13 +76,14 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 }
 
 /// Programs that the work itself needs, and the Debian packages they are in.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 8] = [
     ("apt-get", "apt"),
     ("dpkg-deb", "dpkg"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("cpio", "cpio"),
     ("depmod", "kmod"),
     ("ldd", "libc-bin"),
+    ("musl-gcc", "musl-tools"),
     ("timeout", "coreutils"),
 ];
 
@@ -101,7 +102,7 @@ fn need_tools() -> Result<()> {
     bail!("these packages are missing: {0}\n       apt-get install {0}", missing.join(" "))
 }
 
-/// netdx, the scenarios and the client program, with optimizations: the guests' processor is interpreted.
+/// netdx, the scenarios and the client programs, with optimizations: the guests' processor is interpreted.
 fn build(workspace: &Workspace) -> Result<Vec<(PathBuf, String)>> {
     run::build(workspace, true)?;
     command::run(&mut workspace.cargo(["build", "--quiet", "--release", "--package", "netdx-tests", "--bins"]))?;
@@ -109,6 +110,10 @@ fn build(workspace: &Workspace) -> Result<Vec<(PathBuf, String)>> {
         (workspace.netdx(true), "/netdx/netdx".to_owned()),
         (workspace.target().join("release/netdx-client"), "/netdx/netdx-client".to_owned()),
     ];
+    for program in crate::test::musl_clients(workspace, true)? {
+        let name = program.file_name().context("a program without a name")?.to_string_lossy().into_owned();
+        programs.push((program, format!("/netdx/{name}")));
+    }
     for test in LIVE {
         let program = crate::test::program(workspace, test, true)?;
         programs.push((program, format!("{}/{test}", guest::SCENARIOS)));
