@@ -2,6 +2,7 @@
 
 use netdx_tests::lab::Lab;
 use netdx_tests::names::{PATIENCE, RESOLVER, asked, client, lab, musl_client, python, verdict};
+use netdx_tests::patience::patience;
 use netdx_tests::servers::{self, Zone};
 use netdx_tests::tracer::{Expected, Tracer, check};
 use serde_json::Value;
@@ -165,7 +166,7 @@ fn a_container_with_a_c_library_of_its_own() {
     let mut shell = lab.client.command("sh").stdin(Stdio::piped()).spawn().expect("sh runs");
     let trace = Tracer::start(&lab);
     // Libraries of running processes are looked for beside the rest.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::thread::sleep(patience(std::time::Duration::from_secs(1)));
     let mut stdin = shell.stdin.take().expect("a pipe");
     stdin.write_all(b"getent ahosts nowhere.test\nsleep 1\nexit 0\n").expect("sh reads");
     drop(stdin);

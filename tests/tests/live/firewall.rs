@@ -1,5 +1,6 @@
 //! A filter rule did it.
 
+use crate::needs::{Feature, skipped_without};
 use netdx_tests::island::Island;
 use netdx_tests::lab::Lab;
 use netdx_tests::tracer::{Expected, Tracer};
@@ -46,23 +47,32 @@ fn the_client_drops_what_goes_out() {
 }
 
 /// Each is one report, as TCP.
-#[test]
-fn multipath_and_fast_open_are_filtered_alike() {
-    for how in ["mptcp", "fast-open"] {
-        for (rule, expected) in [
-            ("tcp dport 80 drop", DROPPED),
-            ("tcp dport 80 reject with tcp reset", Expected { errno: Some("ECONNREFUSED"), ..REJECTED }),
-        ] {
-            let lab = Lab::new();
-            lab.router.guard("forward", rule);
-            let trace = Tracer::start(&lab);
-            let attempt = lab.connect(&format!("{how} 10.1.2.2:80"));
-            let report = trace.explains(&attempt, &Expected { names: &["forward", rule], ..expected });
-            assert_eq!(report["protocol"], "tcp", "{report:#}");
-            let (reports, _) = trace.end();
-            assert_eq!(reports.len(), 1, "{how}: {reports:#?}");
-        }
+fn filtered_alike(how: &str) {
+    for (rule, expected) in [
+        ("tcp dport 80 drop", DROPPED),
+        ("tcp dport 80 reject with tcp reset", Expected { errno: Some("ECONNREFUSED"), ..REJECTED }),
+    ] {
+        let lab = Lab::new();
+        lab.router.guard("forward", rule);
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("{how} 10.1.2.2:80"));
+        let report = trace.explains(&attempt, &Expected { names: &["forward", rule], ..expected });
+        assert_eq!(report["protocol"], "tcp", "{report:#}");
+        let (reports, _) = trace.end();
+        assert_eq!(reports.len(), 1, "{reports:#?}");
     }
+}
+
+#[test]
+fn multipath_is_filtered_alike() {
+    if !skipped_without(Feature::Mptcp) {
+        filtered_alike("mptcp");
+    }
+}
+
+#[test]
+fn fast_open_is_filtered_alike() {
+    filtered_alike("fast-open");
 }
 
 #[test]
@@ -153,22 +163,19 @@ const PORT: &str = "reject with icmpx port-unreachable";
 const HOST: &str = "reject with icmpx host-unreachable";
 const ADMIN: &str = "reject with icmpx admin-prohibited";
 
-/// Every hook of netfilter that a connection's packets pass, in each namespace on the way.
-const CASES: [Case; 29] = [
+/// Every hook of netfilter that a connection's packets pass, in each namespace on the way, but the last.
+const CASES: [Case; 26] = [
     drop_at(Near, "output"),
     drop_at(Near, "postrouting"),
-    drop_on(Near, "egress", "eth0"),
     drop_at(Between, "prerouting"),
     drop_at(Between, "forward"),
     drop_at(Between, "postrouting"),
     drop_on(Between, "ingress", "rcl"),
-    drop_on(Between, "egress", "rsv"),
     drop_at(Far, "prerouting"),
     drop_at(Far, "input"),
     drop_on(Far, "ingress", "eth0"),
     drop_answer_at(Far, "output"),
     drop_answer_at(Far, "postrouting"),
-    drop_answer_on(Far, "egress", "eth0"),
     drop_answer_at(Between, "prerouting"),
     drop_answer_at(Between, "forward"),
     drop_answer_at(Between, "postrouting"),
@@ -185,6 +192,10 @@ const CASES: [Case; 29] = [
     reject_at(Far, "input", PORT, ["ECONNREFUSED"; 2]),
     reject_at(Far, "input", ADMIN, ["EHOSTUNREACH", "EACCES"]),
 ];
+
+/// The last hook before an interface, which came later than the others.
+const EGRESS: [Case; 3] =
+    [drop_on(Near, "egress", "eth0"), drop_on(Between, "egress", "rsv"), drop_answer_on(Far, "egress", "eth0")];
 
 /// All at once: each case has a port of its own, over both families.
 fn at_every_place(cases: &[Case], rule: impl Fn(&Lab, &Case, u16), text: impl Fn(&Case, u16) -> String) {
@@ -222,8 +233,7 @@ fn port_of(case: &Case, port: u16) -> String {
     format!("tcp {} {port}", if case.answer { "sport" } else { "dport" })
 }
 
-#[test]
-fn every_hook_of_nftables_in_every_place() {
+fn every_hook_of_nftables(cases: &[Case]) {
     let rule = |lab: &Lab, case: &Case, port: u16| {
         let (family, device) = match case.device {
             Some(device) => ("netdev", format!("device {device}")),
@@ -236,7 +246,19 @@ fn every_hook_of_nftables_in_every_place() {
              {matching} {verdict}\n}}\n}}"
         ));
     };
-    at_every_place(&CASES, rule, port_of);
+    at_every_place(cases, rule, port_of);
+}
+
+#[test]
+fn every_hook_of_nftables_in_every_place() {
+    every_hook_of_nftables(&CASES);
+}
+
+#[test]
+fn what_leaves_an_interface_in_every_place() {
+    if !skipped_without(Feature::NetfilterEgress) {
+        every_hook_of_nftables(&EGRESS);
+    }
 }
 
 /// The chains of iptables, in the tables that have them.

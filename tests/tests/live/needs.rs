@@ -14,28 +14,43 @@ pub(crate) enum Feature {
     DropReasons,
     /// Multipath TCP.
     Mptcp,
+    /// nftables' hook for what leaves an interface (5.16).
+    NetfilterEgress,
     /// BPF programs at interfaces by links (6.6).
     Tcx,
     /// Landlock rules for connecting (6.7).
     LandlockConnect,
 }
 
+/// What of the kernel's types comes with a feature.
+enum Sign {
+    /// A type.
+    Type(Kind, &'static str),
+    /// A member of a structure.
+    Member(&'static str, &'static str),
+}
+
 impl Feature {
-    /// The type that comes with it, and what is missing without.
-    fn sign(self) -> (Kind, &'static str, &'static str) {
+    /// What comes with it, and what is missing without.
+    fn sign(self) -> (Sign, &'static str) {
         match self {
-            Feature::DropReasons => {
-                (Kind::Enum, "skb_drop_reason", "the kernel names no reasons for drops (no `enum skb_drop_reason`)")
+            Feature::DropReasons => (
+                Sign::Type(Kind::Enum, "skb_drop_reason"),
+                "the kernel names no reasons for drops (no `enum skb_drop_reason`)",
+            ),
+            Feature::Mptcp => {
+                (Sign::Type(Kind::Struct, "mptcp_sock"), "the kernel has no MPTCP (no `struct mptcp_sock`)")
             }
-            Feature::Mptcp => (Kind::Struct, "mptcp_sock", "the kernel has no MPTCP (no `struct mptcp_sock`)"),
+            Feature::NetfilterEgress => (
+                Sign::Member("net_device", "nf_hooks_egress"),
+                "the kernel has no filter for what leaves an interface (no `nf_hooks_egress` in `struct net_device`)",
+            ),
             Feature::Tcx => (
-                Kind::Struct,
-                "tcx_link",
+                Sign::Type(Kind::Struct, "tcx_link"),
                 "the kernel has no links for BPF programs at interfaces (no `struct tcx_link`)",
             ),
             Feature::LandlockConnect => (
-                Kind::Struct,
-                "landlock_net_port_attr",
+                Sign::Type(Kind::Struct, "landlock_net_port_attr"),
                 "the kernel's Landlock has no rules for connecting (no `struct landlock_net_port_attr`)",
             ),
         }
@@ -44,8 +59,14 @@ impl Feature {
     fn is_missing(self) -> bool {
         let blob = Blob::open(Path::new(KERNEL)).expect("the kernel's type information");
         let types = Btf::parse(blob.bytes()).expect("the kernel's own BTF");
-        let (kind, name, _) = self.sign();
-        types.find([(kind, name)]).is_empty()
+        let find = |kind, name| types.find([(kind, name)]).into_values().next();
+        match self.sign().0 {
+            Sign::Type(kind, name) => find(kind, name).is_none(),
+            Sign::Member(name, member) => {
+                let id = find(Kind::Struct, name).unwrap_or_else(|| panic!("the kernel has no `struct {name}`"));
+                types.member(id, member).is_none()
+            }
+        }
     }
 }
 
@@ -65,7 +86,7 @@ pub(crate) fn weaker_without(feature: Feature) -> bool {
 fn tell(what: &str, feature: Feature) -> bool {
     let thread = std::thread::current();
     let scenario = thread.name().expect("a test's thread has its name");
-    let line = format!("{what}: {scenario}: {}\n", feature.sign().2);
+    let line = format!("{what}: {scenario}: {}\n", feature.sign().1);
     std::io::stdout().write_all(line.as_bytes()).expect("standard output is open");
     true
 }

@@ -1,5 +1,6 @@
 //! Silence has a reason that this host can see, and one call or another hides it.
 
+use crate::needs::{Feature, skipped_without};
 use netdx_tests::lab::Lab;
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer};
@@ -43,7 +44,9 @@ fn there_is_no_route_by_fast_open() {
 
 #[test]
 fn there_is_no_route_by_mptcp() {
-    no_route_by("mptcp");
+    if !skipped_without(Feature::Mptcp) {
+        no_route_by("mptcp");
+    }
 }
 
 #[test]

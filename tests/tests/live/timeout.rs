@@ -1,5 +1,6 @@
 //! Nobody answered.
 
+use crate::needs::{Feature, skipped_without};
 use netdx_tests::conntrack;
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::remote::{self, Answer};
@@ -30,19 +31,28 @@ fn a_host_that_cannot_be_seen_into_is_silent() {
 }
 
 /// Each is one report, as TCP.
+fn not_answered_either(how: &str) {
+    let lab = Lab::new();
+    remote::attach(&lab.client, Answer::Silence);
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(&format!("{how} 10.7.0.1:5432"));
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let report = trace.explains(&attempt, &SILENT);
+    assert_eq!(report["protocol"], "tcp", "{report:#}");
+    let (reports, _) = trace.end();
+    assert_eq!(reports.len(), 1, "{reports:#?}");
+}
+
 #[test]
-fn multipath_and_fast_open_are_not_answered_either() {
-    for how in ["mptcp", "fast-open"] {
-        let lab = Lab::new();
-        remote::attach(&lab.client, Answer::Silence);
-        let trace = Tracer::start(&lab);
-        let attempt = lab.connect(&format!("{how} 10.7.0.1:5432"));
-        assert_eq!(attempt.errno, libc::ETIMEDOUT);
-        let report = trace.explains(&attempt, &SILENT);
-        assert_eq!(report["protocol"], "tcp", "{report:#}");
-        let (reports, _) = trace.end();
-        assert_eq!(reports.len(), 1, "{how}: {reports:#?}");
+fn multipath_is_not_answered_either() {
+    if !skipped_without(Feature::Mptcp) {
+        not_answered_either("mptcp");
     }
+}
+
+#[test]
+fn fast_open_is_not_answered_either() {
+    not_answered_either("fast-open");
 }
 
 #[test]
