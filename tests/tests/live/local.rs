@@ -1,5 +1,6 @@
 //! This host lacked something.
 
+use crate::needs::by_its_reason;
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer, check};
@@ -134,8 +135,10 @@ fn the_interface_has_no_queue() {
         let trace = Tracer::start(&lab);
         let attempt = lab.connect(&format!("blocking {target}"));
         let code = "local.queue-drop";
-        trace.explains(&attempt, &Expected { code, remote: Some(target), names: &["eth0", "queue"], ..LOCAL });
-        trace.only(&[code]);
+        let expected = Expected { code, remote: Some(target), names: &["eth0", "queue"], ..LOCAL };
+        let expected = by_its_reason(expected);
+        trace.explains(&attempt, &expected);
+        trace.only(&[expected.code]);
     }
 }
 
@@ -153,8 +156,9 @@ fn the_receivers_buffer_is_full() {
     let attempt = client.attempt();
     assert_eq!(attempt.errno, 0);
     let code = "local.queue-drop";
-    trace.explains(&attempt, &Expected { code, names: &["receiving socket's buffer is full"], ..LOCAL });
-    trace.only(&[code]);
+    let expected = by_its_reason(Expected { code, names: &["receiving socket's buffer is full"], ..LOCAL });
+    trace.explains(&attempt, &expected);
+    trace.only(&[expected.code]);
 }
 
 /// What fails before there is a socket to name: the report is the client's only one.

@@ -4,6 +4,7 @@
 //! A kernel's version tells nothing: distributions carry features back and leave others out.
 
 use netdx::live::btf::{Blob, Btf, KERNEL, Kind};
+use netdx_tests::tracer::Expected;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -12,6 +13,8 @@ use std::path::Path;
 pub(crate) enum Feature {
     /// Reasons for drops (5.17).
     DropReasons,
+    /// A tracepoint for each request to io_uring, whose address is told (6.4).
+    IoUringRequests,
     /// Multipath TCP.
     Mptcp,
     /// nftables' hook for what leaves an interface (5.16).
@@ -37,6 +40,10 @@ impl Feature {
             Feature::DropReasons => (
                 Sign::Type(Kind::Enum, "skb_drop_reason"),
                 "the kernel names no reasons for drops (no `enum skb_drop_reason`)",
+            ),
+            Feature::IoUringRequests => (
+                Sign::Type(Kind::Typedef, "btf_trace_io_uring_submit_req"),
+                "the kernel does not tell of requests to io_uring (no tracepoint `io_uring_submit_req`)",
             ),
             Feature::Mptcp => {
                 (Sign::Type(Kind::Struct, "mptcp_sock"), "the kernel has no MPTCP (no `struct mptcp_sock`)")
@@ -80,6 +87,16 @@ pub(crate) fn skipped_without(feature: Feature) -> bool {
 #[must_use]
 pub(crate) fn weaker_without(feature: Feature) -> bool {
     feature.is_missing() && tell("weaker", feature)
+}
+
+/// What is expected of a drop that has a reason: without one netdx says that the kernel dropped the packet, and where.
+#[must_use]
+pub(crate) fn by_its_reason(expected: Expected<'_>) -> Expected<'_> {
+    if weaker_without(Feature::DropReasons) {
+        Expected { code: "timeout.dropped", certainty: None, names: &["the kernel dropped "], ..expected }
+    } else {
+        expected
+    }
 }
 
 /// One line past libtest's capture, which `cargo xtask vm` reads. Always true.

@@ -1,6 +1,6 @@
 //! Nobody answered.
 
-use crate::needs::{Feature, skipped_without};
+use crate::needs::{Feature, by_its_reason, skipped_without};
 use netdx_tests::conntrack;
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::remote::{self, Answer};
@@ -129,7 +129,8 @@ fn the_listener_wants_signatures() {
         let attempt = lab.connect(&format!("blocking {target}"));
         assert_eq!(attempt.errno, libc::ETIMEDOUT);
         let code = "timeout.dropped";
-        trace.explains(&attempt, &Expected { code, remote: Some(target), names: &["its SYN", "MD5"], ..SILENT });
+        let expected = Expected { code, remote: Some(target), names: &["its SYN", "MD5"], ..SILENT };
+        trace.explains(&attempt, &by_its_reason(expected));
         trace.only(&[code]);
     }
 }

@@ -48,8 +48,19 @@ const PROGRAMS: [(&str, &str); 31] = [
 ];
 
 /// The same, without which the guest still is of use: a scenario that needs one says so.
-const FURTHER: [&str; 9] =
-    ["ss", "tc", "bpftool", "conntrack", "dnsmasq", "iptables-legacy", "iptables-nft", "iptables", "ip6tables"];
+const FURTHER: [&str; 11] = [
+    "ss",
+    "tc",
+    "bpftool",
+    "conntrack",
+    "dnsmasq",
+    "iptables-legacy",
+    "iptables-nft",
+    "iptables",
+    "ip6tables-legacy",
+    "ip6tables-nft",
+    "ip6tables",
+];
 
 /// Files and folders of this machine that programs read at run time.
 const FILES: [&str; 10] = [

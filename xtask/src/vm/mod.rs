@@ -19,7 +19,8 @@ use archive::Archive;
 use guest::Guest;
 use results::{Matrix, Report};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 /// Kernels by the beginning of their version, and the Debian suite that has them.
@@ -37,7 +38,7 @@ pub(crate) struct Arguments {
     /// Only these kernels, separated by commas: 5.10, 6.1, 6.12, 6.18, 7.3
     #[arg(long = "kernel", value_delimiter = ',', value_parser = KERNELS.map(|(version, _)| version))]
     kernels: Vec<String>,
-    /// Write the results to docs/kernels.md (every scenario)
+    /// Write the results to docs/kernels.md (every scenario; kernels left out stand there as they were the last time)
     #[arg(long, conflicts_with = "filters")]
     write: bool,
     /// Only scenarios whose name contains one of these
@@ -52,9 +53,16 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let programs = build(workspace)?;
     let guest = Guest::make(&programs)?;
     let archive = Archive::find(&folder)?;
+    let sources = sources(workspace);
     let mut matrix = Matrix::default();
     for (version, suite) in KERNELS {
         if !arguments.kernels.is_empty() && arguments.kernels.iter().all(|wanted| wanted != version) {
+            // The page has every kernel: this one as it was the last time.
+            if arguments.write
+                && let Some(kept) = Kept::newest(&folder, version)?
+            {
+                matrix.add(&kept.release, &kept.sources, Report::read(&kept.output)?);
+            }
             continue;
         }
         let kernel = archive.kernel(suite, version)?;
@@ -64,7 +72,10 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         let report = Report::read(&output)?;
         eprint!("{}", report.failures());
         eprintln!("  {} in {:.0} s", report.counts(), began.elapsed().as_secs_f64());
-        matrix.add(&kernel.release, report);
+        if arguments.filters.is_empty() {
+            Kept::write(&kernel.folder, &sources, &output)?;
+        }
+        matrix.add(&kernel.release, &sources, report);
     }
     print!("{}", matrix.table());
     if arguments.write {
@@ -73,6 +84,48 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         eprintln!("written: {}", page.display());
     }
     matrix.verdict()
+}
+
+/// The sources that are built, by their commit.
+fn sources(workspace: &Workspace) -> String {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty", "--exclude=*"]).current_dir(workspace.root());
+    command::output(&mut git).unwrap_or_else(|_| "sources without a commit".to_owned())
+}
+
+/// What every scenario said on a kernel, kept for the page.
+struct Kept {
+    release: String,
+    sources: String,
+    output: String,
+}
+
+impl Kept {
+    /// The name of its file, in the folder of the kernel.
+    const NAME: &str = "results";
+
+    fn write(kernel: &Path, sources: &str, output: &str) -> Result<()> {
+        let path = kernel.join(Self::NAME);
+        fs::write(&path, format!("{sources}\n{output}")).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The one that was written last for a kernel whose version begins so.
+    fn newest(folder: &Path, version: &str) -> Result<Option<Kept>> {
+        let kernels = folder.join("kernels");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&kernels).into_iter().flatten().flatten() {
+            let release = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path().join(Self::NAME);
+            let is_wanted = release.strip_prefix(version).is_some_and(|rest| rest.starts_with('.'));
+            if let (true, Ok(time)) = (is_wanted, path.metadata().and_then(|metadata| metadata.modified())) {
+                found.push((time, release, path));
+            }
+        }
+        let Some((_, release, path)) = found.into_iter().max() else { return Ok(None) };
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (sources, output) = text.split_once('\n').with_context(|| format!("{} is empty", path.display()))?;
+        Ok(Some(Kept { release, sources: sources.to_owned(), output: output.to_owned() }))
+    }
 }
 
 /// Programs that the work itself needs, and the Debian packages they are in.

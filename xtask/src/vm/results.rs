@@ -91,12 +91,14 @@ fn full_name(program: &str, name: &str) -> String {
 #[derive(Default)]
 pub(super) struct Matrix {
     kernels: Vec<(String, Report)>,
+    sources: Vec<String>,
 }
 
 impl Matrix {
-    /// Adds a kernel's.
-    pub(super) fn add(&mut self, release: &str, report: Report) {
+    /// Adds a kernel's. `sources`: what was run there.
+    pub(super) fn add(&mut self, release: &str, sources: &str, report: Report) {
         self.kernels.push((release.to_owned(), report));
+        self.sources.push(sources.to_owned());
     }
 
     /// One row for each scenario, one column for each kernel, and the reasons below.
@@ -145,8 +147,10 @@ impl Matrix {
 
     /// docs/kernels.md.
     pub(super) fn page(&self) -> String {
-        let releases: Vec<&str> = self.kernels.iter().map(|(release, _)| release.as_str()).collect();
-        format!("{PAGE}{}\n\nKernels: {}.\n", self.table().trim_end(), releases.join(", "))
+        let kernels = self.kernels.iter().zip(&self.sources);
+        let kernels: Vec<String> =
+            kernels.map(|((release, _), sources)| format!("{release} (commit {sources})")).collect();
+        format!("{PAGE}{}\n\nKernels, and what was run there: {}.\n", self.table().trim_end(), kernels.join(", "))
     }
 
     /// An error when anything failed.
@@ -219,7 +223,7 @@ failures:
         assert_eq!(report.counts(), "1 passed, 1 passed with a weaker answer, 1 skipped, 1 FAILED");
         assert!(report.failures().contains("a_name stdout"));
         let mut matrix = Matrix::default();
-        matrix.add("5.10.0-32-cloud-amd64", report);
+        matrix.add("5.10.0-32-cloud-amd64", "055edd1", report);
         let table = matrix.table();
         assert!(table.contains("| verb_dns::a_name        | FAILED      |"), "{table}");
         assert!(table.contains("| firewall::rejects       | ok [1]      |"), "{table}");
@@ -238,9 +242,13 @@ failures:
     #[test]
     fn a_scenario_without_a_result_is_no_success() {
         let mut matrix = Matrix::default();
-        matrix.add("6.1.0-1-cloud-amd64", Report::read("test a ... ok\ntest b ... ok\n").expect("an output"));
+        matrix.add(
+            "6.1.0-1-cloud-amd64",
+            "055edd1",
+            Report::read("test a ... ok\ntest b ... ok\n").expect("an output"),
+        );
         assert!(matrix.verdict().is_ok());
-        matrix.add("5.10.0-1-cloud-amd64", Report::read("test a ... ok\n").expect("an output"));
+        matrix.add("5.10.0-1-cloud-amd64", "055edd1", Report::read("test a ... ok\n").expect("an output"));
         assert!(matrix.table().contains("no result"));
         assert!(matrix.verdict().is_err());
     }
