@@ -235,14 +235,15 @@ fn port_of(case: &Case, port: u16) -> String {
 
 fn every_hook_of_nftables(cases: &[Case]) {
     let rule = |lab: &Lab, case: &Case, port: u16| {
-        let (family, device) = match case.device {
-            Some(device) => ("netdev", format!("device {device}")),
-            None => ("inet", String::new()),
+        // A chain for each interface: kernels before 6.4 add none to a chain that is there.
+        let (family, chain, device) = match case.device {
+            Some(device) => ("netdev", format!("at_{}_of_{device}", case.hook), format!("device {device}")),
+            None => ("inet", format!("at_{}", case.hook), String::new()),
         };
         let matching = port_of(case, port);
         let (hook, verdict) = (case.hook, case.verdict);
         case.at.island(lab).nft(&format!(
-            "table {family} lab {{\n chain at_{hook} {{\n type filter hook {hook} {device} priority 0;\n \
+            "table {family} lab {{\n chain {chain} {{\n type filter hook {hook} {device} priority 0;\n \
              {matching} {verdict}\n}}\n}}"
         ));
     };

@@ -137,7 +137,7 @@ impl Suite {
         let releases = names
             .lines()
             .filter_map(|name| name.strip_prefix("linux-image-"))
-            .filter(|release| release.strip_prefix(version).is_some_and(|rest| rest.starts_with('.')))
+            .filter(|release| is_version(release, version))
             .filter(|release| release.ends_with("-cloud-amd64"));
         releases
             .max_by_key(|release| numbers(release))
@@ -173,6 +173,11 @@ impl Suite {
 
 fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+/// Whether a release is of a version: 6.1.176 is of 6.1, 6.12.107 is not.
+pub(super) fn is_version(release: &str, version: &str) -> bool {
+    release.strip_prefix(version).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// The numbers in a release, for comparing: 6.12.9 is before 6.12.107.

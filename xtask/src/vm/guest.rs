@@ -12,6 +12,9 @@ use std::process::{Command, Stdio};
 /// Where the scenarios are in the guest; netdx and its client program are in the folder above.
 pub(super) const SCENARIOS: &str = "/netdx/deps";
 
+/// The name of the archive with a guest's files.
+pub(super) const ARCHIVE: &str = "guest.cpio";
+
 /// Programs that scenarios and the first script use, and the Debian packages they are in.
 const PROGRAMS: [(&str, &str); 31] = [
     ("sh", "dash"),
@@ -130,13 +133,14 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Writes the archive, with a script that runs these commands first of all.
-    pub(super) fn archive(&self, commands: &str, to: &Path) -> Result<()> {
+    /// Writes [`ARCHIVE`] into a folder: every guest's files, and a script that runs these scenarios first of all.
+    pub(super) fn prepare(&self, folder: &Path, filters: &[String]) -> Result<()> {
+        let commands = super::machine::commands(filters);
         let init = self.stage.path().join("init");
         fs::write(&init, format!("{INIT}{commands}{END}")).context("cannot write the guest's first script")?;
         let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&init, executable).context("cannot make it executable")?;
-        archive(self.stage.path(), to)
+        archive(self.stage.path(), &folder.join(ARCHIVE))
     }
 
     fn inside(&self, path: &Path) -> PathBuf {

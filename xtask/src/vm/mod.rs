@@ -15,12 +15,15 @@ use crate::run;
 use crate::test::LIVE;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
-use archive::Archive;
+use archive::{Archive, Kernel};
 use guest::Guest;
 use results::{Matrix, Report};
+use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// Kernels by the beginning of their version, and the Debian suite that has them.
@@ -41,6 +44,9 @@ pub(crate) struct Arguments {
     /// Write the results to docs/kernels.md (every scenario; kernels left out stand there as they were the last time)
     #[arg(long, conflicts_with = "filters")]
     write: bool,
+    /// Guests at a time; each takes one processor and 3 GiB
+    #[arg(long, default_value = "1")]
+    jobs: NonZero<usize>,
     /// Only scenarios whose name contains one of these
     filters: Vec<String>,
 }
@@ -54,28 +60,40 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let guest = Guest::make(&programs)?;
     let archive = Archive::find(&folder)?;
     let sources = sources(workspace);
+    let is_wanted = |version: &str| arguments.kernels.is_empty() || arguments.kernels.iter().any(|v| v == version);
+    let wanted = KERNELS.iter().filter(|(version, _)| is_wanted(version));
+    let kernels = wanted.map(|(version, suite)| archive.kernel(suite, version)).collect::<Result<Vec<_>>>()?;
+    guest.prepare(&folder, &arguments.filters)?;
+    let queue = Mutex::new(kernels.iter());
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(kernel) = queue.lock().ok().and_then(|mut queue| queue.next()) {
+            done.push((&kernel.release, run_one(kernel, &folder, &sources, arguments.filters.is_empty())));
+        }
+        done
+    };
+    let done: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..arguments.jobs.get()).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    let mut done: BTreeMap<_, _> = done.into_iter().collect();
     let mut matrix = Matrix::default();
-    for (version, suite) in KERNELS {
-        if !arguments.kernels.is_empty() && arguments.kernels.iter().all(|wanted| wanted != version) {
+    let mut broken = Vec::new();
+    for (version, _) in KERNELS {
+        match kernels.iter().find(|kernel| archive::is_version(&kernel.release, version)) {
+            Some(kernel) => match done.remove(&kernel.release) {
+                Some(Ok(report)) => matrix.add(&kernel.release, &sources, report),
+                Some(Err(error)) => broken.push(format!("Linux {}: {error:#}", kernel.release)),
+                None => broken.push(format!("Linux {} was not run", kernel.release)),
+            },
             // The page has every kernel: this one as it was the last time.
-            if arguments.write
-                && let Some(kept) = Kept::newest(&folder, version)?
-            {
-                matrix.add(&kept.release, &kept.sources, Report::read(&kept.output)?);
+            None if arguments.write => {
+                if let Some(kept) = Kept::newest(&folder, version)? {
+                    matrix.add(&kept.release, &kept.sources, Report::read(&kept.output)?);
+                }
             }
-            continue;
+            None => {}
         }
-        let kernel = archive.kernel(suite, version)?;
-        let began = Instant::now();
-        eprintln!("Linux {} (Debian {suite}):", kernel.release);
-        let output = machine::run(&kernel, &guest, &arguments.filters)?;
-        let report = Report::read(&output)?;
-        eprint!("{}", report.failures());
-        eprintln!("  {} in {:.0} s", report.counts(), began.elapsed().as_secs_f64());
-        if arguments.filters.is_empty() {
-            Kept::write(&kernel.folder, &sources, &output)?;
-        }
-        matrix.add(&kernel.release, &sources, report);
     }
     print!("{}", matrix.table());
     if arguments.write {
@@ -83,7 +101,25 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         fs::write(&page, matrix.page()).with_context(|| format!("cannot write {}", page.display()))?;
         eprintln!("written: {}", page.display());
     }
+    if !broken.is_empty() {
+        bail!("{}", broken.join("\n"));
+    }
     matrix.verdict()
+}
+
+/// Runs the scenarios on one kernel. `whole`: all of them, which is kept for the page.
+fn run_one(kernel: &Kernel, folder: &Path, sources: &str, whole: bool) -> Result<Report> {
+    let began = Instant::now();
+    eprintln!("Linux {}: begins", kernel.release);
+    let output = machine::run(kernel, folder)?;
+    let report = Report::read(&output)?;
+    let failures = report.failures();
+    let time = began.elapsed().as_secs_f64();
+    eprintln!("{failures}Linux {}: {} in {time:.0} s", kernel.release, report.counts());
+    if whole {
+        Kept::write(&kernel.folder, sources, &output)?;
+    }
+    Ok(report)
 }
 
 /// The sources that are built, by their commit.
@@ -116,7 +152,7 @@ impl Kept {
         for entry in fs::read_dir(&kernels).into_iter().flatten().flatten() {
             let release = entry.file_name().to_string_lossy().into_owned();
             let path = entry.path().join(Self::NAME);
-            let is_wanted = release.strip_prefix(version).is_some_and(|rest| rest.starts_with('.'));
+            let is_wanted = archive::is_version(&release, version);
             if let (true, Ok(time)) = (is_wanted, path.metadata().and_then(|metadata| metadata.modified())) {
                 found.push((time, release, path));
             }
