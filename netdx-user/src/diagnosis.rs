@@ -20,9 +20,9 @@ use std::{
     time::Duration,
 };
 
-/// How long a story waits for the host's answers. What has not come by then counts as not known: on an overloaded host a
-/// late verdict is better than a weaker one.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a story waits for the host's answers. A live source says in time what it could not find out; this is for a
+/// recording that lacks answers. Much longer than a source takes to answer, because under a flood time passes in leaps.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What changes reports. Written into recordings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +149,12 @@ impl Diagnosis {
     #[must_use]
     pub fn idle(&self) -> bool {
         self.inquiries.is_empty() && self.tracker.deadline().is_none()
+    }
+
+    /// How many stories wait for answers.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.inquiries.len()
     }
 
     /// Asks for an inquiry, or for the tracker.

@@ -36,7 +36,7 @@ pub(super) fn ports() -> Vec<CompletionCandidate> {
     let mut host = Host::new();
     let mut ports: BTreeMap<u16, Option<String>> = BTreeMap::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for listener in host.listeners(protocol, None).unwrap_or_default() {
+        for listener in host.listeners(protocol, &[]).unwrap_or_default() {
             let owner = listener.owners.into_iter().next().map(|owner| owner.comm);
             ports.entry(listener.port).or_default().get_or_insert_with(|| owner.unwrap_or_default());
         }

@@ -105,26 +105,37 @@ fn number(bytes: &[u8]) -> Option<u32> {
 }
 
 impl Host {
-    /// The namespaces in which an address is local. A loopback address is local to the namespace that asks. All of
-    /// 127.0.0.0/8 is, and so is every address of a prefix that the local table holds.
+    /// The namespaces in which each of these addresses is local, as seen from a namespace. A loopback address is local to
+    /// the namespace that asks. All of 127.0.0.0/8 is, and so is every address of a prefix that the local table holds.
     ///
     /// # Errors
     /// The own namespace can't be read. Others that may not be entered are left out.
-    pub fn owners(&mut self, address: IpAddr, from: Netns) -> Result<Vec<Netns>, Error> {
-        if address.is_loopback() {
-            return Ok(vec![from]);
-        }
-        let namespaces = self.namespaces()?;
-        let own = namespaces.own();
-        let mut owners = Vec::new();
-        for (netns, result) in namespaces.each(|_| super::route::is_local(address))? {
-            match result {
-                Ok(Ok(true)) => owners.push(netns),
-                Ok(Err(source)) if netns == own => return Err(Error::Kernel { what: "its addresses", netns, source }),
-                _ => {}
+    pub fn owners(&mut self, asked: &[(IpAddr, Netns)]) -> Result<Vec<Vec<Netns>>, Error> {
+        let mut addresses: Vec<IpAddr> = asked.iter().map(|(a, _)| *a).filter(|a| !a.is_loopback()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let mut owners: BTreeMap<IpAddr, Vec<Netns>> = BTreeMap::new();
+        if !addresses.is_empty() {
+            let namespaces = self.namespaces()?;
+            let own = namespaces.own();
+            for (netns, result) in namespaces.each(|_| super::route::are_local(&addresses))? {
+                match result {
+                    Ok(Ok(local)) => {
+                        for (address, _) in addresses.iter().zip(local).filter(|(_, local)| *local) {
+                            owners.entry(*address).or_default().push(netns);
+                        }
+                    }
+                    Ok(Err(source)) if netns == own => {
+                        return Err(Error::Kernel { what: "its addresses", netns, source });
+                    }
+                    _ => {}
+                }
             }
+            owners.values_mut().for_each(|namespaces| namespaces.sort_unstable());
         }
-        owners.sort_unstable();
-        Ok(owners)
+        let of_one = |(address, from): &(IpAddr, Netns)| {
+            if address.is_loopback() { vec![*from] } else { owners.get(address).cloned().unwrap_or_default() }
+        };
+        Ok(asked.iter().map(of_one).collect())
     }
 }

@@ -28,10 +28,16 @@ mod tests;
 pub mod translation;
 pub mod unix;
 
-use crate::{event::Netns, fact::Answer, want::Want};
+use crate::{
+    event::{Netns, Protocol},
+    fact::Answer,
+    want::Want,
+};
 use namespace::Namespaces;
 use std::{
+    collections::BTreeMap,
     io,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -132,6 +138,34 @@ fn unseen(hidden: usize) -> String {
     }
 }
 
+/// Questions with something in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Routes(Netns),
+    Owners,
+    Listeners(Protocol),
+}
+
+impl Group {
+    fn of(want: &Want) -> Option<Group> {
+        match want {
+            Want::Route { netns, .. } => Some(Group::Routes(*netns)),
+            Want::Owners { .. } => Some(Group::Owners),
+            Want::Listeners { protocol, .. } => Some(Group::Listeners(*protocol)),
+            _ => None,
+        }
+    }
+}
+
+fn query(want: &Want) -> Option<route::Query> {
+    let Want::Route { netns: _, to, from, device, mark, uid } = want else { return None };
+    Some(route::Query { to: *to, from: *from, device: *device, mark: *mark, uid: *uid })
+}
+
+fn unavailable(error: Error) -> Answer {
+    Answer::Unavailable(error.to_string())
+}
+
 /// Answers questions about this host.
 #[derive(Debug, Default)]
 pub struct Host {
@@ -149,7 +183,50 @@ impl Host {
 
     /// Finds an answer now. Blocks for milliseconds.
     pub fn answer(&mut self, want: &Want) -> Answer {
-        self.find(want).unwrap_or_else(|e| Answer::Unavailable(e.to_string()))
+        self.find(want).unwrap_or_else(unavailable)
+    }
+
+    /// Finds answers to several questions now, in their order. What they have in common is looked up once: the way into a
+    /// namespace, its routing tables, the search through every namespace.
+    pub fn answer_together(&mut self, wants: &[&Want]) -> Vec<Answer> {
+        let mut found: BTreeMap<&Want, Answer> = BTreeMap::new();
+        let mut groups: BTreeMap<Group, Vec<&Want>> = BTreeMap::new();
+        for want in wants {
+            if let Some(group) = Group::of(want) {
+                groups.entry(group).or_default().push(want);
+            }
+        }
+        for (group, wants) in groups {
+            // What can't be answered together may be answered one by one.
+            found.extend(wants.iter().copied().zip(self.of_group(group, &wants).unwrap_or_default()));
+        }
+        wants.iter().map(|want| found.remove(*want).unwrap_or_else(|| self.answer(want))).collect()
+    }
+
+    /// The answers to questions of one group.
+    fn of_group(&mut self, group: Group, wants: &[&Want]) -> Result<Vec<Answer>, Error> {
+        match group {
+            Group::Routes(netns) => {
+                let queries: Vec<route::Query> = wants.iter().filter_map(|want| query(want)).collect();
+                let routes = self.kernel(netns, "the route", || route::lookup_all(&queries))?;
+                Ok(routes.into_iter().map(Answer::Route).collect())
+            }
+            Group::Owners => {
+                let asked = |want: &&Want| match want {
+                    Want::Owners { address, from } => Some((*address, *from)),
+                    _ => None,
+                };
+                let asked: Vec<(IpAddr, Netns)> = wants.iter().filter_map(asked).collect();
+                Ok(self.owners(&asked)?.into_iter().map(Answer::Owners).collect())
+            }
+            Group::Listeners(protocol) => {
+                let port = |want: &&Want| if let Want::Listeners { port, .. } = want { Some(*port) } else { None };
+                let ports: Vec<u16> = wants.iter().filter_map(port).collect();
+                let all = self.listeners(protocol, &ports)?;
+                let on = |port: &u16| all.iter().filter(|l| l.port == *port).cloned().collect();
+                Ok(ports.iter().map(|port| Answer::Listeners(on(port))).collect())
+            }
+        }
     }
 
     /// The namespaces of this host.
@@ -165,12 +242,7 @@ impl Host {
 
     fn find(&mut self, want: &Want) -> Result<Answer, Error> {
         Ok(match want {
-            Want::Listeners { protocol, port } => Answer::Listeners(self.listeners(*protocol, Some(*port))?),
-            Want::Owners { address, from } => Answer::Owners(self.owners(*address, *from)?),
-            Want::Route { netns, to, from, device, mark, uid } => {
-                let query = route::Query { to: *to, from: *from, device: *device, mark: *mark, uid: *uid };
-                Answer::Route(self.kernel(*netns, "the route", || route::lookup(&query))?)
-            }
+            Want::Listeners { .. } | Want::Owners { .. } | Want::Route { .. } => return self.find_alone(want),
             Want::Neighbor { netns, address, device } => {
                 Answer::Neighbor(self.kernel(*netns, "its neighbours", || neigh::find(*address, *device))?)
             }
@@ -199,6 +271,17 @@ impl Host {
             Want::Translations { packet } => Answer::Translations(self.translations(*packet)?),
             Want::BpfPrograms { netns, cgroup } => Answer::BpfPrograms(self.bpf_programs(*netns, *cgroup)?),
         })
+    }
+
+    /// The answer to a question that could have been asked together with others.
+    fn find_alone(&mut self, want: &Want) -> Result<Answer, Error> {
+        let mut answers = match Group::of(want) {
+            Some(group) => self.of_group(group, &[want])?,
+            None => Vec::new(),
+        };
+        answers
+            .pop()
+            .ok_or_else(|| Error::Malformed { what: "the kernel's answer".into(), why: "there is none".into() })
     }
 
     /// Asks the kernel something inside a namespace.

@@ -7,8 +7,9 @@
 use super::{
     decision::{self, Choice, Decision, Outcome},
     fib::{self, Entry, LOCAL, MAIN, family, kind_name},
-    interface, netlink,
-    rule::{self, PolicyAction, Tables},
+    interface,
+    netlink::Exchange,
+    rule::{self, PolicyAction, PolicyRule, Tables},
 };
 use crate::fact::{Interface, Route};
 use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteType};
@@ -45,41 +46,94 @@ pub struct Explained {
     pub route: Route,
 }
 
-/// Asks for the route of a packet, in the calling thread's namespace.
+/// Asks for the routes of packets, in the calling thread's namespace. The tables are read once for all of them.
 ///
 /// # Errors
 /// The kernel could not be asked; a lookup that fails is an answer.
-pub fn lookup(query: &Query) -> io::Result<Route> {
-    explain(query).map(|explained| explained.route)
+pub fn lookup_all(queries: &[Query]) -> io::Result<Vec<Route>> {
+    Ok(explain_all(queries)?.into_iter().map(|explained| explained.route).collect())
 }
 
 /// Asks for the route of a packet and retraces how it was chosen.
 ///
 /// # Errors
-/// As [`lookup`].
+/// As [`lookup_all`].
 pub fn explain(query: &Query) -> io::Result<Explained> {
-    let used = get(query, RouteFlags::LookupTable)?;
-    let matched = get(query, RouteFlags::LookupTable | RouteFlags::FibMatch)?.ok();
-    let v6 = query.to.is_ipv6();
-    let (rules, tables, links) = (rule::list(v6)?, Tables::read(), interface::links()?);
-    let name = |index: u32| links.iter().find(|l| l.index == index).map(|l| l.name.clone()).unwrap_or_default();
-    let (mut covering, mut defaults) = (Vec::new(), Vec::new());
-    fib::each(v6, |entry| {
-        if entry.length == 0 && matches!(entry.kind, RouteType::Unicast) {
-            defaults.push(entry.table);
+    let mut all = explain_all(std::slice::from_ref(query))?;
+    all.pop().ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// What routes depend on, at one moment, in one address family.
+struct View {
+    rules: Vec<PolicyRule>,
+    tables: Tables,
+    links: Vec<Interface>,
+    /// Tables with a default route.
+    defaults: Vec<u32>,
+}
+
+impl View {
+    fn name(&self, index: u32) -> String {
+        self.links.iter().find(|l| l.index == index).map(|l| l.name.clone()).unwrap_or_default()
+    }
+}
+
+/// What the kernel says of one packet.
+struct Answered {
+    used: Result<Entry, i32>,
+    matched: Option<Entry>,
+    /// Entries whose prefix has its destination in it.
+    covering: Vec<Entry>,
+}
+
+fn explain_all(queries: &[Query]) -> io::Result<Vec<Explained>> {
+    let mut exchange = Exchange::new(NETLINK_ROUTE)?;
+    let mut answered = Vec::with_capacity(queries.len());
+    for query in queries {
+        let used = get(&mut exchange, query, RouteFlags::LookupTable)?;
+        let matched = get(&mut exchange, query, RouteFlags::LookupTable | RouteFlags::FibMatch)?.ok();
+        answered.push(Answered { used, matched, covering: Vec::new() });
+    }
+    let (tables, links) = (Tables::read(), interface::links()?);
+    let mut views = [None, None];
+    for (v6, view) in [false, true].into_iter().zip(&mut views) {
+        if queries.iter().all(|query| query.to.is_ipv6() != v6) {
+            continue;
         }
-        if entry.covers(query.to) {
-            covering.push(entry);
-        }
-        ControlFlow::Continue(())
-    })?;
-    let decision = decision::decide(query, &name(query.device), &rules, &covering);
-    let mut agreeing = decision.choices.iter().filter(|c| agrees(c, &used, matched.as_ref()));
+        let mut of_family =
+            View { rules: rule::list(v6)?, tables: tables.clone(), links: links.clone(), defaults: Vec::new() };
+        fib::each(v6, |entry| {
+            if entry.length == 0 && matches!(entry.kind, RouteType::Unicast) {
+                of_family.defaults.push(entry.table);
+            }
+            for (query, answered) in queries.iter().zip(&mut answered) {
+                if entry.covers(query.to) && query.to.is_ipv6() == v6 {
+                    answered.covering.push(entry.clone());
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        *view = Some(of_family);
+    }
+    let explained = queries.iter().zip(&answered).map(|(query, answered)| {
+        let view = views[usize::from(query.to.is_ipv6())].as_ref().ok_or(io::ErrorKind::InvalidData)?;
+        retrace(query, answered, view)
+    });
+    explained.collect()
+}
+
+/// Tells which rule and which entry an answer came from.
+fn retrace(query: &Query, answered: &Answered, view: &View) -> io::Result<Explained> {
+    let Answered { used, matched, covering } = answered;
+    let View { rules, tables, links, defaults } = view;
+    let name = |index: u32| view.name(index);
+    let decision = decision::decide(query, &name(query.device), rules, covering);
+    let mut agreeing = decision.choices.iter().filter(|c| agrees(c, used, matched.as_ref()));
     let choice = agreeing.next().filter(|_| agreeing.next().is_none());
     let decided = choice.and_then(|c| c.step);
 
     let mut route = Route::default();
-    match &used {
+    match used {
         Ok(used) => {
             let hop = used.hops.first().copied().unwrap_or_default();
             route.kind = kind_name(used.kind);
@@ -93,14 +147,14 @@ pub fn explain(query: &Query) -> io::Result<Explained> {
         }
         Err(errno) => {
             route.errno = *errno;
-            refused(&mut route, &decision, choice, &tables, &name);
+            refused(&mut route, &decision, choice, tables, &name);
         }
     }
     let rule = decided.map(|step| &decision.steps[step].rule).filter(|rule| !rule.is_default());
-    route.rule = rule.map(|rule| rule.text(&tables));
+    route.rule = rule.map(|rule| rule.text(tables));
     route.has_default = defaults.iter().any(|table| *table == MAIN || tables.name(*table) == route.table);
     if route.errno != 0 || matched.is_none() {
-        route.unusable = unusable(query, &covering, &links, &tables)?;
+        route.unusable = unusable(query, covering, links, tables)?;
     }
     Ok(Explained { decision, decided, route })
 }
@@ -193,21 +247,25 @@ fn network(address: IpAddr, length: u8) -> IpAddr {
     }
 }
 
-/// Whether an address is local to the calling thread's namespace: a packet to it would be delivered there.
+/// Whether addresses are local to the calling thread's namespace: a packet to it would be delivered there.
 ///
 /// # Errors
 /// The kernel could not be asked.
-pub fn is_local(address: IpAddr) -> io::Result<bool> {
-    // Without an interface the kernel finds no route to a link-local address (`rt6_need_strict`, Linux 5.10 to 6.18).
-    if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
-        return Ok(interface::addresses_of_all()?.iter().any(|(_, a, _)| *a == address));
-    }
-    let query = Query { to: address, from: None, device: 0, mark: 0, uid: 0 };
-    Ok(get(&query, RouteFlags::empty())?.is_ok_and(|r| r.kind == RouteType::Local))
+pub fn are_local(addresses: &[IpAddr]) -> io::Result<Vec<bool>> {
+    let mut exchange = Exchange::new(NETLINK_ROUTE)?;
+    let mut local = |address: &IpAddr| {
+        // Without an interface the kernel finds no route to a link-local address (`rt6_need_strict`, Linux 5.10 to 6.18).
+        if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
+            return Ok(interface::addresses_of_all()?.iter().any(|(_, a, _)| a == address));
+        }
+        let query = Query { to: *address, from: None, device: 0, mark: 0, uid: 0 };
+        Ok(get(&mut exchange, &query, RouteFlags::empty())?.is_ok_and(|r| r.kind == RouteType::Local))
+    };
+    addresses.iter().map(&mut local).collect()
 }
 
 /// One lookup: the route, or the positive errno that connect(2) would get.
-fn get(query: &Query, flags: RouteFlags) -> io::Result<Result<Entry, i32>> {
+fn get(exchange: &mut Exchange, query: &Query, flags: RouteFlags) -> io::Result<Result<Entry, i32>> {
     let mut message = RouteMessage::default();
     let (family, length) = family(query.to.is_ipv6());
     message.header.address_family = family;
@@ -226,7 +284,7 @@ fn get(query: &Query, flags: RouteFlags) -> io::Result<Result<Entry, i32>> {
         message.attributes.push(RouteAttribute::Oif(query.device));
     }
     let mut found = None;
-    let result = netlink::request(NETLINK_ROUTE, libc::RTM_GETROUTE, 0, &message, |_, payload| {
+    let result = exchange.request(libc::RTM_GETROUTE, 0, &message, |_, payload| {
         found = fib::parse(payload);
         ControlFlow::Break(())
     });

@@ -255,15 +255,17 @@ fn collect(query: &Query, wanted: impl Fn(&Socket) -> bool) -> io::Result<Vec<So
 }
 
 impl Host {
-    /// The sockets that wait for connections or datagrams, in every namespace that can be seen; on one port, or all.
+    /// The sockets that wait for connections or datagrams, in every namespace that can be seen; on these ports, or all.
     ///
     /// # Errors
     /// The own namespace can't be read. Others that may not be entered are left out.
-    pub fn listeners(&mut self, protocol: Protocol, port: Option<u16>) -> Result<Vec<Listener>, Error> {
+    pub fn listeners(&mut self, protocol: Protocol, ports: &[u16]) -> Result<Vec<Listener>, Error> {
         let (mut found, own) = {
             let namespaces = self.namespaces()?;
             let own = namespaces.own();
-            (namespaces.each(|_| waiting(protocol, port.unwrap_or(0)))?, own)
+            // The kernel looks for one port or for none.
+            let port = if let [one] = ports { *one } else { 0 };
+            (namespaces.each(|_| waiting(protocol, port))?, own)
         };
         let mut sockets: Vec<(Netns, Socket)> = Vec::new();
         for (netns, result) in found.drain(..) {
@@ -273,6 +275,7 @@ impl Host {
                 Ok(Err(_)) | Err(_) => {}
             }
         }
+        sockets.retain(|(_, s)| ports.is_empty() || ports.contains(&s.tuple.local_port));
         let inodes: Vec<u32> = sockets.iter().map(|(_, s)| s.inode).collect();
         let owners = self.holders.of(&inodes);
         let listener = |(netns, s): (Netns, Socket)| Listener {

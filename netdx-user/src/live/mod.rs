@@ -4,6 +4,7 @@
 //! programs and maps live as long as this process does.
 
 mod attach;
+mod backlog;
 pub mod btf;
 mod clock;
 pub mod features;
@@ -26,6 +27,7 @@ use crate::{
     event::Event,
     input::{Input, Stamped},
     privilege::{Insufficient, Privileges},
+    time::Time,
 };
 use attach::{Attacher, Ids, Places};
 use btf::{Blob, Btf};
@@ -175,6 +177,7 @@ pub struct Live {
     /// Closing them detaches the programs.
     links: Vec<OwnedFd>,
     libraries: Option<LibraryWatch>,
+    told: Time,
 }
 
 impl Live {
@@ -227,6 +230,7 @@ impl Live {
             tree: loader.take_fd("TREE")?,
             links,
             libraries,
+            told: Time::default(),
         })
     }
 
@@ -245,26 +249,61 @@ impl Live {
     }
 
     /// Waits until there is something to drain.
-    ///
-    /// # Errors
-    /// When the runtime can't watch the buffer.
-    pub async fn readable(&mut self) -> io::Result<()> {
-        self.ring.readable().await
+    pub async fn readable(&self) {
+        self.ring.readable().await;
     }
 
-    /// Puts what has been recorded into `out`, and what was lost or could not be read.
+    /// Takes in all that has been recorded until now, as bytes: it will be drained before what is recorded later.
+    pub fn collect(&self) {
+        self.ring.collect();
+    }
+
+    /// Some of what was collected has not been drained yet.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.ring.is_behind()
+    }
+
+    /// How many records were collected and not drained yet.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.ring.waiting()
+    }
+
+    /// The time up to which records have been drained, as far as they are in order.
+    #[must_use]
+    pub fn told(&self) -> Time {
+        self.told
+    }
+
+    /// Collects, and puts some of what was recorded into `out` in order, and what was lost or could not be read. Under a
+    /// flood it takes many of these until [`is_behind`](Self::is_behind) is false.
     pub fn drain(&mut self, out: &mut Vec<Stamped>) {
         if let Some(reading) = self.reading.take() {
             self.names.complete(reading);
         }
         let before = out.len();
+        self.ring.collect();
         self.ring.drain(&self.names, out);
-        if let Some(libraries) = &self.libraries {
-            for stamped in &out[before..] {
-                if let Input::Event(Event::Process { task, .. }) = &stamped.input {
-                    libraries.meet(task.pid);
-                }
+        for stamped in &out[before..] {
+            self.told = self.told.max(stamped.t);
+            if let (Some(libraries), Input::Event(Event::Process { task, .. })) = (&self.libraries, &stamped.input) {
+                libraries.meet(task.pid);
             }
+        }
+    }
+
+    /// Ends the recording: what has been recorded until now can still be drained. Once is enough.
+    pub fn stop(&mut self) {
+        self.ring.stop();
+        self.detach();
+    }
+
+    /// Nobody has to wait for it: with tracepoints of system calls it takes the kernel some 300 ms.
+    fn detach(&mut self) {
+        let links = std::mem::take(&mut self.links);
+        if !links.is_empty() {
+            sys::close_beside(links);
         }
     }
 }
@@ -314,9 +353,8 @@ fn claims(coverage: &Coverage, flags: u32) -> u32 {
 }
 
 impl Drop for Live {
-    /// Nobody has to wait for it: with tracepoints of system calls it takes the kernel some 300 ms.
     fn drop(&mut self) {
-        sys::close_beside(std::mem::take(&mut self.links));
+        self.detach();
     }
 }
 

@@ -457,10 +457,3 @@ impl Drop for Mapping {
         unsafe { libc::munmap(self.start.cast_mut().cast(), self.length) };
     }
 }
-
-/// Has the runtime watch a descriptor for being readable.
-pub(super) fn watch(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is owned by the AsyncFd from here on: open, and the same file, until the AsyncFd has
-    // deregistered it.
-    unsafe { tokio::io::unix::AsyncFd::register(fd) }.map_err(Into::into)
-}

@@ -3,6 +3,7 @@
 //! Owns: the order of things (recorded first, then judged, then shown), the deadlines, how a run ends.
 //! Must not know: what an input means, how a report looks.
 
+mod answers;
 pub mod command;
 pub mod recorder;
 pub mod reporter;
@@ -33,9 +34,6 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The events can't be waited for.
-    #[error("wait for events from the kernel")]
-    Wait(#[source] io::Error),
     /// Signals can't be watched, a thread can't be started.
     #[error("{operation}")]
     System {

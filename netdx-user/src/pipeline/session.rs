@@ -133,6 +133,11 @@ impl Session {
         self.core.idle()
     }
 
+    /// How many stories wait for answers.
+    pub(super) fn waiting(&self) -> usize {
+        self.core.waiting()
+    }
+
     /// As many reports were shown as were asked for.
     pub(super) fn is_full(&self) -> bool {
         self.plan.count.is_some_and(|count| self.summary.reports >= count)

@@ -1,24 +1,15 @@
 //! The live loop. Owns: what is waited for (events, answers, deadlines, signals, the traced command) and in which order it
 //! is taken. Must not know: what an input means, how a report looks.
 
-use super::{Command, Error, Session, command};
+use super::{Command, Error, Session, answers::Answers, command};
 use crate::{
-    fact::Fact,
-    host::Host,
     input::{Input, Stamped},
     live::{self, Live},
     time::Time,
-    want::Want,
 };
-use std::{
-    process::ExitStatus,
-    sync::mpsc::{self, Sender},
-    thread,
-    time::Duration,
-};
+use std::{process::ExitStatus, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::{Instant, sleep_until},
 };
 
@@ -31,12 +22,16 @@ pub struct Until {
     pub duration: Option<Duration>,
 }
 
+/// How many stories may wait for answers. Under a flood of failures what comes next waits as bytes, which are much
+/// smaller; enough for the thread that answers to be busy all the time.
+const WAITING: usize = 1024;
+
 /// Watches until something ends it; gives the status of the traced command, if there was one.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn watch(mut live: Live, session: &mut Session, until: Until) -> Result<Option<ExitStatus>, Error> {
-    let mut host = HostThread::start()?;
+    let mut answers = Answers::start()?;
     let mut signals = Signals::watch()?;
     session.start(true)?;
     let mut command = until.command;
@@ -48,69 +43,86 @@ pub async fn watch(mut live: Live, session: &mut Session, until: Until) -> Resul
     let mut batch = Vec::new();
     let mut status = None;
     let mut asked_to_stop = false;
-    while !session.is_full() {
-        let deadline = session.deadline();
+    // What was recorded before the end is told, however long that takes. Asked once more, netdx ends at once.
+    let mut ending = false;
+    let mut hurry = false;
+    while !session.is_full() && !hurry && (!ending || live.is_behind()) {
+        let has_room = session.waiting() < WAITING;
+        let deadline = session.deadline().filter(|_| !ending && !live.is_behind());
         tokio::select! {
             biased;
             signal = signals.next() => match &command {
+                _ if ending => hurry = true,
                 // It gets what it would have got without netdx; its end is ours. Asked twice, netdx goes first.
                 Some(command) if !asked_to_stop => {
                     asked_to_stop = true;
                     command.pass_on(signal);
                 }
-                _ => break,
+                _ => ending = true,
             },
-            ended = wait_for(&mut command) => {
+            ended = wait_for(&mut command), if !ending => {
                 status = Some(ended?);
-                break;
+                ending = true;
             }
-            () = at(end) => break,
-            answer = host.answers.recv() => {
-                let Some(fact) = answer else { break };
-                // The kernel's side of the story comes first.
-                live.drain(&mut batch);
-                batch.push(Stamped { t: live::now(), input: Input::Fact(fact) });
+            () = at(end), if !ending => ending = true,
+            facts = answers.next() => {
+                // The kernel's side of the story comes first. Where there is more of that than is good to take at once,
+                // the answers are as old as what was taken.
+                let now = live::now();
+                if has_room {
+                    live.drain(&mut batch);
+                }
+                let t = if live.is_behind() { live.told() } else { now };
+                batch.extend(facts.into_iter().map(|fact| Stamped { t, input: Input::Fact(fact) }));
             }
-            ready = live.readable() => {
-                ready.map_err(Error::Wait)?;
-                live.drain(&mut batch);
-            }
+            () = live.readable(), if has_room => live.drain(&mut batch),
             () = at(deadline.map(instant_of)) => {
                 // What happened before the deadline must be known when it is judged.
                 let now = live::now();
                 live.drain(&mut batch);
-                batch.push(Stamped { t: now, input: Input::Tick });
+                if !live.is_behind() {
+                    batch.push(Stamped { t: now, input: Input::Tick });
+                }
             }
         }
-        feed(&mut batch, session, &host)?;
+        if ending {
+            live.stop();
+        }
+        feed(&mut batch, session, &mut answers)?;
+        // Under a flood something is always ready: signals are looked for nevertheless.
+        tokio::task::yield_now().await;
     }
-    live.drain(&mut batch);
+    if hurry && live.waiting() > 0 {
+        batch.push(Stamped { t: live::now(), input: Input::Lost(live.waiting()) });
+    }
     batch.push(Stamped { t: live::now(), input: Input::End });
-    feed(&mut batch, session, &host)?;
+    feed(&mut batch, session, &mut answers)?;
     // Stopped by a count: what is still open isn't shown any more.
-    while !session.is_idle() && !session.is_full() {
+    while !session.is_idle() && !session.is_full() && !hurry {
         let Some(deadline) = session.deadline() else { break };
-        let input = tokio::select! {
+        tokio::select! {
             biased;
-            answer = host.answers.recv() => match answer {
-                Some(fact) => Input::Fact(fact),
-                None => break,
-            },
+            facts = answers.next() => {
+                let t = live::now();
+                batch.extend(facts.into_iter().map(|fact| Stamped { t, input: Input::Fact(fact) }));
+            }
             _ = signals.next() => break,
-            () = at(Some(instant_of(deadline))) => Input::Tick,
+            () = at(Some(instant_of(deadline))) => batch.push(Stamped { t: live::now(), input: Input::Tick }),
         };
-        batch.push(Stamped { t: live::now(), input });
-        feed(&mut batch, session, &host)?;
+        feed(&mut batch, session, &mut answers)?;
     }
     session.clock(live::utc_offset());
     session.finish()?;
     Ok(status)
 }
 
-fn feed(batch: &mut Vec<Stamped>, session: &mut Session, host: &HostThread) -> Result<(), Error> {
+/// Takes inputs in, and passes the questions on that they raise.
+fn feed(batch: &mut Vec<Stamped>, session: &mut Session, answers: &mut Answers) -> Result<(), Error> {
+    let mut wants = Vec::new();
     for stamped in batch.drain(..) {
-        session.input(stamped)?.into_iter().for_each(|want| host.ask(want));
+        wants.extend(session.input(stamped)?);
     }
+    answers.ask(&wants);
     session.flush()
 }
 
@@ -131,37 +143,6 @@ async fn at(moment: Option<Instant>) {
 /// A moment of the events' clock on the runtime's clock: close enough to wait for, and checked again afterwards.
 fn instant_of(time: Time) -> Instant {
     Instant::now() + time.since(live::now())
-}
-
-/// Answers questions about this host on a thread of its own: some of them read a lot of files.
-struct HostThread {
-    wants: Sender<Want>,
-    answers: UnboundedReceiver<Fact>,
-}
-
-impl HostThread {
-    fn start() -> Result<HostThread, Error> {
-        let (wants, questions) = mpsc::channel::<Want>();
-        let (facts, answers) = unbounded_channel();
-        let answer = move || {
-            let mut host = Host::new();
-            for want in questions {
-                let answer = host.answer(&want);
-                if facts.send(Fact { want, answer }).is_err() {
-                    break;
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("host".into()).spawn(answer);
-        thread
-            .map_err(|source| Error::System { operation: "start the thread that reads this host's state", source })?;
-        Ok(HostThread { wants, answers })
-    }
-
-    fn ask(&self, want: Want) {
-        // Without the thread no answer comes, and the core says what it could not find out.
-        _ = self.wants.send(want);
-    }
 }
 
 /// The signals that end a run.

@@ -47,9 +47,7 @@ impl Witness {
                 return None;
             }
             // Whether records wait or the time is up: both are looked at next.
-            if let Ok(Err(_)) = timeout(PAUSE, self.live.readable()).await {
-                return None;
-            }
+            _ = timeout(PAUSE, self.live.readable()).await;
         }
     }
 
@@ -58,6 +56,9 @@ impl Witness {
         let mut batch = Vec::new();
         let now = live::now();
         self.live.drain(&mut batch);
+        while self.live.is_behind() {
+            self.live.drain(&mut batch);
+        }
         let mut inputs = VecDeque::from(batch);
         if self.diagnosis.deadline().is_some_and(|deadline| deadline < now) {
             inputs.push_back(Stamped { t: now, input: Input::Tick });
