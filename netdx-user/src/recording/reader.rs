@@ -8,6 +8,7 @@
 use super::{Counts, FORMAT, Header, Trailer, shift};
 use crate::{
     input::{Input, Stamped},
+    render::escape::escape,
     time::Time,
 };
 use serde::Deserialize;
@@ -182,7 +183,7 @@ impl Iterator for Reader<'_> {
         if text.starts_with(b"{\"counts\":") {
             return match serde_json::from_slice::<Trailer>(&text) {
                 Ok(trailer) => self.end(Some(trailer.counts)),
-                Err(error) => Some(self.unreadable(error.to_string())),
+                Err(error) => Some(self.unreadable(reason(&error))),
             };
         }
         match serde_json::from_slice::<Stamped>(&text) {
@@ -193,9 +194,14 @@ impl Iterator for Reader<'_> {
                 self.counts.add(&stamped.input);
                 Some(stamped)
             }
-            Err(error) => Some(self.unreadable(error.to_string())),
+            Err(error) => Some(self.unreadable(reason(&error))),
         }
     }
+}
+
+/// Why a line can't be read: serde repeats what stands there, which may be anything.
+fn reason(error: &serde_json::Error) -> String {
+    escape(&error.to_string()).into_owned()
 }
 
 /// Reads a header of this or an older format. An older one would be brought to today's shape here, as JSON; there is
@@ -207,11 +213,11 @@ fn migrate(text: &[u8]) -> Result<Header, Error> {
         format: u32,
         netdx: String,
     }
-    let no_header = |e: serde_json::Error| Error::NoHeader(e.to_string());
+    let no_header = |e: serde_json::Error| Error::NoHeader(reason(&e));
     let version: Version = serde_json::from_slice(text).map_err(no_header)?;
     match version.format {
         FORMAT => serde_json::from_slice(text).map_err(no_header),
-        format if format > FORMAT => Err(Error::Newer { format, netdx: version.netdx }),
+        format if format > FORMAT => Err(Error::Newer { format, netdx: escape(&version.netdx).into_owned() }),
         format => Err(Error::NoHeader(format!("format {format} never existed"))),
     }
 }

@@ -226,6 +226,20 @@ fn a_line_without_end_is_skipped() {
 }
 
 #[test]
+fn why_a_line_cannot_be_read_steers_no_terminal() {
+    // serde names what it does not know as it stands there.
+    let mut file = write(&[], false);
+    file.truncate(file.iter().position(|b| *b == b'\n').expect("a header") + 1);
+    file.extend("{\"t\":1,\"input\":{\"\\u001b[2J\u{7f}\u{202e}\":1}}\n".bytes());
+    let (_, inputs, damage) = read(&file).expect("the header is good");
+    let sentence = damage.sentences().join(" ");
+    assert!(sentence.contains("\\x1b[2J\\x7f\\u{202e}"), "{sentence}");
+    assert!(matches!(&inputs[0].input, Input::Malformed(why) if why.contains("\\x1b[2J")), "{inputs:?}");
+    let newer = read(b"{\"format\":9,\"netdx\":\"\\u001b[2J\"}\n").expect_err("a newer one").to_string();
+    assert!(newer.contains("\\x1b[2J"), "{newer}");
+}
+
+#[test]
 fn deep_nesting_is_no_stack_overflow() {
     let mut file = write(&[], false);
     file.extend("[".repeat(1_000_000).bytes());
