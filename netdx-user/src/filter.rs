@@ -38,6 +38,9 @@ pub struct Filter {
     pub directions: Vec<Direction>,
     /// Codes of verdicts.
     pub codes: Vec<Code>,
+    /// Only what a process is known of. The kernel has left out the processes that aren't asked for; of what has none, as
+    /// errors that reach a UDP socket, nobody can tell whether it was asked for.
+    pub known: bool,
 }
 
 /// Ports from one to another, or one.
@@ -69,7 +72,8 @@ impl Filter {
     #[must_use]
     pub fn wants(&self, report: &Report) -> bool {
         let process = report.process.as_ref();
-        one_of(&self.ports, |ports| ports.holds(report))
+        (!self.known || process.is_some())
+            && one_of(&self.ports, |ports| ports.holds(report))
             && one_of(&self.hosts, |host| host.holds(report))
             && one_of(&self.pids, |pid| process.is_some_and(|p| p.pid == *pid))
             && one_of(&self.comms, |comm| process.is_some_and(|p| is_named(&p.comm, p.exe.as_deref(), comm)))

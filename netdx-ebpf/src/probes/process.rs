@@ -4,7 +4,12 @@
 use netdx_common::config::{ABSENT, flag};
 
 use super::{Arguments, tracepoint};
-use crate::{filter, maps::TREE, read::offset, task};
+use crate::{
+    filter,
+    maps::{FAILED_LOOKUPS, LOOKUPS, SUBMITTED, TREE},
+    read::offset,
+    task,
+};
 
 tracepoint!("sched_process_fork", sched_process_fork, sched_process_fork_raw, forked);
 tracepoint!("sched_process_exit", sched_process_exit, sched_process_exit_raw, exited);
@@ -22,6 +27,7 @@ fn forked<A: Arguments>(arguments: &A) {
 #[inline(always)]
 fn exited<A: Arguments>(arguments: &A) {
     let thread = arguments.pointer(0);
+    forget(task::tid());
     // do_exit has counted this thread out already; the last one ends the process.
     if offset!(signal_live) != ABSENT && thread.pointer(offset!(task_signal)).read::<u32>(offset!(signal_live)) != 0 {
         return;
@@ -31,5 +37,18 @@ fn exited<A: Arguments>(arguments: &A) {
     if filter::on(flag::TREE) {
         // Most processes aren't in the tree.
         let _ = TREE.remove(tgid);
+    }
+}
+
+/// Forgets what a thread that ends had under way: killed in getaddrinfo it never returns from it, and its id will be
+/// another's. Most threads have none of it.
+#[inline(always)]
+fn forget(tid: u32) {
+    let _ = FAILED_LOOKUPS.remove(tid);
+    if filter::on(flag::DNS) {
+        let _ = LOOKUPS.remove(tid);
+    }
+    if filter::on(flag::IO_URING) {
+        let _ = SUBMITTED.remove(tid);
     }
 }

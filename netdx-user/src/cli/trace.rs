@@ -173,6 +173,7 @@ impl LiveArgs {
 /// What the kernel can leave out of it. The rest is left out of the reports.
 fn kernel_filter(filter: &mut Filter, tree: bool) -> live::KernelFilter {
     let cgroups = filters::take_cgroups(filter);
+    filter.known = tree || !cgroups.is_empty();
     let ports = filter.ports.iter().flat_map(|ports| ports.0.clone());
     live::KernelFilter {
         ports: ports.collect(),

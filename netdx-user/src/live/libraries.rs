@@ -30,6 +30,26 @@ pub(super) struct Library {
     id: FileId,
 }
 
+impl Library {
+    /// Whether it is the same file, by whatever path.
+    #[must_use]
+    pub(super) fn is(&self, other: &Library) -> bool {
+        self.id == other.id
+    }
+
+    /// Whether its path still leads to it: the process through whose root it was found may have ended.
+    #[must_use]
+    pub(super) fn is_there(&self) -> bool {
+        at(&self.path).is_some_and(|found| found.is(self))
+    }
+}
+
+/// The file of this path, whatever is in it.
+fn at(path: &Path) -> Option<Library> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Library { path: path.into(), id: FileId { device: metadata.dev(), inode: metadata.ino() } })
+}
+
 /// File names of C libraries: glibc's, musl's.
 fn is_libc(name: &str) -> bool {
     name == "libc.so.6" || (name.starts_with("ld-musl-") && name.ends_with(".so.1")) || {
@@ -47,9 +67,7 @@ fn of_process(process: &Path) -> Option<Library> {
         .lines()
         .filter_map(|l| l.split_once('/').map(|(_, p)| p))
         .find(|p| is_libc(p.rsplit('/').next().unwrap_or(p)))?;
-    let path = process.join("root").join(path);
-    let metadata = fs::metadata(&path).ok()?;
-    Some(Library { path, id: FileId { device: metadata.dev(), inode: metadata.ino() } })
+    at(&process.join("root").join(path))
 }
 
 /// The C library that this system's own programs use: that of process 1, of this process, or of a well-known place.
@@ -63,12 +81,8 @@ pub(super) fn own() -> Vec<Library> {
         "/lib/ld-musl-x86_64.so.1",
         "/lib/ld-musl-aarch64.so.1",
     ];
-    let at = |path: &str| {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Library { path: path.into(), id: FileId { device: metadata.dev(), inode: metadata.ino() } })
-    };
     let mut found: Vec<Library> = Vec::new();
-    for library in fixed.into_iter().filter_map(at).chain(of_process(Path::new("/proc/self"))) {
+    for library in fixed.into_iter().filter_map(|path| at(Path::new(path))).chain(of_process(Path::new("/proc/self"))) {
         if found.iter().all(|l| l.id != library.id) {
             found.push(library);
         }
@@ -95,10 +109,10 @@ pub(super) fn in_use(known: &[Library]) -> Vec<Library> {
     found
 }
 
-/// The C library of a process, if it is none of those known.
+/// The C library of a process.
 #[must_use]
-pub(super) fn of_pid(pid: u32, known: &[Library]) -> Option<Library> {
-    of_process(&Path::new("/proc").join(pid.to_string())).filter(|found| known.iter().all(|l| l.id != found.id))
+pub(super) fn of_pid(pid: u32) -> Option<Library> {
+    of_process(&Path::new("/proc").join(pid.to_string()))
 }
 
 /// Where a function begins in an ELF file, as an offset in the file; none: it has no such function.
@@ -136,6 +150,22 @@ mod tests {
         let offset = libraries.iter().find_map(|l| function_offset(&l.path, "getaddrinfo").expect("ELF"));
         assert!(offset.is_some_and(|o| o > 0), "{libraries:?}");
         assert!(in_use(&libraries).iter().all(|l| libraries.iter().all(|k| k.id != l.id)));
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("libc.so.6");
+        fs::write(&path, "one").expect("write");
+        let library = at(&path).expect("it is there");
+        assert!(library.is_there() && !at(Path::new("/proc/self/status")).is_some_and(|other| other.is(&library)));
+        let kept = File::open(&path).expect("it is there");
+        fs::remove_file(&path).expect("remove");
+        assert!(!library.is_there());
+        fs::write(&path, "two").expect("write");
+        // The first one's number isn't given out again while it is open.
+        assert!(!library.is_there());
+        drop(kept);
     }
 
     #[test]
