@@ -9,5 +9,7 @@ pub mod names;
 pub mod patience;
 pub mod recordings;
 pub mod remote;
+pub mod sandbox;
 pub mod servers;
+pub mod soak;
 pub mod tracer;

@@ -45,6 +45,16 @@ pub struct Expected<'a> {
     pub certainty: Option<&'a str>,
 }
 
+/// What is said of a connection to 127.0.0.1:9, where nobody listens.
+pub const REFUSED: Expected<'static> = Expected {
+    code: "refused.no-listener",
+    outcome: "failed",
+    errno: Some("ECONNREFUSED"),
+    remote: Some("127.0.0.1:9"),
+    names: &["127.0.0.1:9"],
+    certainty: None,
+};
+
 impl Tracer {
     /// Starts netdx and waits until every probe is attached.
     #[must_use]
@@ -121,6 +131,12 @@ impl Tracer {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it said when it was ready: version, filters, coverage.
+    #[must_use]
+    pub fn first_line(&self) -> &Value {
+        &self.start
     }
 
     /// Waits for the report of this attempt and holds it against what is expected.

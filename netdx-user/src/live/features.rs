@@ -4,6 +4,7 @@
 
 use rustix::{
     fs::{Mode, OFlags, openat},
+    io::Errno,
     mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
 };
 use std::{
@@ -88,6 +89,18 @@ impl Directory {
         if let Some(path) = visible(mounts, file_system) {
             return Ok(Directory { fd: File::open(&path)?.into(), mounted_at: Some(path) });
         }
+        Directory::unmounted(file_system).map_err(|errno| match errno {
+            Errno::NODEV => io::Error::new(io::ErrorKind::Unsupported, "this kernel does not have it"),
+            Errno::PERM => io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("it is not mounted, and opening it unmounted takes CAP_SYS_ADMIN{}", mount_advice(file_system)),
+            ),
+            other => io::Error::from(other),
+        })
+    }
+
+    /// By a mount of its own.
+    fn unmounted(file_system: &str) -> rustix::io::Result<Directory> {
         let context = fsopen(file_system, FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_create(&context)?;
         let harmless = MountAttrFlags::MOUNT_ATTR_RDONLY
@@ -106,6 +119,15 @@ impl Directory {
         let mut text = String::new();
         File::from(fd).read_to_string(&mut text)?;
         Ok(text)
+    }
+}
+
+/// How to mount it for everybody.
+fn mount_advice(file_system: &str) -> &'static str {
+    match file_system {
+        "tracefs" => " (root can mount it: mount -t tracefs tracefs /sys/kernel/tracing)",
+        "cgroup2" => " (root can mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup)",
+        _ => "",
     }
 }
 
@@ -184,7 +206,8 @@ mod tests {
             Err(error) => assert_ne!(rustix::process::geteuid().as_raw(), 0, "{error}"),
         }
         let nothing = Directory::open(&[], "no-such-file-system").expect_err("no kernel has it");
-        assert!(matches!(nothing.raw_os_error(), Some(libc::ENODEV | libc::EPERM)), "{nothing}");
+        let said = nothing.to_string();
+        assert!(said == "this kernel does not have it" || said.contains("takes CAP_SYS_ADMIN"), "{said}");
     }
 
     #[test]

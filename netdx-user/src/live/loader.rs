@@ -25,12 +25,12 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/netdx-aarch64.o");
 pub enum Error {
     /// The embedded object isn't what this netdx was made for.
     #[error("the embedded eBPF object can't be read: {0}")]
-    Object(#[from] ParseError),
+    Object(ParseError),
     /// As above.
     #[error("the embedded eBPF object can't be linked: {0}")]
-    Link(#[from] EbpfRelocationError),
+    Link(EbpfRelocationError),
     /// A map could not be made.
-    #[error("the kernel refused the map {name} ({bytes} bytes): {error}")]
+    #[error("the kernel refused the map {name} ({bytes} bytes): {error}{advice}", advice = map_advice(error))]
     Map {
         /// Its name.
         name: String,
@@ -58,6 +58,25 @@ pub enum Error {
         /// In what.
         error: MapError,
     },
+}
+
+/// What to do when the kernel refuses a map.
+fn map_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        // Without the right to bpf(2) netdx does not get this far.
+        Some(libc::EPERM | libc::EACCES) => {
+            "\na sandbox around netdx forbids bpf(2) (seccomp, as in containers: run netdx outside of it), or, before Linux \
+             5.11, too little memory may be locked (ulimit -l unlimited; LimitMEMLOCK=infinity in a systemd unit)"
+        }
+        Some(libc::ENOMEM) => {
+            "\nthere is too little memory, or the memory limit of netdx's control group is too low: raise it (MemoryMax= in a \
+             systemd unit), or give netdx a smaller --buffer"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "\nraise the limit of open files (ulimit -n; LimitNOFILE= in a systemd unit)"
+        }
+        _ => "",
+    }
 }
 
 /// The object with its maps made and its programs ready to be loaded.
@@ -92,8 +111,8 @@ impl Loader {
     /// # Errors
     /// When the object is not usable or the kernel refuses a map.
     pub(super) fn new(config: &Config, sizes: &[(&str, usize)]) -> Result<Loader, Error> {
-        let mut object = Object::parse(OBJECT)?;
-        object.patch_map_data([("CONFIG", (config.as_bytes(), true))].into_iter().collect())?;
+        let mut object = Object::parse(OBJECT).map_err(Error::Object)?;
+        object.patch_map_data([("CONFIG", (config.as_bytes(), true))].into_iter().collect()).map_err(Error::Object)?;
         // Type information of the programs themselves is for tools that print them.
         (object.btf, object.btf_ext) = (None, None);
         let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
@@ -109,8 +128,10 @@ impl Loader {
         let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         let made: Vec<(String, i32, aya_obj::Map)> =
             object.maps.drain().map(|(name, map)| (name.clone(), maps[&name].as_raw_fd(), map)).collect();
-        object.relocate_maps(made.iter().map(|(name, fd, map)| (name.as_str(), *fd, map)), &sections)?;
-        object.relocate_calls(&sections)?;
+        object
+            .relocate_maps(made.iter().map(|(name, fd, map)| (name.as_str(), *fd, map)), &sections)
+            .map_err(Error::Link)?;
+        object.relocate_calls(&sections).map_err(Error::Link)?;
         Ok(Loader { object, maps })
     }
 

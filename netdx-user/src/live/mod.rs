@@ -133,10 +133,10 @@ pub enum Error {
     },
     /// The object or its maps.
     #[error("{0}{lockdown}", lockdown = lockdown_hint())]
-    Load(#[from] loader::Error),
+    Load(loader::Error),
     /// The buffer can't be read.
     #[error("the event buffer can't be mapped: {0}")]
-    Buffer(#[from] aya::maps::MapError),
+    Buffer(aya::maps::MapError),
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -146,6 +146,19 @@ pub enum Error {
         /// Why, a line for each.
         reasons: String,
     },
+}
+
+impl From<loader::Error> for Error {
+    // By hand, as below: what is in the message already is no further cause of it.
+    fn from(error: loader::Error) -> Error {
+        Error::Load(error)
+    }
+}
+
+impl From<aya::maps::MapError> for Error {
+    fn from(error: aya::maps::MapError) -> Error {
+        Error::Buffer(error)
+    }
 }
 
 /// How to get type information for the running kernel.
