@@ -2,28 +2,29 @@
 //! (include/uapi/linux/netfilter/nfnetlink_conntrack.h). Must not know: netdx.
 
 use crate::island::Island;
+use netlink_packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 use std::fs;
 
 /// Entries in one message to the kernel.
 const BATCH: u32 = 500;
 
-/// An attribute; nested ones have their flag (NLA_F_NESTED) in the kind.
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(4 + value.len()).expect("a short attribute");
-    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend_from_slice(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
+fn attribute(kind: u16, value: &[u8]) -> DefaultNla {
+    DefaultNla::new(kind, value.to_vec())
+}
+
+fn nested(kind: u16, parts: &[DefaultNla]) -> DefaultNla {
+    DefaultNla::new(kind | NLA_F_NESTED, bytes(parts))
+}
+
+fn bytes(parts: &[DefaultNla]) -> Vec<u8> {
+    let mut bytes = vec![0; parts.buffer_len()];
+    parts.emit(&mut bytes);
     bytes
 }
 
-fn nested(kind: u16, parts: &[Vec<u8>]) -> Vec<u8> {
-    const NLA_F_NESTED: u16 = 0x8000;
-    attribute(kind | NLA_F_NESTED, &parts.concat())
-}
-
 /// CTA_TUPLE_IP and CTA_TUPLE_PROTO of a TCP connection.
-fn tuple(kind: u16, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Vec<u8> {
+fn tuple(kind: u16, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> DefaultNla {
     const TCP: u8 = 6;
     let addresses = nested(1, &[attribute(1, &from.0), attribute(2, &to.0)]);
     let ports =
@@ -39,15 +40,15 @@ fn entry(number: u32) -> Vec<u8> {
     const ESTABLISHED: u8 = 3;
     let [_, a, b, c] = number.to_be_bytes();
     let (client, server) = (([10, 99, a, b], 1024 + u16::from(c)), ([10, 98, 0, 1], 80));
-    let body = [
-        vec![libc::AF_INET as u8, 0, 0, 0],
+    let attributes = [
         tuple(1, client, server),
         tuple(2, server, client),
         attribute(3, &SEEN_REPLY_ASSURED_CONFIRMED.to_be_bytes()),
         nested(4, &[nested(1, &[attribute(1, &[ESTABLISHED])])]),
         attribute(7, &600_u32.to_be_bytes()),
-    ]
-    .concat();
+    ];
+    // `struct nfgenmsg` goes before.
+    let body = [vec![libc::AF_INET as u8, 0, 0, 0], bytes(&attributes)].concat();
     let length = u32::try_from(16 + body.len()).expect("a short message");
     let mut message = length.to_ne_bytes().to_vec();
     message.extend_from_slice(&NEW.to_ne_bytes());

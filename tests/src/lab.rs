@@ -8,9 +8,10 @@
 //! ```
 
 use crate::island::{Island, beside_the_tests};
+use crate::servers::listen;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -98,6 +99,19 @@ impl Lab {
     #[must_use]
     pub fn client_program(&self) -> PathBuf {
         self.programs.path().join(CLIENT)
+    }
+
+    /// Uses up the client's local ports (four, from 40000) with connections to 10.1.2.2:80, which live as long as what is
+    /// given back.
+    #[must_use]
+    pub fn without_ports(&self) -> (TcpListener, Client) {
+        let listener = listen(&self.server, "10.1.2.2:80");
+        self.client.sysctl("net.ipv4.ip_local_port_range=40000 40003");
+        let mut filler = self.start("blocking 10.1.2.2:80 --times 4 --hold 60000");
+        for _ in 0..4 {
+            assert_eq!(filler.attempt().errno, 0, "the connections work");
+        }
+        (listener, filler)
     }
 
     /// Runs the client to its end.

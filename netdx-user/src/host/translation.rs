@@ -9,7 +9,7 @@ use crate::{
     event::{Netns, Protocol, Tuple},
     fact::Translation,
 };
-use netlink_packet_core::{Emitable, NlaBuffer};
+use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NlaBuffer};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use std::{io, net::IpAddr, ops::ControlFlow};
 
@@ -122,21 +122,20 @@ fn request(packet: Tuple) -> Vec<u8> {
         ],
     );
     let mut body = vec![family as u8, 0, 0, 0];
-    body.extend(nested(ORIGINAL, &[addresses, ports]));
+    let original = nested(ORIGINAL, &[addresses, ports]);
+    body.resize(HEADER + original.buffer_len(), 0);
+    original.emit(&mut body[HEADER..]);
     body
 }
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = (4 + value.len()) as u16;
-    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend_from_slice(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
+fn attribute(kind: u16, value: &[u8]) -> DefaultNla {
+    DefaultNla::new(kind, value.to_vec())
 }
 
-fn nested(kind: u16, parts: &[Vec<u8>]) -> Vec<u8> {
-    const NLA_F_NESTED: u16 = 0x8000;
-    attribute(kind | NLA_F_NESTED, &parts.concat())
+fn nested(kind: u16, parts: &[DefaultNla]) -> DefaultNla {
+    let mut value = vec![0; parts.buffer_len()];
+    parts.emit(&mut value);
+    DefaultNla::new(kind | NLA_F_NESTED, value)
 }
 
 /// A tuple of an answer; local is the source.

@@ -49,22 +49,7 @@ impl Inbound {
         {
             self.told.remove(&oldest);
         }
-        let sock = Sock {
-            id: None,
-            cookie: None,
-            tuple,
-            v6: tuple.remote.is_ipv6(),
-            netns,
-            state: TcpState::SynRecv,
-            error: 0,
-            soft_error: 0,
-            mark: 0,
-            bound_device: 0,
-            backlog: 0,
-            max_backlog: 0,
-            retransmits: 0,
-            opened: Opened::ByPeer,
-        };
+        let sock = Sock { state: TcpState::SynRecv, opened: Opened::ByPeer, ..Sock::unseen(tuple, netns) };
         let mut c = Connection::new(memory.serial.next(), time, &sock);
         c.mirrored = true;
         c.ended = Some(time);

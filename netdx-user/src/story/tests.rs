@@ -4,8 +4,7 @@ use crate::{
     coverage::{Coverage, Probe},
     diagnosis::{Diagnosis, Settings},
     event::{
-        Call, Event, Netns, Opened, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple,
-        Via,
+        Call, Event, Netns, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple, Via,
     },
     fact::{Answer, Fact, Listener, Route},
     input::{Input, Stamped},
@@ -39,22 +38,7 @@ pub(super) fn tuple() -> Tuple {
 }
 
 pub(super) fn sock(state: TcpState) -> Sock {
-    Sock {
-        id: Some(SockId(7)),
-        cookie: None,
-        tuple: tuple(),
-        v6: false,
-        netns: Netns(1),
-        state,
-        error: 0,
-        soft_error: 0,
-        mark: 0,
-        bound_device: 0,
-        backlog: 0,
-        max_backlog: 0,
-        retransmits: 0,
-        opened: Opened::Here,
-    }
+    Sock { id: Some(SockId(7)), state, ..Sock::unseen(tuple(), Netns(1)) }
 }
 
 pub(super) fn task() -> Task {

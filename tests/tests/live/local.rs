@@ -14,12 +14,7 @@ const LOCAL: Expected<'static> =
 #[test]
 fn the_local_ports_are_used_up() {
     let lab = Lab::new();
-    let _listener = listen(&lab.server, "10.1.2.2:80");
-    lab.client.sysctl("net.ipv4.ip_local_port_range=40000 40003");
-    let mut filler = lab.start("blocking 10.1.2.2:80 --times 4 --hold 60000");
-    for _ in 0..4 {
-        assert_eq!(filler.attempt().errno, 0);
-    }
+    let _taken = lab.without_ports();
     let trace = Tracer::start(&lab);
     let attempt = lab.connect("blocking 10.1.2.2:80");
     assert_eq!(attempt.errno, libc::EADDRNOTAVAIL);
