@@ -88,19 +88,19 @@ pub struct Program {
 
 /// The attributes of bpf(2): its first 128 bytes, the rest is optional.
 #[repr(C, align(8))]
-struct Attributes([u8; 128]);
+pub(crate) struct Attributes([u8; 128]);
 
 impl Attributes {
-    fn new() -> Attributes {
+    pub(crate) fn new() -> Attributes {
         Attributes([0; 128])
     }
 
-    fn number(mut self, at: usize, value: u32) -> Attributes {
+    pub(crate) fn number(mut self, at: usize, value: u32) -> Attributes {
         self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         self
     }
 
-    fn pointer<T>(mut self, at: usize, to: *const T) -> Attributes {
+    pub(crate) fn pointer<T>(mut self, at: usize, to: *const T) -> Attributes {
         self.0[at..at + 8].copy_from_slice(&(to.addr() as u64).to_ne_bytes());
         self
     }
@@ -109,8 +109,8 @@ impl Attributes {
         self.number(at, fd.cast_unsigned())
     }
 
-    fn call(&self, command: libc::c_int) -> io::Result<RawFd> {
-        // SAFETY: what the attributes point to lives in the callers, and the kernel only reads it.
+    pub(crate) fn call(&self, command: libc::c_int) -> io::Result<RawFd> {
+        // SAFETY: what the attributes point to lives in the callers, and is large enough for what the kernel puts there.
         let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_ptr(), self.0.len()) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(RawFd::try_from(result).expect("a descriptor")) }
     }
@@ -155,6 +155,15 @@ impl Cgroup {
         let path = PathBuf::from(root).join(format!("netdx-{what}-{}-{number}", std::process::id()));
         fs::create_dir(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
         Cgroup { path }
+    }
+
+    /// Its folder.
+    ///
+    /// # Panics
+    /// When that is no text.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.path.to_str().expect("a path of text")
     }
 
     /// Has this program say no to everything at this hook.

@@ -204,11 +204,11 @@ pub fn netdx() -> PathBuf {
 
 /// A program of this workspace, built into the folder of the tests.
 pub(crate) fn beside_the_tests(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test's own path");
-    let folder = test.ancestors().nth(2).expect("the test is in target/PROFILE/deps");
-    let path = folder.join(name);
-    assert!(path.exists(), "{} is not there: `cargo xtask live` builds it", path.display());
-    path
+    let this = std::env::current_exe().expect("the test's own path");
+    // A test is in target/PROFILE/deps, a program in target/PROFILE.
+    let mut places = this.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    let found = places.find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is not beside {}: `cargo xtask live` builds it", this.display()))
 }
 
 /// Runs it; it has to succeed.

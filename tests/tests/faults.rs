@@ -4,25 +4,17 @@
 use netdx_tests::island::{netdx, run};
 use netdx_tests::kernel;
 use netdx_tests::lab::Lab;
-use netdx_tests::tracer::{Expected, Tracer, check};
+use netdx_tests::tracer::{REFUSED, Tracer, check};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufReader, Read as _};
+use std::os::fd::FromRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The rights that docs/privileges.md says suffice to trace this network namespace.
 const FIVE: &str = "+bpf,+perfmon,+net_admin,+sys_ptrace,+dac_read_search";
-
-const REFUSED: Expected<'static> = Expected {
-    code: "refused.no-listener",
-    outcome: "failed",
-    errno: Some("ECONNREFUSED"),
-    remote: Some("127.0.0.1:9"),
-    names: &["127.0.0.1:9"],
-    certainty: None,
-};
 
 /// netdx without the rights of root, or with some: as user nobody.
 fn as_nobody(capabilities: &str) -> Command {
@@ -74,16 +66,92 @@ fn killed_it_leaves_nothing_behind() {
     let (maps, links) = kernel::held_by(trace.pid());
     let programs = kernel::programs_with(&maps);
     assert!(!maps.is_empty() && links.len() > 5 && programs.len() > 5, "{maps:?} {links:?} {programs:?}");
+    assert!(links.is_subset(&kernel::links()), "{links:?}");
     let pid = trace.pid();
     // Tracer's end is a SIGKILL.
     drop(trace);
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
-    // The kernel frees them after a grace period.
+    // The kernel frees them after a grace period. An attachment, of any kind, or a pin in bpffs would hold its program.
     let left = || {
         let all = kernel::programs();
-        programs.intersection(&all).count() + maps.iter().filter(|id| kernel::map_exists(**id)).count()
+        programs.intersection(&all).count()
+            + maps.iter().filter(|id| kernel::map_exists(**id)).count()
+            + links.intersection(&kernel::links()).count()
     };
-    within(Duration::from_secs(20), "every program and map is gone", || left() == 0);
+    within(Duration::from_secs(20), "every program, map and link is gone", || left() == 0);
+}
+
+#[test]
+fn killed_it_takes_a_command_with_it_that_did_not_run_yet() {
+    // Held until every probe is attached, which here takes as long as the library's file can be read.
+    let folder = tempfile::tempdir().expect("a folder");
+    let types = folder.path().join("types");
+    run(Command::new("mkfifo").arg(&types));
+    let mut child = Command::new(netdx())
+        .args(["trace", "--btf"])
+        .arg(&types)
+        .args(["--", "sleep", "1000"])
+        .spawn()
+        .expect("netdx runs");
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let held = || fs::read_to_string(&children).unwrap_or_default().trim().parse::<u32>().ok();
+    within(Duration::from_secs(10), "the command is held", || held().is_some());
+    let held = held().expect("it was just there");
+    child.kill().expect("netdx runs");
+    child.wait().expect("it ends");
+    // Its parent is another now, which may not have waited for it yet.
+    let status = || fs::read_to_string(format!("/proc/{held}/stat")).unwrap_or_default();
+    within(Duration::from_secs(10), "the held command is gone", || status().is_empty() || status().contains(") Z "));
+}
+
+#[test]
+fn what_comes_and_goes_leaves_nothing() {
+    let course = netdx_tests::soak::run(netdx_tests::patience::patience(Duration::from_secs(15)));
+    assert!(course.findings.is_empty(), "{:#?}\n{:#?}", course.findings, course.notes);
+    assert!(course.rounds > 0 && course.failures > 10 && course.successes > 0 && course.killed > 0, "{course:?}");
+}
+
+#[test]
+fn live_and_replayed_reports_are_the_same() {
+    let lab = Lab::new();
+    lab.client.ip("route add prohibit 10.3.0.0/16");
+    lab.router.guard("forward", "tcp dport 83 drop");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("same.netdx.jsonl");
+    let mut child = Command::new(netdx())
+        .args(["record", "--all", "--format", "json", "--netns", lab.client.name(), "--output"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("netdx runs");
+    let mut live = lines(&mut child);
+    let start = next(&mut live);
+    for how in [
+        "blocking 10.1.2.2:81 --times 20",
+        "blocking 10.3.0.1:82",
+        "epoll 10.1.2.2:83 --give-up 300",
+        "udp 10.1.2.2:84 --send 3 --receive",
+    ] {
+        lab.start(how).wait();
+    }
+    std::thread::sleep(netdx_tests::patience::patience(Duration::from_secs(1)));
+    kill(&child);
+    let mut said = String::new();
+    live.read_to_string(&mut said).expect("text");
+    assert!(child.wait().expect("it ends").success());
+    let replayed = run(Command::new(netdx()).args(["replay", "--format", "json"]).arg(&file)).stdout;
+    let replayed = String::from_utf8(replayed).expect("text");
+    let mut again = replayed.lines();
+    let mut first: Value = serde_json::from_str(again.next().expect("a line")).expect("JSON");
+    // All the same, but that it is no live run.
+    first["filters"] = start["filters"].clone();
+    assert_eq!(first, start);
+    let reports = |lines: &mut dyn Iterator<Item = &str>| -> Vec<String> {
+        lines.filter(|line| !line.contains("\"kind\":\"summary\"")).map(str::to_owned).collect()
+    };
+    let (live, again) = (reports(&mut said.lines()), reports(&mut again));
+    assert!(live.len() >= 23, "{said}");
+    assert_eq!(live, again);
 }
 
 #[test]
@@ -154,6 +222,68 @@ fn without_a_reader_it_ends_quietly() {
 }
 
 #[test]
+fn reports_that_find_no_room_are_told() {
+    let lab = Lab::new();
+    let mut child = Command::new(netdx())
+        .args(["trace", "--format", "json", "--netns", lab.client.name(), "--output", "/dev/full"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("netdx runs");
+    let mut said = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+    assert_eq!(child.wait().expect("it ends by itself").code(), Some(1), "{said}");
+    assert!(said.contains("/dev/full") && said.contains("No space left on device"), "{said}");
+}
+
+/// A terminal: the end that a person looks at, and the one that a program writes to.
+fn terminal() -> (fs::File, fs::File) {
+    let (mut master, mut slave) = (-1, -1);
+    // SAFETY: both numbers are written before the call returns; the other arguments may be null (openpty(3)).
+    let result = unsafe {
+        libc::openpty(&raw mut master, &raw mut slave, std::ptr::null_mut(), std::ptr::null(), std::ptr::null())
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: two new descriptors that nobody else has.
+    unsafe { (fs::File::from_raw_fd(master), fs::File::from_raw_fd(slave)) }
+}
+
+#[test]
+fn a_terminal_that_is_resized_gets_reports_of_its_width() {
+    let lab = Lab::new();
+    let (mut seen, terminal) = terminal();
+    let resize = |columns| {
+        let size = rustix::termios::Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&terminal, size).expect("a terminal");
+    };
+    resize(200);
+    let mut child = Command::new(netdx())
+        .args(["trace", "--netns", lab.client.name()])
+        .env("NO_COLOR", "1")
+        .stdout(terminal.try_clone().expect("a descriptor"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("netdx runs");
+    // It says so when every probe is attached.
+    let mut said = [0; 512];
+    assert_ne!(child.stderr.as_mut().expect("a pipe").read(&mut said).expect("text"), 0);
+    let mut longest = || {
+        _ = lab.connect("blocking 127.0.0.1:9");
+        let (mut text, mut part) = (String::new(), [0; 4096]);
+        while !text.contains("netdx explain refused.no-listener\r\n") {
+            let length = seen.read(&mut part).expect("netdx writes");
+            text.push_str(std::str::from_utf8(&part[..length]).expect("ASCII"));
+        }
+        text.lines().map(|line| line.chars().count()).max().expect("lines")
+    };
+    let wide = longest();
+    resize(60);
+    let narrow = longest();
+    assert!(wide > 60 && wide <= 200 && narrow <= 60, "{wide} and {narrow} columns");
+    kill(&child);
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
 fn five_capabilities_will_do() {
     let lab = Lab::new();
     let mut child = as_nobody(FIVE)
@@ -197,6 +327,11 @@ fn an_ordinary_user_is_told_how_in_two_lines() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert_eq!(said.lines().count(), 2, "{said}");
     assert!(said.contains("cap_bpf, cap_perfmon") && said.contains("sudo") && said.contains("setcap"), "{said}");
+    let recording = &netdx_tests::recordings::all()[0];
+    let file = reachable().with_file_name("replayed.netdx.jsonl");
+    fs::write(&file, &recording.bytes).expect("a file that everybody may read");
+    let output = as_nobody("").arg("replay").arg(&file).output().expect("netdx runs");
+    assert!(output.status.success() && !output.stdout.is_empty(), "{}: {output:?}", recording.name);
 }
 
 #[test]

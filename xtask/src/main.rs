@@ -13,6 +13,7 @@ mod elf;
 mod fuzz;
 mod lint;
 mod run;
+mod soak;
 mod test;
 mod toolchain;
 mod vm;
@@ -73,6 +74,12 @@ enum Task {
         #[arg(long, default_value_t = 0)]
         seed: u32,
     },
+    /// Run netdx beside namespaces, processes and connections that come and go: nothing may grow, nothing be missed (root)
+    Soak {
+        /// For so long
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
     /// Man pages and shell completions, into the build folder
     Docs,
     /// Formatting and clippy, over the workspace and over netdx-ebpf
@@ -128,6 +135,7 @@ fn main() -> ExitCode {
         Task::Test => test::test(&workspace),
         Task::Bench { what, write } => bench::bench(&workspace, &what, write),
         Task::Fuzz { target, seconds, seed } => fuzz::fuzz(&workspace, target.as_deref(), seconds, seed),
+        Task::Soak { minutes } => soak::soak(&workspace, minutes),
         Task::Docs => docs::docs(&workspace),
         Task::Lint => lint::lint(&workspace),
         Task::Fmt => lint::format(&workspace, false),
