@@ -4,7 +4,7 @@
 //! Parts of one kind are alternatives (`--port 80 --port 443`), different kinds must all hold.
 
 use crate::report::{Direction, Endpoint, Kind, Outcome, Report};
-use std::{net::IpAddr, ops::RangeInclusive, str::FromStr};
+use std::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr};
 
 /// Names of processes are cut by the kernel (`TASK_COMM_LEN`, terminator not counted).
 const COMM_LEN: usize = 15;
@@ -262,8 +262,26 @@ impl Code {
             Code::Any => {
                 report.verdict.is_some() && !matches!(report.outcome, Outcome::Established | Outcome::Answered)
             }
-            Code::Family(family) => codes.any(|code| code.split_once('.').is_some_and(|(f, _)| f == family)),
-            Code::One(one) => codes.any(|code| code == one),
+            _ => codes.any(|code| self.covers(code)),
+        }
+    }
+
+    /// Whether it stands for this code.
+    #[must_use]
+    pub fn covers(&self, code: &str) -> bool {
+        match self {
+            Code::Any => true,
+            Code::Family(family) => code.split_once('.').is_some_and(|(f, _)| f == family),
+            Code::One(one) => code == one,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Code::Any => f.write_str("any"),
+            Code::Family(text) | Code::One(text) => f.write_str(text),
         }
     }
 }

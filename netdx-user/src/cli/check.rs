@@ -20,8 +20,8 @@ use std::{net::IpAddr, time::Duration};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A name or an address ([fe80::1%eth0] for a link-local one), with :PORT if one is meant; or a URL.
-    #[arg(value_name = "TARGET[:PORT]|URL")]
-    target: String,
+    #[arg(value_name = "TARGET[:PORT]|URL", value_parser = Target::parse)]
+    target: Target,
     /// TLS is spoken on the port, from the first byte.
     #[arg(long, conflicts_with = "no_tls")]
     tls: bool,
@@ -59,7 +59,7 @@ pub(super) struct Args {
 /// # Errors
 /// The target makes no sense; stdout is closed.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let mut target = Target::parse(&args.target)?;
+    let mut target = args.target.clone();
     target.tls = args.tls || target.tls && !args.no_tls;
     if args.no_http {
         target.path = None;

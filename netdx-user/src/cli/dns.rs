@@ -10,6 +10,7 @@ use crate::{
     },
 };
 use anyhow::Context as _;
+use hickory_proto::rr::RecordType;
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
@@ -25,8 +26,8 @@ pub(super) struct Args {
     name: String,
     /// Record types (A, AAAA, CNAME, MX, TXT, NS, SOA, SRV, PTR, CAA, ... or TYPE65280), and servers to ask instead of the
     /// configured ones: @ADDRESS (@fe80::1%eth0), @ADDRESS#PORT or @NAME.
-    #[arg(value_name = "TYPE|@SERVER")]
-    what: Vec<String>,
+    #[arg(value_name = "TYPE|@SERVER", value_parser = word)]
+    what: Vec<Word>,
     /// Wait this many seconds for each try, instead of what resolv.conf says.
     #[arg(long, value_name = "SECONDS", value_parser = super::seconds)]
     timeout: Option<Duration>,
@@ -41,10 +42,24 @@ pub(super) struct Args {
     format: Format,
 }
 
+/// What stands behind the name.
+#[derive(Clone, Debug)]
+enum Word {
+    Type(RecordType),
+    Server(String),
+}
+
+fn word(text: &str) -> Result<Word, String> {
+    match text.strip_prefix('@') {
+        Some(server) => Ok(Word::Server(server.to_owned())),
+        None => dns::record_type(text).map(Word::Type),
+    }
+}
+
 /// Looks it up and shows what was said.
 ///
 /// # Errors
-/// The name, a type or a server makes no sense; stdout is closed.
+/// The name or a server makes no sense; stdout is closed.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     // An address is looked up by what it is, whatever its link.
     let name = match zone::split(&args.name) {
@@ -63,9 +78,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         tcp: args.tcp,
     };
     for word in &args.what {
-        match word.strip_prefix('@') {
-            Some(server) => request.servers.extend(servers(server)?),
-            None => request.types.push(dns::record_type(word).map_err(anyhow::Error::msg)?),
+        match word {
+            Word::Server(server) => request.servers.extend(servers(server)?),
+            Word::Type(kind) => request.types.push(*kind),
         }
     }
     let runtime = super::runtime()?;

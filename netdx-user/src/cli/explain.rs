@@ -1,13 +1,12 @@
 //! `netdx explain`: the page of a cause. Owns: its flags. Must not know: what the pages say, how they look.
 
-use super::complete;
+use super::{complete, filters};
 use crate::{
     exit::Exit,
     explain::{self, glossary},
-    filter,
+    filter::Code,
     render::page,
 };
-use anyhow::bail;
 use clap_complete::ArgValueCandidates;
 use std::io::{self, Write as _};
 
@@ -20,8 +19,8 @@ use std::io::{self, Write as _};
 )]
 pub(super) struct Args {
     /// The verdict, as a report has it (refused.bound-elsewhere); a family (dns) shows all of it.
-    #[arg(required_unless_present = "list", add = ArgValueCandidates::new(complete::codes))]
-    code: Option<String>,
+    #[arg(required_unless_present = "list", value_parser = filters::code, add = ArgValueCandidates::new(complete::codes))]
+    code: Option<Code>,
     /// List every verdict, or those of the family.
     #[arg(long)]
     list: bool,
@@ -33,18 +32,10 @@ pub(super) struct Args {
 /// Explains.
 ///
 /// # Errors
-/// There is no such verdict; stdout can't be written.
+/// stdout can't be written.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let wanted = args.code.as_deref();
-    let is_wanted =
-        |code: &str| wanted.is_none_or(|w| code == w || code.strip_prefix(w).is_some_and(|r| r.starts_with('.')));
+    let is_wanted = |code: &str| args.code.as_ref().is_none_or(|wanted| wanted.covers(code));
     let causes: Vec<_> = explain::registry().iter().filter(|cause| is_wanted(cause.code)).collect();
-    if causes.is_empty() {
-        let known: Vec<&str> = explain::registry().iter().map(|cause| cause.code).collect();
-        let wanted = wanted.unwrap_or_default();
-        let meant = filter::suggest(wanted, &known).map_or_else(String::new, |code| format!(" Did you mean {code}?"));
-        bail!("there is no verdict '{}'.{meant} All: netdx explain --list", wanted.escape_debug());
-    }
     let layout = super::stdout_layout();
     let text = if args.list {
         page::list(causes.iter().map(|cause| (cause.code, cause.page)), &layout)

@@ -118,19 +118,19 @@ pub(super) struct Filters {
     #[arg(long)]
     no_dns: bool,
     /// Verdict, or family of verdicts (refused, dns.nxdomain).
-    #[arg(long, value_name = "CODE", value_delimiter = ',', add = ArgValueCandidates::new(complete::codes))]
-    code: Vec<String>,
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = code, add = ArgValueCandidates::new(complete::codes))]
+    code: Vec<Code>,
 }
 
 impl Filters {
     /// The filter that these flags mean.
     ///
     /// # Errors
-    /// A name that stands for nothing, a code that doesn't exist.
+    /// A name that stands for nothing.
     pub(super) fn resolve(&self) -> anyhow::Result<Filter> {
         Ok(Filter {
             lookups: if self.dns || self.no_dns { Some(self.dns) } else { None },
-            codes: self.code.iter().map(|text| code(text)).collect::<Result<_, _>>()?,
+            codes: self.code.clone(),
             ..self.connections.resolve()?
         })
     }
@@ -174,18 +174,17 @@ pub(super) fn take_cgroups(filter: &mut Filter) -> Vec<u64> {
 ///
 /// # Errors
 /// There is none of that name; what was probably meant.
-pub(super) fn code(text: &str) -> anyhow::Result<Code> {
+pub(super) fn code(text: &str) -> Result<Code, String> {
     let known: Vec<&str> = explain::registry().iter().map(|cause| cause.code).collect();
-    Code::parse(text, &known).map_err(anyhow::Error::msg)
+    Code::parse(text, &known)
 }
 
-/// Reads what `--fail-on` says.
+/// Reads what `--fail-on` says: a code, or any.
 ///
 /// # Errors
 /// There is no such verdict.
-pub(super) fn fail_on(codes: &[String]) -> anyhow::Result<Vec<Code>> {
-    let read = |text: &String| if text == "any" { Ok(Code::Any) } else { code(text) };
-    codes.iter().map(read).collect()
+pub(super) fn fail_on(text: &str) -> Result<Code, String> {
+    if text == "any" { Ok(Code::Any) } else { code(text) }
 }
 
 /// How reports are written to stdout, or to a file.
@@ -296,7 +295,7 @@ mod tests {
         assert!(error.to_string().contains("no user 'nobody-of-that-name'"), "{error}");
         let error = parse("--netns nowhere-at-all").expect("a name").resolve().expect_err("no such namespace");
         assert!(format!("{error:#}").contains("/run/netns/nowhere-at-all"), "{error:#}");
-        let error = parse("--code refused.nolistener").expect("a word").resolve().expect_err("no such code");
+        let error = parse("--code refused.nolistener").expect_err("no such code");
         assert!(error.to_string().contains("Did you mean refused.no-listener?"), "{error}");
     }
 

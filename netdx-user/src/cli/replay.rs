@@ -1,12 +1,14 @@
 //! `netdx replay`: the reports of a recording, offline. Owns: its flags, and opening the file. Must not know: its shape.
 
-use super::filters;
+use super::{complete, filters};
 use crate::{
     exit::Exit,
+    filter::Code,
     pipeline::{self, Reporter, Session, reporter::Style, session::Plan},
     recording::Reader,
 };
 use anyhow::Context as _;
+use clap_complete::ArgValueCandidates;
 use std::{
     fs::File,
     io::{self, Read},
@@ -45,8 +47,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Exit with status 3 when such a verdict was shown: a code, a family of codes, or any.
-    #[arg(long, value_name = "CODE", value_delimiter = ',')]
-    fail_on: Vec<String>,
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = filters::fail_on, add = ArgValueCandidates::new(complete::codes))]
+    fail_on: Vec<Code>,
     #[command(flatten)]
     filters: filters::Filters,
 }
@@ -56,7 +58,7 @@ pub(super) struct Args {
 /// # Errors
 /// The file can't be read at all, or the reports can't be written.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let plan = Plan { filter: args.filters.resolve()?, fail_on: filters::fail_on(&args.fail_on)?, count: args.count };
+    let plan = Plan { filter: args.filters.resolve()?, fail_on: args.fail_on.clone(), count: args.count };
     let open = || format!("open {}", args.file.display());
     let source: Box<dyn Read> = if args.file.as_os_str() == "-" {
         Box::new(io::stdin())

@@ -1,16 +1,17 @@
 //! `netdx trace`: one report for each failure, as it happens. Owns: the flags of a live run, shared with `record`.
 //! Must not know: probes, verdicts.
 
-use super::{Format, filters};
+use super::{Format, complete, filters};
 use crate::{
     exit::Exit,
-    filter::Filter,
+    filter::{Code, Filter},
     live::{self, Live},
     pipeline::{self, Command, Recorder, Reporter, Session, recorder::Target, session::Plan},
     privilege,
     recording::{FORMAT, Header, Settings, Start},
 };
 use anyhow::Context as _;
+use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 use rustix::thread::CapabilitySet;
 use std::{
@@ -62,8 +63,8 @@ pub(super) struct LiveArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Exit with status 3 when such a verdict was shown: a code, a family of codes, or any.
-    #[arg(long, value_name = "CODE", value_delimiter = ',')]
-    fail_on: Vec<String>,
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = filters::fail_on, add = ArgValueCandidates::new(complete::codes))]
+    fail_on: Vec<Code>,
     /// Don't attach to system calls: they cost about 75 ns on each call of the machine, and tell what the application
     /// got back.
     #[arg(long)]
@@ -107,7 +108,7 @@ impl LiveArgs {
     pub(super) fn run(self, reporter: Reporter, target: Option<Target>) -> anyhow::Result<Exit> {
         let mut filter = self.filters.resolve()?;
         let kernel_filter = kernel_filter(&mut filter, !self.command.is_empty());
-        let plan = Plan { fail_on: filters::fail_on(&self.fail_on)?, count: self.count, filter };
+        let plan = Plan { fail_on: self.fail_on.clone(), count: self.count, filter };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
         runtime.block_on(async {
