@@ -94,7 +94,7 @@ pub fn run(header: &Header, inputs: &[Stamped]) {
         summary.input(stamped.t, &stamped.input);
         // Packets for packet tools are bytes: only that they can be written.
         _ = pcapng::packet(stamped, &header.start);
-        for report in core.apply(stamped).reports {
+        for report in core.apply(stamped.clone()).reports {
             summary.report(&report);
             plain(&text::report(&report, header, &layout));
             object(&json::report(&report, &header.start));

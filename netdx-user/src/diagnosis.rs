@@ -17,6 +17,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -104,13 +105,13 @@ impl Diagnosis {
     }
 
     /// Takes one input.
-    pub fn apply(&mut self, input: &Stamped) -> Step {
+    pub fn apply(&mut self, input: Stamped) -> Step {
         self.now = self.now.max(input.t);
         let mut step = Step::default();
-        match &input.input {
+        match input.input {
             Input::Fact(fact) => self.answered(fact, &mut step),
-            Input::Event(event) => self.tracker.event(input.t, event.clone()),
-            Input::Lost(n) => self.tracker.lost(input.t, *n),
+            Input::Event(event) => self.tracker.event(input.t, event),
+            Input::Lost(n) => self.tracker.lost(input.t, n),
             Input::Malformed(_) => self.tracker.lost(input.t, 1),
             Input::Tick => self.tracker.tick(input.t),
             Input::End => {
@@ -191,27 +192,28 @@ impl Diagnosis {
         self.inquiries.insert(number, inquiry);
     }
 
-    fn answered(&mut self, fact: &Fact, step: &mut Step) {
+    fn answered(&mut self, fact: Fact, step: &mut Step) {
         let Some(question) = self.questions.remove(&fact.want) else { return };
-        self.tracker.fact(fact);
+        self.tracker.fact(&fact);
+        let (want, answer) = (fact.want, Arc::new(fact.answer));
         let mut ready = Vec::new();
         for number in question.waiting {
             let Some(inquiry) = self.inquiries.get_mut(&number) else { continue };
             if question.asked < inquiry.since {
                 // The host may have looked before this story ended: ask again.
-                self.ask(fact.want.clone(), Some(number), step);
+                self.ask(want.clone(), Some(number), step);
                 continue;
             }
-            inquiry.open.retain(|want| *want != fact.want);
+            inquiry.open.retain(|open| *open != want);
             match &mut inquiry.story {
                 Story::Connection(c) => {
                     let known = c.translated.len();
-                    c.answered(&fact.want, &fact.answer);
+                    c.answered(&want, &answer);
                     if c.translated.len() > known {
                         self.tracker.follow(c);
                     }
                 }
-                Story::Lookup(l) => l.facts.insert(fact.want.clone(), fact.answer.clone()),
+                Story::Lookup(l) => l.facts.insert(want.clone(), Arc::clone(&answer)),
             }
             if inquiry.open.is_empty() {
                 ready.extend(self.inquiries.remove_entry(&number));

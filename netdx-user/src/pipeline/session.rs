@@ -72,12 +72,13 @@ impl Session {
             self.recorded(result);
         }
         self.reporter.input(&stamped, &self.header)?;
-        let step = self.core.apply(&stamped);
+        let now = stamped.t;
+        let step = self.core.apply(stamped);
         for report in &step.reports {
             if self.is_full() {
                 break;
             }
-            self.report(report, stamped.t)?;
+            self.report(report, now)?;
         }
         Ok(step.wants)
     }

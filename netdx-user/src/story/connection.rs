@@ -10,28 +10,37 @@ use crate::{
     time::Time,
     want::Want,
 };
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 /// How many events a story keeps. The first ones and the last ones tell it; `omitted` counts the rest.
 const LIMIT: usize = 160;
 
-/// What the host answered, by question.
+/// What the host answered, by question: a few answers, which stories share.
 #[derive(Clone, Debug, Default)]
-pub struct Facts(BTreeMap<Want, Answer>);
+pub struct Facts(Vec<(Want, Arc<Answer>)>);
 
 impl Facts {
     /// Adds an answer.
-    pub fn insert(&mut self, want: Want, answer: Answer) {
-        self.0.insert(want, answer);
+    pub fn insert(&mut self, want: Want, answer: impl Into<Arc<Answer>>) {
+        match self.find(&want) {
+            Ok(at) => self.0[at].1 = answer.into(),
+            Err(at) => self.0.insert(at, (want, answer.into())),
+        }
     }
+
     /// The answer to a question; none: it was not asked, or not answered yet.
     #[must_use]
     pub fn get(&self, want: &Want) -> Option<&Answer> {
-        self.0.get(want)
+        self.find(want).ok().map(|at| &*self.0[at].1)
     }
-    /// All of them.
+
+    /// All of them, in the order of the questions.
     pub fn iter(&self) -> impl Iterator<Item = (&Want, &Answer)> {
-        self.0.iter()
+        self.0.iter().map(|(want, answer)| (want, &**answer))
+    }
+
+    fn find(&self, want: &Want) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| known.cmp(want))
     }
 }
 
@@ -85,7 +94,7 @@ pub struct Connection {
     /// Who; none: not known (the socket is older than netdx, or a peer opened it).
     pub task: Option<Task>,
     /// What the process runs.
-    pub program: Option<Program>,
+    pub program: Option<Arc<Program>>,
     /// When the process ended, and its wait status.
     pub died: Option<(Time, u32)>,
     /// Endpoints.
@@ -114,7 +123,7 @@ pub struct Connection {
     /// How it ended.
     pub outcome: Outcome,
     /// What happened, in order.
-    pub events: Vec<(Time, Event)>,
+    pub events: Vec<(Time, Arc<Event>)>,
     /// Events that were not kept.
     pub omitted: u32,
     /// Records the kernel lost while this went on.
@@ -185,7 +194,7 @@ impl Connection {
     }
 
     /// Adds an event, in order of time.
-    pub fn push(&mut self, time: Time, event: Event) {
+    pub fn push(&mut self, time: Time, event: Arc<Event>) {
         if self.events.len() >= LIMIT {
             // What began it stays; of what repeats, the latest.
             self.events.remove(LIMIT / 2);
@@ -210,8 +219,8 @@ impl Connection {
     }
 
     /// Takes in what the host answered.
-    pub fn answered(&mut self, want: &Want, answer: &Answer) {
-        match (want, answer) {
+    pub fn answered(&mut self, want: &Want, answer: &Arc<Answer>) {
+        match (want, &**answer) {
             (Want::Owners { address, .. }, Answer::Owners(owners)) if self.wayside && *address == self.tuple.local => {
                 match owners[..] {
                     [] => (self.mirrored, self.opened, self.wayside) = (true, Opened::ByPeer, false),
@@ -230,7 +239,7 @@ impl Connection {
             }
             _ => {}
         }
-        self.facts.insert(want.clone(), answer.clone());
+        self.facts.insert(want.clone(), Arc::clone(answer));
     }
 
     /// The endpoints that its packets arrive with: those it was given, unless this host translates them on their way.
@@ -242,7 +251,7 @@ impl Connection {
     /// Sequence number of its SYN, where an event from before the end of the handshake has it.
     #[must_use]
     pub fn syn_sequence(&self) -> Option<u32> {
-        let first = self.events.iter().find_map(|(_, e)| match e {
+        let first = self.events.iter().find_map(|(_, e)| match &**e {
             Event::State { old: TcpState::SynSent, new: TcpState::Close, tcp, .. } => Some(tcp.sequence),
             Event::Retransmit { sock, tcp, .. } | Event::ResetReceived { sock, tcp }
                 if sock.state == TcpState::SynSent =>
@@ -286,7 +295,7 @@ impl Connection {
     /// The call that told the application, if one did.
     #[must_use]
     pub fn failed_call(&self) -> Option<FailedCall> {
-        self.events.iter().rev().find_map(|(time, e)| match e {
+        self.events.iter().rev().find_map(|(time, e)| match &**e {
             Event::CallFailed { call, result, route, cgroup_hook, started, socket_type, protocol, family, .. }
                 if *call != Call::Receive || self.established.is_some() || !self.is_tcp() =>
             {
@@ -315,7 +324,7 @@ impl Connection {
 
     /// Retransmissions of the SYN: time and result of each.
     pub fn syn_retransmits(&self) -> impl Iterator<Item = (Time, Option<i32>)> + '_ {
-        self.events.iter().filter_map(|(t, e)| match e {
+        self.events.iter().filter_map(|(t, e)| match &**e {
             Event::Retransmit { sock, result, .. } if sock.state == TcpState::SynSent => Some((*t, *result)),
             _ => None,
         })
@@ -323,7 +332,7 @@ impl Connection {
 
     /// Retransmissions after the handshake: time, counters, result, length, sequence number.
     pub fn retransmits(&self) -> impl Iterator<Item = (Time, &TcpCounters, Option<i32>, u32, u32)> + '_ {
-        self.events.iter().filter_map(|(t, e)| match e {
+        self.events.iter().filter_map(|(t, e)| match &**e {
             Event::Retransmit { sock, tcp, result, length, sequence } if sock.state != TcpState::SynSent => {
                 Some((*t, tcp, *result, *length, *sequence))
             }
@@ -334,7 +343,7 @@ impl Connection {
     /// The RST that answered the SYN.
     #[must_use]
     pub fn reset_in_handshake(&self) -> Option<Time> {
-        self.events.iter().find_map(|(t, e)| match e {
+        self.events.iter().find_map(|(t, e)| match &**e {
             Event::ResetReceived { sock, .. } if sock.state == TcpState::SynSent => Some(*t),
             _ => None,
         })
@@ -343,7 +352,7 @@ impl Connection {
     /// The RST that broke the connection.
     #[must_use]
     pub fn reset_received(&self) -> Option<(Time, &TcpCounters)> {
-        self.events.iter().find_map(|(t, e)| match e {
+        self.events.iter().find_map(|(t, e)| match &**e {
             Event::ResetReceived { sock, tcp } if sock.state != TcpState::SynSent => Some((*t, tcp)),
             _ => None,
         })
@@ -351,7 +360,7 @@ impl Connection {
 
     /// RSTs that a TCP of this host sent in answer to this side's packets (`to_us`) or to the other side's.
     pub fn resets_sent(&self, to_us: bool) -> impl Iterator<Item = SentReset<'_>> + '_ {
-        self.events.iter().filter_map(move |(time, e)| match e {
+        self.events.iter().filter_map(move |(time, e)| match &**e {
             Event::ResetSent { packet, sock, reason, current, stack } => {
                 let ours = match (packet.as_ref().and_then(|p| p.tuple), sock) {
                     (Some(t), _) => self.sent_by_us(t),
@@ -382,7 +391,7 @@ impl Connection {
     }
 
     fn all_drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
-        self.events.iter().filter_map(|(time, e)| match e {
+        self.events.iter().filter_map(|(time, e)| match &**e {
             Event::Drop { packet, discovery, sock, receiver, reason, at, hook, stack, .. } => {
                 let ours = match (discovery, packet.tuple) {
                     (Some(discovery), _) => discovery.asks,
@@ -408,7 +417,7 @@ impl Connection {
 
     /// ICMP errors about this connection: those the socket got, and those seen coming in.
     pub fn icmp_errors(&self) -> impl Iterator<Item = (Time, IcmpError)> + '_ {
-        self.events.iter().filter_map(|(t, e)| match e {
+        self.events.iter().filter_map(|(t, e)| match &**e {
             Event::State { icmp: Some(i), .. } | Event::SocketError { icmp: Some(i), .. } => Some((*t, *i)),
             Event::IcmpReceived { packet, quoted: Some(q), info } if self.sent_by_us(*q) => {
                 let outer = packet.tuple?;
@@ -429,7 +438,7 @@ impl Connection {
 
     /// ICMP errors that this host's own stack sent about this side's packets: time, packet, stack.
     pub fn icmp_sent(&self) -> impl Iterator<Item = (Time, &Packet, &[Name])> + '_ {
-        self.events.iter().filter_map(|(t, e)| match e {
+        self.events.iter().filter_map(|(t, e)| match &**e {
             Event::IcmpSent { packet, stack } if packet.tuple.is_some_and(|t| self.sent_by_us(t)) => {
                 Some((*t, packet, stack.as_slice()))
             }
@@ -439,7 +448,7 @@ impl Connection {
 
     /// A neighbour that did not answer while this went on: time, namespace, address, interface name.
     pub fn silent_neighbors(&self) -> impl Iterator<Item = (Time, Netns, IpAddr, &str)> + '_ {
-        self.events.iter().filter_map(|(t, e)| match e {
+        self.events.iter().filter_map(|(t, e)| match &**e {
             Event::NeighborFailed { netns, address, device_name, .. } => {
                 Some((*t, *netns, *address, device_name.as_str()))
             }
@@ -450,7 +459,7 @@ impl Connection {
     /// A full listener that this side's SYN reached.
     #[must_use]
     pub fn overflow(&self) -> Option<(Time, &Sock)> {
-        self.events.iter().find_map(|(t, e)| match e {
+        self.events.iter().find_map(|(t, e)| match &**e {
             Event::ListenOverflow { listener, .. } => Some((*t, listener)),
             _ => None,
         })
@@ -459,14 +468,14 @@ impl Connection {
     /// SYN-ACKs sent again by a listener of this host.
     #[must_use]
     pub fn synack_retransmits(&self) -> usize {
-        self.events.iter().filter(|(_, e)| matches!(e, Event::SynAckRetransmit { .. })).count()
+        self.events.iter().filter(|(_, e)| matches!(**e, Event::SynAckRetransmit { .. })).count()
     }
 
     /// How the socket ended: its change to TCP_CLOSE, or to a closing state when the application left it so.
     #[must_use]
     pub fn ending(&self) -> Option<Ending<'_>> {
         let change = |wanted: fn(TcpState) -> bool| {
-            self.events.iter().rev().find_map(move |(time, e)| match e {
+            self.events.iter().rev().find_map(move |(time, e)| match &**e {
                 Event::State { sock, old, new, current, icmp, tcp, stack } if wanted(*new) => Some(Ending {
                     time: *time,
                     old: *old,
@@ -487,7 +496,7 @@ impl Connection {
     /// The latest counters seen.
     #[must_use]
     pub fn counters(&self) -> Option<&TcpCounters> {
-        self.events.iter().rev().find_map(|(_, e)| match e {
+        self.events.iter().rev().find_map(|(_, e)| match &**e {
             Event::State { tcp, .. } | Event::Retransmit { tcp, .. } | Event::ResetReceived { tcp, .. } => Some(tcp),
             _ => None,
         })

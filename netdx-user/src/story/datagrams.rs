@@ -1,13 +1,13 @@
 //! UDP conversations that failed. Owns: which events make one, when it has been told. Must not know: causes; DNS is told
 //! by `lookups`.
 
-use super::{Connection, tracker::Memory};
+use super::{Connection, memory::Memory};
 use crate::{
     event::{Call, Event, Netns, Packet, Protocol, Sock, Tuple},
     report::Outcome,
     time::Time,
 };
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 /// How long a failed conversation waits for the call that tells the application.
 const SETTLE: Duration = Duration::from_millis(40);
@@ -74,7 +74,7 @@ impl Datagrams {
         netns: Netns,
         tuple: Tuple,
         packet: Option<&Packet>,
-        event: Event,
+        event: &Arc<Event>,
         memory: &mut Memory,
     ) {
         // An ICMP error or a drop on the way back belongs to the same conversation, seen from its other end.
@@ -90,7 +90,7 @@ impl Datagrams {
                 c.netns = netns;
                 c.wayside = false;
             }
-            c.push(time, event);
+            c.push(time, Arc::clone(event));
             p.only_connect = false;
             if packet.is_none() && c.task.is_none() {
                 p.due = time.after(SETTLE_ASKED);
@@ -103,7 +103,7 @@ impl Datagrams {
         if self.recently(time, end) {
             return;
         }
-        let error = match &event {
+        let error = match &**event {
             Event::SocketError { sock, .. } => sock.error,
             _ => 0,
         };
@@ -115,17 +115,17 @@ impl Datagrams {
         if error > 0 {
             c.errno = Some(error);
         }
-        c.push(time, event);
+        c.push(time, Arc::clone(event));
         let unasked = packet.is_none();
         self.add(time.after(if unasked { SETTLE_ASKED } else { SETTLE }), c, false, unasked, end.netns);
     }
 
     /// A call on a datagram socket failed.
-    pub(super) fn call_failed(&mut self, time: Time, event: Event, memory: &mut Memory) {
-        let Event::CallFailed { call, started, ref task, sock: Some(ref sock), address, port, result, .. } = event
-        else {
+    pub(super) fn call_failed(&mut self, time: Time, event: &Arc<Event>, memory: &mut Memory) {
+        let Event::CallFailed { call, started, task, sock: Some(sock), address, port, result, .. } = &**event else {
             return;
         };
+        let (call, started, address, port, result) = (*call, *started, *address, *port, *result);
         let mut tuple = called(call, sock.tuple, address, port);
         if call == Call::Bind
             && let Some(address) = address
@@ -146,7 +146,7 @@ impl Datagrams {
             c.task = Some(task);
             c.errno = Some(errno);
             c.ended = Some(time);
-            c.push(time, event);
+            c.push(time, Arc::clone(event));
             memory.dress(c);
             if std::mem::take(&mut p.unasked) {
                 p.due = time.after(SETTLE);
@@ -163,7 +163,7 @@ impl Datagrams {
         c.task = Some(task);
         c.errno = Some(errno);
         c.ended = Some(time);
-        c.push(time, event);
+        c.push(time, Arc::clone(event));
         memory.dress(&mut c);
         let due = time.after(if only_connect { SETTLE_CONNECT } else { SETTLE });
         self.add(due, c, only_connect, false, end.netns);
@@ -193,13 +193,6 @@ impl Datagrams {
     /// When the next one is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.pending.values().map(|p| p.due).min()
-    }
-
-    /// Records were lost.
-    pub(super) fn lost(&mut self, n: u64) {
-        for p in self.pending.values_mut() {
-            p.connection.lost += n;
-        }
     }
 
     fn tell(&mut self, p: Pending, memory: &mut Memory) -> Option<Connection> {

@@ -4,7 +4,7 @@
 //! There is no socket for them, only packets. Their story is kept from the peer's point of view, like any other
 //! connection's (`Connection::mirrored`), so that every cause reads the same; the report turns it round.
 
-use super::{Connection, tracker::Memory};
+use super::{Connection, memory::Memory};
 use crate::{
     event::{Event, Netns, Opened, Packet, Protocol, Sock, TcpState},
     report::Outcome,
@@ -82,10 +82,11 @@ impl Inbound {
 fn whole(mut c: Connection, memory: &Memory) -> Connection {
     for (time, event) in memory.packets.between(c.tuple, c.began, c.began.after(SETTLE)) {
         // The peer's own sockets are not this side's to tell.
-        if !matches!(event, Event::IcmpReceived { .. }) {
+        if !matches!(*event, Event::IcmpReceived { .. }) {
             c.push(time, event);
         }
     }
+    c.lost = memory.losses.since(c.began);
     c.ended = c.events.last().map(|(t, _)| *t).or(c.ended);
     c
 }

@@ -8,7 +8,7 @@ use crate::{
     time::Time,
     want::Want,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// Types of address records (RFC 1035 §3.2.2, RFC 3596).
 const A: u16 = 1;
@@ -146,7 +146,7 @@ pub struct Lookup {
     /// Who asked.
     pub task: Option<Task>,
     /// What the process runs.
-    pub program: Option<Program>,
+    pub program: Option<Arc<Program>>,
     /// Namespace of the socket.
     pub netns: Option<Netns>,
     /// The queries, in order.

@@ -9,8 +9,9 @@ use super::{
     Connection, Facts, Lookup, Query,
     datagrams::called,
     lookup::{Misfit, Resolved, Stray},
+    memory::Memory,
     relays::Relays,
-    tracker::{Memory, Settings},
+    tracker::Settings,
 };
 use crate::{
     event::{Cookie, Event, Netns, Opened, Protocol, Sock, Task, Tuple},
@@ -20,6 +21,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -105,10 +107,10 @@ impl Lookups {
         &mut self,
         time: Time,
         started: Option<Time>,
-        event: &Event,
+        event: &Arc<Event>,
         memory: &mut Memory,
     ) -> bool {
-        let Event::CallFailed { call, task, sock: Some(sock), address, port, .. } = event else { return false };
+        let Event::CallFailed { call, task, sock: Some(sock), address, port, .. } = &**event else { return false };
         let tuple = called(*call, sock.tuple, *address, *port);
         if tuple.remote_port != 53 {
             return false;
@@ -117,24 +119,24 @@ impl Lookups {
             Some(key) => key,
             None => self.begin(started.unwrap_or(time), Some(task.clone()), Some(sock.netns), memory),
         };
-        self.join(key, time, tuple, sock, event.clone());
+        self.join(key, time, tuple, sock, event);
         self.schedule(key);
         true
     }
 
     /// An event on the way to or from a server. True: it is a lookup's, or a server's own business.
-    pub(super) fn path(&mut self, time: Time, tuple: Tuple, event: &Event) -> bool {
+    pub(super) fn path(&mut self, time: Time, tuple: Tuple, event: &Arc<Event>) -> bool {
         let outward = if tuple.remote_port == 53 { tuple } else { tuple.reversed() };
         if outward.remote_port != 53 {
             return false;
         }
         if too_late(event) {
-            if matches!(event, Event::Drop { .. }) {
+            if matches!(**event, Event::Drop { .. }) {
                 self.not_asked(time, tuple);
             }
             return true;
         }
-        let cookie = match event {
+        let cookie = match &**event {
             Event::SocketError { sock, .. } => sock.cookie,
             _ => None,
         };
@@ -143,11 +145,11 @@ impl Lookups {
                 || l.paths.iter().any(|p| p.tuple == outward)
         });
         if let Some(key) = found.map(|(k, _)| *k) {
-            let sock = match event {
+            let sock = match &**event {
                 Event::SocketError { sock, .. } => sock.clone(),
                 _ => Sock::unseen(outward, self.open.get(&key).and_then(|l| l.netns).unwrap_or(Netns(0))),
             };
-            self.join(key, time, outward, &sock, event.clone());
+            self.join(key, time, outward, &sock, event);
             self.schedule(key);
         }
         true
@@ -268,7 +270,6 @@ impl Lookups {
         whole.queries.sort_by_key(|q| q.sent);
         whole.paths.extend(part.paths);
         whole.strays.extend(part.strays);
-        whole.lost = whole.lost.max(part.lost);
     }
 
     /// A process ended: nobody waits for its answers any more.
@@ -327,13 +328,6 @@ impl Lookups {
         self.due.first_key_value().map(|((t, _), ())| *t)
     }
 
-    /// Records were lost.
-    pub(super) fn lost(&mut self, n: u64) {
-        for l in self.open.values_mut() {
-            l.lost += n;
-        }
-    }
-
     pub(super) fn begin(&mut self, time: Time, task: Option<Task>, netns: Option<Netns>, memory: &mut Memory) -> u64 {
         let serial = memory.serial.next();
         let program = task.as_ref().and_then(|t| memory.programs.get(&t.pid).cloned());
@@ -370,7 +364,7 @@ impl Lookups {
         serial
     }
 
-    fn join(&mut self, key: u64, time: Time, tuple: Tuple, sock: &Sock, event: Event) {
+    fn join(&mut self, key: u64, time: Time, tuple: Tuple, sock: &Sock, event: &Arc<Event>) {
         let Some(lookup) = self.open.get_mut(&key) else { return };
         let path = match lookup.paths.iter_mut().position(|p| {
             p.tuple.remote == tuple.remote
@@ -386,13 +380,13 @@ impl Lookups {
                 &mut lookup.paths[last]
             }
         };
-        match &event {
+        match &**event {
             Event::CallFailed { result, .. } => path.errno = Some(-result),
             Event::SocketError { sock, .. } if sock.error > 0 => path.errno = path.errno.or(Some(sock.error)),
             _ => {}
         }
         path.ended = Some(time);
-        path.push(time, event);
+        path.push(time, Arc::clone(event));
     }
 
     /// Sets when a lookup ends if nothing more comes.
@@ -499,6 +493,7 @@ fn finish(mut lookup: Lookup, time: Time, slow: Option<Duration>, memory: &mut M
     if lookup.program.is_none() {
         lookup.program = lookup.task.as_ref().and_then(|t| memory.programs.get(&t.pid).cloned());
     }
+    lookup.lost = memory.losses.since(lookup.began);
     lookup.slow = slow.filter(|s| time.since(lookup.began) >= *s);
     let netns = lookup.netns.unwrap_or(Netns(0));
     // Of a call that failed only the end is known; what its packet met came before.

@@ -3,6 +3,7 @@
 //! Owns: joining events into stories, order across CPUs, when a story has ended. Must not know: causes, wording, where
 //! inputs come from. Time comes in with the inputs.
 
+mod calls;
 mod connection;
 mod datagrams;
 mod fallback;
@@ -11,11 +12,13 @@ mod lookup;
 #[cfg(test)]
 mod lookup_tests;
 mod lookups;
+mod memory;
 mod neighbors;
 mod order;
 mod packets;
 mod questions;
 mod relays;
+mod settling;
 #[cfg(test)]
 mod tests;
 mod tracker;

@@ -5,7 +5,7 @@ use crate::{
     event::{Discovery, Event, Tuple},
     time::Time,
 };
-use std::{collections::VecDeque, net::IpAddr, time::Duration};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 
 /// How many events are remembered.
 const LIMIT: usize = 8_192;
@@ -18,13 +18,13 @@ const ASKING: Duration = Duration::from_secs(3);
 /// Events about neighbours, in order of time.
 #[derive(Debug, Default)]
 pub(super) struct Neighbors {
-    events: VecDeque<(Time, Event)>,
+    events: VecDeque<(Time, Arc<Event>)>,
 }
 
 impl Neighbors {
     /// Remembers an event.
-    pub(super) fn push(&mut self, time: Time, event: Event) {
-        if let Event::Drop { discovery, reason, at, .. } = &event
+    pub(super) fn push(&mut self, time: Time, event: Arc<Event>) {
+        if let Event::Drop { discovery, reason, at, .. } = &*event
             && (discovery.is_none() || is_ordinary(reason.as_deref(), at.as_deref()))
         {
             return;
@@ -37,27 +37,27 @@ impl Neighbors {
 
     /// What may matter to a connection with these endpoints: every neighbour that did not answer meanwhile, and what was
     /// dropped of the questions for it, for the other end, or by this one.
-    pub(super) fn of(&self, tuple: Tuple, reached: Tuple, began: Time, end: Time) -> Vec<(Time, Event)> {
-        let failed: Vec<(Time, Event)> = self.failed(began, end).collect();
+    pub(super) fn of(&self, tuple: Tuple, reached: Tuple, began: Time, end: Time) -> Vec<(Time, Arc<Event>)> {
+        let failed: Vec<(Time, Arc<Event>)> = self.failed(began, end).collect();
         let is_silent = |address: IpAddr| {
-            failed.iter().any(|(_, e)| matches!(e, Event::NeighborFailed { address: a, .. } if *a == address))
+            failed.iter().any(|(_, e)| matches!(&**e, Event::NeighborFailed { address: a, .. } if *a == address))
         };
         let concerns = |d: &Discovery| {
             d.asked == tuple.remote || d.asked == reached.remote || d.by == tuple.local || is_silent(d.asked)
         };
         let from = Time(began.0.saturating_sub(u64::try_from(ASKING.as_nanos()).unwrap_or(u64::MAX)));
         let dropped =
-            self.between(from, end).filter(|(_, e)| matches!(e, Event::Drop { discovery: Some(d), .. } if concerns(d)));
-        let mut all: Vec<(Time, Event)> = dropped.rev().take(LIMIT_EACH).cloned().collect();
+            self.between(from, end).filter(|(_, e)| matches!(&**e, Event::Drop { discovery: Some(d), .. } if concerns(d)));
+        let mut all: Vec<(Time, Arc<Event>)> = dropped.rev().take(LIMIT_EACH).cloned().collect();
         all.extend(failed);
         all
     }
 
-    fn failed(&self, began: Time, end: Time) -> impl Iterator<Item = (Time, Event)> {
-        self.between(began, end).filter(|(_, e)| matches!(e, Event::NeighborFailed { .. })).cloned()
+    fn failed(&self, began: Time, end: Time) -> impl Iterator<Item = (Time, Arc<Event>)> {
+        self.between(began, end).filter(|(_, e)| matches!(&**e, Event::NeighborFailed { .. })).cloned()
     }
 
-    fn between(&self, from: Time, to: Time) -> impl DoubleEndedIterator<Item = &(Time, Event)> {
+    fn between(&self, from: Time, to: Time) -> impl DoubleEndedIterator<Item = &(Time, Arc<Event>)> {
         self.events.iter().filter(move |(t, _)| (from..=to).contains(t))
     }
 }
@@ -120,11 +120,11 @@ mod tests {
             remote_port: 80,
         };
         let mut neighbors = Neighbors::default();
-        neighbors.push(Time(SECOND), drop("10.0.0.9", "10.0.0.7", "nf_hook_slow"));
-        neighbors.push(Time(5 * SECOND), drop("10.0.0.9", "10.0.0.7", "nf_hook_slow"));
-        neighbors.push(Time(6 * SECOND), drop("10.0.0.8", "10.0.0.1", "nf_hook_slow"));
-        neighbors.push(Time(7 * SECOND), drop("10.0.0.5", "10.0.0.7", "nf_hook_slow"));
-        neighbors.push(Time(7 * SECOND), drop("10.0.0.9", "10.0.0.1", "arp_process"));
+        neighbors.push(Time(SECOND), Arc::new(drop("10.0.0.9", "10.0.0.7", "nf_hook_slow")));
+        neighbors.push(Time(5 * SECOND), Arc::new(drop("10.0.0.9", "10.0.0.7", "nf_hook_slow")));
+        neighbors.push(Time(6 * SECOND), Arc::new(drop("10.0.0.8", "10.0.0.1", "nf_hook_slow")));
+        neighbors.push(Time(7 * SECOND), Arc::new(drop("10.0.0.5", "10.0.0.7", "nf_hook_slow")));
+        neighbors.push(Time(7 * SECOND), Arc::new(drop("10.0.0.9", "10.0.0.1", "arp_process")));
         let times = |from, to| -> Vec<u64> {
             let of = neighbors.of(tuple, tuple, Time(from * SECOND), Time(to * SECOND));
             of.iter().map(|(t, _)| t.0 / SECOND).collect()
@@ -137,7 +137,7 @@ mod tests {
             device: 2,
             device_name: "eth0".into(),
         };
-        neighbors.push(Time(8 * SECOND), failed);
+        neighbors.push(Time(8 * SECOND), Arc::new(failed));
         let of = neighbors.of(tuple, tuple, Time(5 * SECOND), Time(9 * SECOND));
         assert_eq!(of.iter().map(|(t, _)| t.0 / SECOND).collect::<Vec<_>>(), [7, 6, 5, 8]);
     }

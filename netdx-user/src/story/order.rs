@@ -4,6 +4,7 @@ use crate::{event::Event, time::Time};
 use std::{
     cmp::{Ordering, Reverse},
     collections::BinaryHeap,
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ pub struct Order {
 struct Entry {
     time: Time,
     arrived: u64,
-    event: Event,
+    event: Arc<Event>,
 }
 
 impl Entry {
@@ -50,7 +51,7 @@ impl Ord for Entry {
 
 impl Order {
     /// Takes an event.
-    pub fn push(&mut self, time: Time, event: Event) {
+    pub fn push(&mut self, time: Time, event: Arc<Event>) {
         self.arrived += 1;
         self.waiting.push(Reverse(Entry { time, arrived: self.arrived, event }));
         self.advance(time);
@@ -62,7 +63,7 @@ impl Order {
     }
 
     /// The next event that nothing earlier can precede any more.
-    pub fn pop(&mut self) -> Option<(Time, Event)> {
+    pub fn pop(&mut self) -> Option<(Time, Arc<Event>)> {
         let Reverse(first) = self.waiting.peek()?;
         if first.time.after(WINDOW) > self.now {
             return None;
@@ -71,7 +72,7 @@ impl Order {
     }
 
     /// The next event, whether or not an earlier one could still come: for the end of a run.
-    pub fn pop_any(&mut self) -> Option<(Time, Event)> {
+    pub fn pop_any(&mut self) -> Option<(Time, Arc<Event>)> {
         self.waiting.pop().map(|Reverse(e)| (e.time, e.event))
     }
 

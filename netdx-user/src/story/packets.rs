@@ -3,7 +3,7 @@
 //!
 //! A drop or a reset is seen before the socket's own end of it is known to be in trouble, and carries endpoints only.
 
-use super::tracker::Recent;
+use super::memory::Recent;
 use crate::{
     event::{Event, Protocol, Tuple},
     fact::Translation,
@@ -12,6 +12,7 @@ use crate::{
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
+    sync::Arc,
 };
 
 /// How many packet events are remembered.
@@ -37,7 +38,7 @@ impl From<Tuple> for Conversation {
 /// Packet events by conversation; the oldest go first when there are too many.
 #[derive(Debug)]
 pub(super) struct Packets {
-    by_conversation: HashMap<Conversation, VecDeque<(Time, Event)>>,
+    by_conversation: HashMap<Conversation, VecDeque<(Time, Arc<Event>)>>,
     ages: VecDeque<Conversation>,
     /// By sequence number of a SYN: when, where and with which endpoints it or its answer was seen.
     by_syn: Recent<u32, Vec<(Time, Translation)>>,
@@ -71,7 +72,7 @@ fn syn(event: &Event) -> Option<(u32, Translation)> {
 
 impl Packets {
     /// Remembers an event of a conversation.
-    pub(super) fn push(&mut self, tuple: Tuple, time: Time, event: Event) {
+    pub(super) fn push(&mut self, tuple: Tuple, time: Time, event: Arc<Event>) {
         if let Some((sequence, seen)) = syn(&event) {
             let mut all = self.by_syn.get(&sequence).cloned().unwrap_or_default();
             if all.len() < LIMIT_EACH && !all.iter().any(|(_, s)| s.to == seen.to) {
@@ -110,7 +111,7 @@ impl Packets {
     }
 
     /// The events of a conversation in a span of time, in order.
-    pub(super) fn between(&self, tuple: Tuple, from: Time, to: Time) -> Vec<(Time, Event)> {
+    pub(super) fn between(&self, tuple: Tuple, from: Time, to: Time) -> Vec<(Time, Arc<Event>)> {
         let Some(events) = self.by_conversation.get(&Conversation::from(tuple)) else { return Vec::new() };
         events.iter().filter(|(t, _)| (from..=to).contains(t)).cloned().collect()
     }
@@ -164,11 +165,11 @@ mod tests {
     fn a_syn_is_known_by_its_sequence_number() {
         let (dialled, reached, other) = (tuple("10.0.0.9", 80), tuple("10.0.0.5", 8080), tuple("10.0.0.6", 80));
         let mut packets = Packets::default();
-        packets.push(dialled, Time(10), drop(dialled, 2, 7, 0));
-        packets.push(reached, Time(20), drop(reached, 2, 7, 0));
-        packets.push(reached, Time(30), drop(reached.reversed(), 0x12, 1, 8));
-        packets.push(other, Time(20), drop(other, 2, 8, 0));
-        packets.push(other, Time(20), drop(other, 0x10, 7, 0));
+        packets.push(dialled, Time(10), Arc::new(drop(dialled, 2, 7, 0)));
+        packets.push(reached, Time(20), Arc::new(drop(reached, 2, 7, 0)));
+        packets.push(reached, Time(30), Arc::new(drop(reached.reversed(), 0x12, 1, 8)));
+        packets.push(other, Time(20), Arc::new(drop(other, 2, 8, 0)));
+        packets.push(other, Time(20), Arc::new(drop(other, 0x10, 7, 0)));
         let seen = |from, to| packets.translated(dialled, 7, Time(from), Time(to));
         assert_eq!(seen(0, 99), [Translation { netns: Netns(2), to: reached }]);
         assert_eq!(seen(0, 15), []);
@@ -179,7 +180,7 @@ mod tests {
     fn the_answer_alone_tells_as_well() {
         let (dialled, reached) = (tuple("10.0.0.9", 80), tuple("10.0.0.5", 8080));
         let mut packets = Packets::default();
-        packets.push(reached, Time(20), drop(reached.reversed(), 0x12, 1, 0));
+        packets.push(reached, Time(20), Arc::new(drop(reached.reversed(), 0x12, 1, 0)));
         let seen = packets.translated(dialled, u32::MAX, Time(0), Time(99));
         assert_eq!(seen, [Translation { netns: Netns(2), to: reached }]);
     }

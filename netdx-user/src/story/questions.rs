@@ -8,14 +8,14 @@ use super::{
     Lookup, Query,
     lookup::{Misfit, Stray},
     lookups::Lookups,
-    tracker::Memory,
+    memory::Memory,
 };
 use crate::{
     event::{Cookie, DnsMessage, Event, Netns, Protocol, Task, Tuple},
     time::Time,
     want::Want,
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// No resolver repeats a question sooner than this: two of the same are of two lookups.
 const REPEAT: Duration = Duration::from_millis(400);
@@ -36,13 +36,15 @@ struct Asked {
 
 impl Lookups {
     /// A DNS message passed by. Returns questions for the host.
-    pub(super) fn message(&mut self, time: Time, event: Event, memory: &mut Memory) -> Vec<Want> {
-        let Event::Dns { current, cookie, tuple, netns, leaving, resolving, message } = event else {
+    pub(super) fn message(&mut self, time: Time, event: &Arc<Event>, memory: &mut Memory) -> Vec<Want> {
+        let Event::Dns { current, cookie, tuple, netns, leaving, resolving, message } = &**event else {
             return Vec::new();
         };
+        let (cookie, tuple, message) = (*cookie, *tuple, message.clone());
         match (leaving, message.answer) {
             (true, false) => {
-                self.query(Asked { time, task: current, cookie, tuple, netns, call: resolving, message }, memory)
+                let task = current.clone();
+                self.query(Asked { time, task, cookie, tuple, netns: *netns, call: *resolving, message }, memory)
             }
             (false, _) => {
                 self.answer(time, cookie, tuple, message, memory);

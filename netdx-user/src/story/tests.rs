@@ -115,7 +115,7 @@ pub(super) fn run_with(settings: Settings, events: Vec<(u64, Event)>, answer: im
     let feed = |core: &mut Diagnosis, t: u64, input: Input, reports: &mut Vec<Report>| {
         let mut pending = vec![Stamped { t: Time(t), input }];
         while let Some(input) = pending.pop() {
-            let step = core.apply(&input);
+            let step = core.apply(input);
             reports.extend(step.reports);
             pending.extend(step.wants.into_iter().map(|want| {
                 let answer = answer(&want);
@@ -309,10 +309,10 @@ fn lost_records_lower_certainty() {
             (20 * MS, Input::Tick),
             (30 * MS, Input::End),
         ] {
-            let step = core.apply(&Stamped { t: Time(t), input });
+            let step = core.apply(Stamped { t: Time(t), input });
             for want in step.wants {
                 let answer = elsewhere(&want);
-                reports.extend(core.apply(&Stamped { t: Time(t), input: Input::Fact(Fact { want, answer }) }).reports);
+                reports.extend(core.apply(Stamped { t: Time(t), input: Input::Fact(Fact { want, answer }) }).reports);
             }
             reports.extend(step.reports);
         }

@@ -8,38 +8,32 @@ use super::{
     fallback::{self, Fallbacks},
     inbound::Inbound,
     lookups::Lookups,
+    memory::{Memory, Recent},
     neighbors::Neighbors,
     packets::Packets,
+    settling::Settling,
 };
 use crate::{
-    event::{Call, Event, Netns, Opened, Packet, Protocol, Sock, SockId, Task, TcpState, Tuple, Via},
+    event::{Event, Netns, Opened, Packet, Protocol, Sock, SockId, Task, TcpState, Tuple, Via},
     fact::Fact,
     report::Outcome,
     time::Time,
     want::Want,
 };
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    net::IpAddr,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 /// How long after its end a story waits for what belongs to it: packets on another CPU, and the return of the call, for
 /// which the process must run again.
 const SETTLE: Duration = Duration::from_millis(20);
-/// How long it waits once the call has returned.
-const SETTLE_TOLD: Duration = Duration::from_millis(2);
 /// How long the story of a connection that somebody else opened waits for the one who did: where both ends are on this
 /// host, it is told from that side.
 const SETTLE_OTHER: Duration = Duration::from_millis(100);
 /// How many connections are followed at once; the oldest are given up (and counted as lost) beyond that.
 const OPEN_LIMIT: usize = 262_144;
-/// How many processes, names and failures are remembered.
-const MEMORY: usize = 8_192;
-/// EPIPE
-const EPIPE: i32 = 32;
-/// ENOTCONN
-const ENOTCONN: i32 = 107;
 
 /// What changes stories.
 #[derive(Clone, Debug, Default)]
@@ -54,124 +48,25 @@ pub struct Settings {
     pub getaddrinfo: bool,
 }
 
-/// A bounded memory: the oldest entries go first.
-#[derive(Debug)]
-pub(super) struct Recent<K, V> {
-    entries: HashMap<K, V>,
-    ages: VecDeque<K>,
-}
-
-impl<K: Eq + std::hash::Hash + Clone, V> Recent<K, V> {
-    pub(super) fn new() -> Self {
-        Recent { entries: HashMap::new(), ages: VecDeque::new() }
-    }
-    pub(super) fn insert(&mut self, key: K, value: V) {
-        if self.entries.insert(key.clone(), value).is_none() {
-            self.ages.push_back(key);
-        }
-        if self.ages.len() > MEMORY
-            && let Some(oldest) = self.ages.pop_front()
-        {
-            self.entries.remove(&oldest);
-        }
-    }
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key)
-    }
-}
-
-/// Numbers for reports, from 1.
-#[derive(Debug, Default)]
-pub(super) struct Serial(u64);
-
-impl Serial {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 += 1;
-        self.0
-    }
-}
-
-/// What is known of processes and names: shared by connections, datagrams and lookups.
-#[derive(Debug)]
-pub(super) struct Memory {
-    pub(super) programs: Recent<u32, Program>,
-    pub(super) exits: Recent<u32, (Time, u32)>,
-    /// By process and address: the name it was looked up by.
-    pub(super) names: Recent<(u32, IpAddr), String>,
-    /// By name and address: a server of somebody on this host answered so.
-    answers: Recent<(String, IpAddr), ()>,
-    /// By thread: the name getaddrinfo gave it last, and when.
-    pub(super) resolved: Recent<u32, (Time, Time, String)>,
-    /// By process: the names getaddrinfo gave it last, the latest first.
-    resolved_names: Recent<u32, VecDeque<String>>,
-    pub(super) packets: Packets,
-    pub(super) serial: Serial,
-}
-
-impl Memory {
-    /// A name was answered with these addresses.
-    pub(super) fn named(&mut self, pid: u32, addresses: Vec<IpAddr>, name: &str) {
-        for address in addresses {
-            self.names.insert((pid, address), name.to_owned());
-            self.answers.insert((name.to_owned(), address), ());
-        }
-    }
-
-    /// getaddrinfo gave addresses for a name.
-    fn resolved(&mut self, task: &Task, started: Time, time: Time, name: &str) {
-        /// A program that looks up several names connects to the first of them soon.
-        const NAMES: usize = 8;
-        self.resolved.insert(task.tid, (started, time, name.to_owned()));
-        let mut names = self.resolved_names.get(&task.pid).cloned().unwrap_or_default();
-        names.retain(|n| n != name);
-        names.push_front(name.to_owned());
-        names.truncate(NAMES);
-        self.resolved_names.insert(task.pid, names);
-    }
-
-    pub(super) fn dress(&self, c: &mut Connection) {
-        let Some(task) = &c.task else { return };
-        if c.program.is_none() {
-            c.program = self.programs.get(&task.pid).cloned();
-        }
-        if c.died.is_none() {
-            c.died = self.exits.get(&task.pid).copied();
-        }
-        if c.name.is_none() {
-            c.name = self.names.get(&(task.pid, c.tuple.remote)).cloned();
-        }
-        if c.name.is_none() && c.looked_up.is_empty() {
-            c.looked_up = self.resolved_names.get(&task.pid).into_iter().flatten().cloned().collect();
-            // A daemon may have asked for it (systemd-resolved, nscd): its answer tells the name.
-            let answered =
-                |n: &&String| self.answers.get(&(n.trim_end_matches('.').to_lowercase(), c.tuple.remote)).is_some();
-            c.name = c.looked_up.iter().find(answered).cloned();
-        }
-    }
-}
-
 /// Joins events into stories.
 #[derive(Debug)]
 pub struct Tracker {
     settings: Settings,
     order: Order,
-    memory: Memory,
-    open: BTreeMap<SockId, Connection>,
-    /// Stories that have ended, by when they are settled.
-    settling: BTreeMap<(Time, u64), Connection>,
-    datagrams: Datagrams,
+    pub(super) memory: Memory,
+    pub(super) open: BTreeMap<SockId, Box<Connection>>,
+    pub(super) settling: Settling,
+    pub(super) datagrams: Datagrams,
     inbound: Inbound,
-    lookups: Lookups,
+    pub(super) lookups: Lookups,
     neighbors: Neighbors,
     /// Connections that were opened here, by their endpoints.
     opened: Recent<Tuple, ()>,
     /// Connections whose story has been told: what still comes of their sockets is the kernel's own tidying up.
-    told: Recent<SockId, ()>,
+    pub(super) told: Recent<SockId, ()>,
     fallbacks: Fallbacks,
     ended: VecDeque<Story>,
-    wants: Vec<Want>,
-    /// When records were lost last, and how many.
-    loss: Option<(Time, u64)>,
+    pub(super) wants: Vec<Want>,
 }
 
 impl Tracker {
@@ -182,18 +77,9 @@ impl Tracker {
             lookups: Lookups::new(settings.clone()),
             settings,
             order: Order::default(),
-            memory: Memory {
-                programs: Recent::new(),
-                exits: Recent::new(),
-                names: Recent::new(),
-                answers: Recent::new(),
-                resolved: Recent::new(),
-                resolved_names: Recent::new(),
-                packets: Packets::default(),
-                serial: Serial::default(),
-            },
+            memory: Memory::new(),
             open: BTreeMap::new(),
-            settling: BTreeMap::new(),
+            settling: Settling::default(),
             datagrams: Datagrams::default(),
             inbound: Inbound::default(),
             neighbors: Neighbors::default(),
@@ -202,13 +88,12 @@ impl Tracker {
             fallbacks: Fallbacks::default(),
             ended: VecDeque::new(),
             wants: Vec::new(),
-            loss: None,
         }
     }
 
     /// An event came in; it is taken in the order of its time.
     pub fn event(&mut self, time: Time, event: Event) {
-        self.order.push(time, event);
+        self.order.push(time, Arc::new(event));
         self.advance();
     }
 
@@ -220,12 +105,7 @@ impl Tracker {
 
     /// Records were lost: whatever is going on may miss something, also what waits to be put in order.
     pub fn lost(&mut self, time: Time, n: u64) {
-        self.loss = Some((time, n));
-        for c in self.open.values_mut().chain(self.settling.values_mut()) {
-            c.lost += n;
-        }
-        self.datagrams.lost(n);
-        self.lookups.lost(n);
+        self.memory.losses.push(time, n);
     }
 
     /// The host answered something.
@@ -248,11 +128,11 @@ impl Tracker {
             c.outcome = if c.established.is_some() { Outcome::Broken } else { Outcome::Abandoned };
             self.settle(c, now);
         }
-        for (_, c) in std::mem::take(&mut self.settling) {
+        while let Some(c) = self.settling.pop_due(Time(u64::MAX)) {
             self.finish(c);
         }
         for c in self.datagrams.end(&mut self.memory) {
-            self.finish(c);
+            self.finish(Box::new(c));
         }
         for c in self.inbound.end(&self.memory) {
             self.ended.push_back(Story::Connection(Box::new(c)));
@@ -286,10 +166,9 @@ impl Tracker {
     /// When time must be told.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let settled = self.settling.first_key_value().map(|((t, _), _)| *t);
         let parts =
             [self.datagrams.deadline(), self.inbound.deadline(), self.lookups.deadline(), self.fallbacks.deadline()];
-        [self.order.deadline(), settled].into_iter().chain(parts).flatten().min()
+        [self.order.deadline(), self.settling.deadline()].into_iter().chain(parts).flatten().min()
     }
 
     fn advance(&mut self) {
@@ -297,14 +176,11 @@ impl Tracker {
             self.take(time, event);
         }
         let now = self.order.now();
-        while let Some(entry) = self.settling.first_entry()
-            && entry.key().0 <= now
-        {
-            let c = entry.remove();
+        while let Some(c) = self.settling.pop_due(now) {
             self.finish(c);
         }
         for c in self.datagrams.due(now, &mut self.memory) {
-            self.finish(c);
+            self.finish(Box::new(c));
         }
         for c in self.inbound.due(now, &self.memory) {
             self.ended.push_back(Story::Connection(Box::new(c)));
@@ -317,26 +193,20 @@ impl Tracker {
         }
     }
 
-    fn take(&mut self, time: Time, event: Event) {
-        match event {
-            Event::Attempt { started, task, sock, via } => self.attempt(started, task, &sock, via),
-            Event::State { ref sock, old, new, .. } => {
-                let sock = sock.clone();
-                self.state(time, &sock, old, new, event);
+    fn take(&mut self, time: Time, event: Arc<Event>) {
+        match &*event {
+            Event::Attempt { started, task, sock, via } => self.attempt(*started, task.clone(), sock, *via),
+            Event::State { sock, old, new, .. } => self.state(time, sock, *old, *new, &event),
+            Event::SocketError { sock, .. } if sock.tuple.protocol == Protocol::Udp => {
+                self.datagram(time, sock.netns, sock.tuple, None, &event);
             }
-            Event::SocketError { ref sock, .. } if sock.tuple.protocol == Protocol::Udp => {
-                self.datagram(time, sock.netns, sock.tuple, None, event.clone());
-            }
-            Event::SocketError { ref sock, .. }
-            | Event::ResetReceived { ref sock, .. }
-            | Event::Retransmit { ref sock, .. } => {
-                let sock = sock.clone();
-                if let Some(c) = self.connection(time, &sock) {
-                    c.learn(&sock);
-                    c.push(time, event);
+            Event::SocketError { sock, .. } | Event::ResetReceived { sock, .. } | Event::Retransmit { sock, .. } => {
+                if let Some(c) = self.connection(time, sock) {
+                    c.learn(sock);
+                    c.push(time, Arc::clone(&event));
                 }
             }
-            Event::ResetSent { ref packet, ref sock, .. } => {
+            Event::ResetSent { packet, sock, .. } => {
                 let tuple = packet.as_ref().and_then(|p| p.tuple).or(sock.as_ref().map(|s| s.tuple));
                 if let Some(packet) = packet {
                     self.not_let_in(time, packet, packet.netns);
@@ -345,51 +215,50 @@ impl Tracker {
                     self.memory.packets.push(tuple, time, event);
                 }
             }
-            Event::SynAckRetransmit { tuple, .. } => self.memory.packets.push(tuple, time, event),
+            Event::SynAckRetransmit { tuple, .. } => self.memory.packets.push(*tuple, time, event),
             // No packet: what the kernel makes up to answer a question about a route (`ip route get`, netdx's own).
-            Event::Drop { ref at, .. } if at.as_deref() == Some("inet_rtm_getroute") => {}
+            Event::Drop { at, .. } if at.as_deref() == Some("inet_rtm_getroute") => {}
             Event::NeighborFailed { .. } | Event::Drop { discovery: Some(_), .. } => self.neighbors.push(time, event),
-            Event::Drop { ref packet, ref sock, .. } => {
+            Event::Drop { packet, sock, .. } => {
                 let Some(tuple) = packet.tuple.or(sock.as_ref().map(|s| s.tuple)) else { return };
                 let netns = packet.netns.or(sock.as_ref().map(|s| s.netns));
                 self.not_let_in(time, packet, netns);
-                self.packet(time, tuple, netns, packet.clone(), event);
+                self.packet(time, tuple, netns, packet, &event);
             }
-            Event::IcmpReceived { quoted: Some(tuple), ref packet, .. } => {
-                let netns = packet.netns;
-                let packet = packet.clone();
-                self.packet(time, tuple, netns, packet, event);
+            Event::IcmpReceived { quoted: Some(tuple), packet, .. } => {
+                self.packet(time, *tuple, packet.netns, packet, &event);
             }
             Event::IcmpReceived { .. } => {}
-            Event::IcmpSent { ref packet, .. } => {
+            Event::IcmpSent { packet, .. } => {
                 if let Some(tuple) = packet.tuple {
                     self.memory.packets.push(tuple, time, event);
                 }
             }
-            Event::ListenOverflow { ref packet, ref listener } => {
+            Event::ListenOverflow { packet, listener } => {
                 self.not_let_in(time, packet, Some(listener.netns));
                 if let Some(tuple) = packet.tuple {
                     self.memory.packets.push(tuple, time, event);
                 }
             }
-            Event::CallFailed { .. } => self.call_failed(time, event),
+            Event::CallFailed { .. } => self.call_failed(time, &event),
             Event::Dns { .. } => {
-                let wants = self.lookups.message(time, event, &mut self.memory);
+                let wants = self.lookups.message(time, &event, &mut self.memory);
                 self.wants.extend(wants);
             }
             Event::GetAddrInfo { task, started, result, name, service, .. } => {
-                if result == 0 && !name.is_empty() {
-                    self.memory.resolved(&task, started, time, &name);
+                if *result == 0 && !name.is_empty() {
+                    self.memory.resolved(task, *started, time, name);
                 }
-                self.datagrams.resolver_returned(task.tid, started, time);
-                self.lookups.resolved(time, started, task, result, name, service, &mut self.memory);
+                self.datagrams.resolver_returned(task.tid, *started, time);
+                let (task, name, service) = (task.clone(), name.clone(), service.clone());
+                self.lookups.resolved(time, *started, task, *result, name, service, &mut self.memory);
             }
             Event::Process { task, started, parent, argv, root } => {
-                let program = Program { argv, parent, started, root };
-                self.memory.programs.insert(task.pid, program);
+                let program = Program { argv: argv.clone(), parent: *parent, started: *started, root: *root };
+                self.memory.programs.insert(task.pid, Arc::new(program));
             }
-            Event::ProcessExit { ref task, status } => {
-                let pid = task.pid;
+            Event::ProcessExit { task, status } => {
+                let (pid, status) = (task.pid, *status);
                 self.memory.exits.insert(pid, (time, status));
                 for c in self.open.values_mut() {
                     if c.task.as_ref().is_some_and(|t| t.pid == pid) {
@@ -413,7 +282,7 @@ impl Tracker {
         c.task = task;
         c.via = via;
         self.memory.dress(&mut c);
-        self.open.insert(id, c);
+        self.open.insert(id, Box::new(c));
         if self.open.len() > OPEN_LIMIT {
             self.open.pop_first();
         }
@@ -424,24 +293,23 @@ impl Tracker {
         let id = sock.id?;
         if !self.open.contains_key(&id) {
             if self.told.get(&id).is_some() {
-                let key = self.settling.iter().find(|(_, c)| c.id == Some(id)).map(|(k, _)| *k)?;
-                return self.settling.get_mut(&key);
+                return self.settling.of_socket(id);
             }
             let mut c = Connection::new(self.memory.serial.next(), time, sock);
             if !matches!(sock.state, TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv) {
                 c.established = Some(time);
             }
-            self.open.insert(id, c);
+            self.open.insert(id, Box::new(c));
         }
-        self.open.get_mut(&id)
+        self.open.get_mut(&id).map(|c| &mut **c)
     }
 
-    fn state(&mut self, time: Time, sock: &Sock, old: TcpState, new: TcpState, event: Event) {
+    fn state(&mut self, time: Time, sock: &Sock, old: TcpState, new: TcpState, event: &Arc<Event>) {
         let all = self.settings.all;
         let slow = self.settings.slow;
         let Some(c) = self.connection(time, sock) else { return };
         c.learn(sock);
-        c.push(time, event);
+        c.push(time, Arc::clone(event));
         match new {
             TcpState::Established if c.established.is_none() => {
                 c.established = Some(time);
@@ -493,7 +361,7 @@ impl Tracker {
         }
     }
 
-    fn settle(&mut self, c: Connection, time: Time) {
+    pub(super) fn settle(&mut self, c: Box<Connection>, time: Time) {
         let wait = if c.opened == Opened::Here {
             if c.tuple.local_port != 0 {
                 self.opened.insert(c.tuple, ());
@@ -505,7 +373,7 @@ impl Tracker {
         if let Some(id) = c.id {
             self.told.insert(id, ());
         }
-        self.settling.insert((time.after(wait), c.serial), c);
+        self.settling.insert(time.after(wait), c);
     }
 
     fn not_let_in(&mut self, time: Time, packet: &Packet, netns: Option<Netns>) {
@@ -515,156 +383,24 @@ impl Tracker {
     }
 
     /// A packet event: kept for the connection that asks for it; of a datagram it may be all there is.
-    fn packet(&mut self, time: Time, tuple: Tuple, netns: Option<Netns>, packet: Packet, event: Event) {
+    fn packet(&mut self, time: Time, tuple: Tuple, netns: Option<Netns>, packet: &Packet, event: &Arc<Event>) {
         if tuple.protocol == Protocol::Udp
             && let Some(netns) = netns
         {
-            self.datagram(time, netns, tuple, Some(&packet), event.clone());
+            self.datagram(time, netns, tuple, Some(packet), event);
         }
-        self.memory.packets.push(tuple, time, event);
+        self.memory.packets.push(tuple, time, Arc::clone(event));
     }
 
-    fn datagram(&mut self, time: Time, netns: Netns, tuple: Tuple, packet: Option<&Packet>, event: Event) {
-        if self.lookups.path(time, tuple, &event) {
+    fn datagram(&mut self, time: Time, netns: Netns, tuple: Tuple, packet: Option<&Packet>, event: &Arc<Event>) {
+        if self.lookups.path(time, tuple, event) {
             return;
         }
         self.datagrams.take(time, netns, tuple, packet, event, &mut self.memory);
     }
 
-    fn call_failed(&mut self, time: Time, event: Event) {
-        let Event::CallFailed {
-            call,
-            started,
-            ref task,
-            ref sock,
-            address,
-            family,
-            port,
-            result,
-            socket_type,
-            protocol: asked,
-            ..
-        } = event
-        else {
-            return;
-        };
-        let errno = -result;
-        let inet = |f: u16| f == 2 || f == 10;
-        // Of a call that seccomp answered only the answer is known.
-        let unentered = call == Call::Connect && started.is_none();
-        if !(inet(family) || sock.is_some() || unentered) {
-            return;
-        }
-        // Raw and ICMP sockets make no connections (SOCK_STREAM 1, SOCK_DGRAM 2; protocols TCP, UDP, MPTCP or the default).
-        if call == Call::Socket && !(matches!(socket_type & 0xf, 1 | 2) && matches!(asked, 0 | 6 | 17 | 262)) {
-            return;
-        }
-        let want = Want::Process { pid: task.pid };
-        if !self.wants.contains(&want) {
-            self.wants.push(want);
-        }
-        if sock.as_ref().is_some_and(|s| s.tuple.protocol == Protocol::Udp) {
-            if self.lookups.call_failed(time, started, &event, &mut self.memory) {
-                return;
-            }
-            self.datagrams.call_failed(time, event, &mut self.memory);
-            return;
-        }
-        let began = started.unwrap_or(time);
-        let id = sock.as_ref().and_then(|s| s.id);
-        let (tid, to) = (task.tid, (address, port));
-        let belongs = |c: &Connection| {
-            c.id.is_some() && c.id == id
-                || (matches!(call, Call::Connect | Call::IoUringConnect | Call::Send)
-                    && c.task.as_ref().is_some_and(|t| t.tid == tid)
-                    && c.began >= began
-                    && (to.0.is_none() || to == (Some(c.tuple.remote), c.tuple.remote_port)))
-        };
-        let settling = self.settling.iter().rev().find(|(_, c)| belongs(c)).map(|(k, _)| *k);
-        if settling.is_none() && id.is_some_and(|id| self.told.get(&id).is_some()) {
-            return;
-        }
-        let found = match settling.and_then(|k| self.settling.remove(&k)) {
-            Some(c) => Some(self.settling.entry((time.after(SETTLE_TOLD), c.serial)).or_insert(c)),
-            None => id.and_then(|id| self.open.get_mut(&id)),
-        };
-        if let Some(c) = found {
-            if matches!(call, Call::Connect | Call::IoUringConnect | Call::Send | Call::Receive) && !interrupted(errno)
-            {
-                let known = c.errno;
-                c.errno = Some(match known {
-                    // A send on a connection that was reset says EPIPE only the second time.
-                    Some(first) if call == Call::Send || call == Call::Receive => first,
-                    _ => errno,
-                });
-            }
-            if let Some(address) = address
-                && c.tuple.remote.is_unspecified()
-            {
-                // A multipath socket gets its endpoints from its first subflow, and here there was none.
-                (c.tuple.remote, c.tuple.remote_port) = (address, port);
-            }
-            c.push(time, event);
-            return;
-        }
-        // Fast Open: sending is what connects a socket that isn't.
-        let opens = call == Call::Send
-            && address.is_some()
-            && sock.as_ref().is_some_and(|s| s.id.is_none() && s.state == TcpState::Close)
-            && !matches!(errno, EPIPE | ENOTCONN);
-        if matches!(call, Call::Send | Call::Receive) && !opens || interrupted(errno) {
-            // On a socket that isn't followed nothing can be said about its history.
-            return;
-        }
-        // No packet was ever sent for it: the call is the whole story.
-        let unspecified = if family == 10 { IpAddr::from([0u16; 8]) } else { IpAddr::from([0u8; 4]) };
-        let mut local = (unspecified, 0);
-        let mut remote = (unspecified, 0);
-        let given = (address.unwrap_or(unspecified), port);
-        match call {
-            Call::Bind | Call::Listen => local = given,
-            _ => remote = given,
-        }
-        if let Some(s) = sock
-            && (call != Call::Bind)
-        {
-            local = (s.tuple.local, s.tuple.local_port);
-        }
-        let protocol = sock.as_ref().map_or(Protocol::Tcp, |s| s.tuple.protocol);
-        let netns = sock.as_ref().map(|s| s.netns).or(task.netns).unwrap_or(Netns(0));
-        let tuple = Tuple { protocol, local: local.0, local_port: local.1, remote: remote.0, remote_port: remote.1 };
-        let blank = Sock {
-            id: None,
-            cookie: sock.as_ref().and_then(|s| s.cookie),
-            tuple,
-            v6: family == 10,
-            netns,
-            state: TcpState::Close,
-            error: 0,
-            soft_error: 0,
-            mark: sock.as_ref().map_or(0, |s| s.mark),
-            bound_device: sock.as_ref().map_or(0, |s| s.bound_device),
-            backlog: 0,
-            max_backlog: 0,
-            retransmits: 0,
-            opened: Opened::Here,
-        };
-        let mut c = Connection::new(self.memory.serial.next(), began, &blank);
-        c.task = Some(task.clone());
-        c.ended = Some(time);
-        c.errno = Some(errno);
-        c.via = match call {
-            Call::IoUringConnect => Via::IoUring,
-            Call::Send => Via::FastOpen,
-            _ => Via::Connect,
-        };
-        c.push(time, event);
-        self.memory.dress(&mut c);
-        self.settle(c, time);
-    }
-
     /// A story whose events are all there.
-    fn finish(&mut self, mut c: Connection) {
+    fn finish(&mut self, mut c: Box<Connection>) {
         if c.tuple.protocol == Protocol::Mptcp {
             if self.subflow_told(&c) {
                 return;
@@ -675,9 +411,7 @@ impl Tracker {
                 c.outcome = Outcome::Failed;
             }
         }
-        if let Some((_, n)) = self.loss.filter(|(time, _)| c.lost == 0 && *time >= c.began) {
-            c.lost = n;
-        }
+        c.lost = self.memory.losses.since(c.began);
         let end = c.ended.unwrap_or(c.began).after(SETTLE);
         self.memory.dress(&mut c);
         if c.tuple.protocol != Protocol::Udp {
@@ -700,7 +434,7 @@ impl Tracker {
         if c.tuple.remote_port == 53 && self.lookups.adopt(&c) {
             return;
         }
-        self.ended.push_back(Story::Connection(Box::new(c)));
+        self.ended.push_back(Story::Connection(c));
     }
 
     /// A lookup has ended: neighbours that were silent meanwhile matter on the way to its servers.
@@ -722,7 +456,7 @@ impl Tracker {
                 && o.task.as_ref().is_some_and(|t| t.tid == task.tid)
                 && o.began.since(c.began).max(c.began.since(o.began)) < Duration::from_millis(50)
         };
-        self.open.values().chain(self.settling.values()).any(near)
+        self.open.values().chain(self.settling.iter()).any(|c| near(c))
             || self.ended.iter().any(|s| matches!(s, Story::Connection(o) if near(o)))
             || c.tuple.remote.is_unspecified()
     }
@@ -730,7 +464,7 @@ impl Tracker {
     /// A connection that worked is told; where the same program is still at an IPv6 address, once that is known, too.
     fn worked(&mut self, c: Connection, time: Time) {
         let beside = |o: &Connection| fallback::instead(o, &c);
-        let waits = self.open.values().chain(self.settling.values()).any(beside);
+        let waits = self.open.values().chain(self.settling.iter()).any(|c| beside(c));
         self.fallbacks.worked(c, time, waits);
         for c in self.fallbacks.due(time) {
             self.ended.push_back(Story::Connection(Box::new(c)));
@@ -767,11 +501,6 @@ pub(super) fn collect(packets: &Packets, c: &mut Connection, tuple: Tuple, end: 
     }
 }
 
-/// A signal interrupted the call (ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK; EINTR).
-fn interrupted(errno: i32) -> bool {
-    errno == 4 || (512..=516).contains(&errno)
-}
-
 /// The socket was closed again within connect itself.
 fn connecting(c: &Connection) -> bool {
     c.ending().is_some_and(|e| {
@@ -782,7 +511,7 @@ fn connecting(c: &Connection) -> bool {
 
 /// Something is wrong that did not get right again: data unacknowledged after a retransmission timer ran out.
 fn in_trouble(c: &Connection) -> bool {
-    let latest = c.events.iter().rev().find_map(|(_, e)| match e {
+    let latest = c.events.iter().rev().find_map(|(_, e)| match &**e {
         Event::State { sock, tcp, .. } | Event::Retransmit { sock, tcp, .. } => Some((sock.retransmits, tcp)),
         _ => None,
     });

@@ -64,7 +64,7 @@ impl Witness {
             inputs.push_back(Stamped { t: now, input: Input::Tick });
         }
         while let Some(input) = inputs.pop_front() {
-            let step = self.diagnosis.apply(&input);
+            let step = self.diagnosis.apply(input);
             self.reports.extend(step.reports);
             inputs.extend(step.wants.into_iter().map(|want| {
                 let answer = host.ask(&want);
