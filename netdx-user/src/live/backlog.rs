@@ -1,28 +1,36 @@
 //! Records that were taken off the ring and wait to be understood.
 //!
-//! Owns: how they are kept (as bytes, one after the other: ten times smaller than events), and the bound of it. Must not
-//! know: the ring, what is in a record.
+//! Owns: how they are kept (as bytes, one after the other, and compressed when there are many), and the bound of it. Must
+//! not know: the ring, what is in a record.
 
 use crate::time::Time;
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, io, mem};
+use zstd::bulk::{Compressor, Decompressor};
 
 /// One allocation.
 const CHUNK: usize = 256 << 10;
 /// Chunks kept to be filled again.
 const SPARE: usize = 2;
+/// As many chunks stay as they are: what a burst leaves behind, which is soon understood.
+const PLAIN: usize = 16;
+/// The records of one failure are much like those of the next: even this makes a tenth of them, at a GB a second.
+const LEVEL: i32 = 1;
 /// Longer than any record.
 const ROOM: usize = 4 << 10;
 /// Stands where a record's length would: a loss follows.
 const LOSS: u32 = u32::MAX;
 
 /// Records in the order in which they were taken off the ring, and where some were lost.
-#[derive(Debug)]
 pub(super) struct Backlog {
     chunks: VecDeque<Chunk>,
     spare: Vec<Vec<u8>>,
     /// The last thing that happened, not written yet: further losses are added to it.
     loss: Option<(Time, u64)>,
-    /// Chunks at most.
+    /// None: can't be made; nothing is compressed then.
+    compressor: Option<Compressor<'static>>,
+    /// Bytes in the chunks.
+    held: usize,
+    /// Bytes at most.
     limit: usize,
 }
 
@@ -30,6 +38,8 @@ pub(super) struct Backlog {
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     bytes: Vec<u8>,
+    /// The bytes are compressed.
+    packed: bool,
     /// What is before has been taken out.
     at: usize,
     /// Records in the rest.
@@ -46,14 +56,21 @@ pub(super) enum Entry<'a> {
 }
 
 impl Backlog {
-    /// One that takes about so many bytes.
+    /// One that takes about so many bytes of memory.
     pub(super) fn new(limit: usize) -> Backlog {
-        Backlog { chunks: VecDeque::new(), spare: Vec::new(), loss: None, limit: (limit / CHUNK).max(1) }
+        Backlog {
+            chunks: VecDeque::new(),
+            spare: Vec::new(),
+            loss: None,
+            compressor: Compressor::new(LEVEL).ok(),
+            held: 0,
+            limit,
+        }
     }
 
     /// Whether no more should be put in. What then is lost, is lost on the ring, where it is counted.
     pub(super) fn is_full(&self) -> bool {
-        self.chunks.len() >= self.limit && self.chunks.back().is_none_or(|last| !last.has_room(ROOM))
+        self.held + CHUNK > self.limit && self.chunks.back().is_none_or(|last| !last.has_room(ROOM))
     }
 
     /// Nothing is in it.
@@ -94,18 +111,41 @@ impl Backlog {
     /// The chunk that so many bytes go to.
     fn chunk(&mut self, length: usize) -> &mut Chunk {
         if self.chunks.back().is_none_or(|last| !last.has_room(length)) {
+            self.pack_last();
             let bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK));
-            self.chunks.push_back(Chunk { bytes, at: 0, records: 0 });
+            self.held += CHUNK;
+            self.chunks.push_back(Chunk { bytes, ..Chunk::default() });
         }
         let last = self.chunks.len() - 1;
         &mut self.chunks[last]
+    }
+
+    /// Compresses the last chunk, if there are many.
+    fn pack_last(&mut self) {
+        let Some(compressor) = self.compressor.as_mut().filter(|_| self.chunks.len() >= PLAIN) else { return };
+        let Some(last) = self.chunks.back_mut() else { return };
+        if let Ok(packed) = compressor.compress(&last.bytes)
+            && packed.len() < CHUNK / 2
+        {
+            let bytes = mem::replace(&mut last.bytes, packed);
+            last.bytes.shrink_to_fit();
+            last.packed = true;
+            self.held = self.held - CHUNK + last.bytes.len();
+            self.keep(bytes);
+        }
     }
 
     /// Exchanges a chunk of which everything was taken out for the next one; an empty one, if there is none.
     pub(super) fn next(&mut self, done: &mut Chunk) {
         self.write_loss();
         let next = self.chunks.pop_front().unwrap_or_default();
-        let mut bytes = mem::replace(done, next).bytes;
+        self.held -= if next.packed { next.bytes.len() } else { next.bytes.capacity().min(CHUNK) };
+        let bytes = mem::replace(done, next).bytes;
+        self.keep(bytes);
+    }
+
+    /// Keeps an allocation to be filled again.
+    fn keep(&mut self, mut bytes: Vec<u8>) {
         if bytes.capacity() == CHUNK && self.spare.len() < SPARE {
             bytes.clear();
             self.spare.push(bytes);
@@ -115,7 +155,18 @@ impl Backlog {
 
 impl Chunk {
     fn has_room(&self, length: usize) -> bool {
-        self.bytes.len() + size_of::<u32>() + length <= CHUNK
+        !self.packed && self.bytes.len() + size_of::<u32>() + length <= CHUNK
+    }
+
+    /// Makes the entries readable.
+    ///
+    /// # Errors
+    /// None, unless memory was damaged.
+    pub(super) fn unpack(&mut self) -> io::Result<()> {
+        if mem::take(&mut self.packed) {
+            self.bytes = Decompressor::new()?.decompress(&self.bytes, CHUNK)?;
+        }
+        Ok(())
     }
 
     /// Everything was taken out.
@@ -162,6 +213,7 @@ mod tests {
                 return all;
             }
             backlog.next(&mut chunk);
+            chunk.unpack().expect("what was compressed");
         }
     }
 
@@ -182,19 +234,26 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_loses_nothing_below_the_bound() {
-        let mut backlog = Backlog::new(4 * CHUNK);
+        let limit = 2 * PLAIN * CHUNK;
+        let mut backlog = Backlog::new(limit);
         let mut put = 0u64;
         while !backlog.is_full() {
-            backlog.push(&[put.to_ne_bytes(); 100].concat());
+            // What can be compressed, and what can't.
+            let mixed =
+                |n: usize| put.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(n as u32).wrapping_mul(n as u64 | 1);
+            let words = if (put / 1_000).is_multiple_of(2) { [put; 100] } else { std::array::from_fn(mixed) };
+            backlog.push(&[&put.to_ne_bytes()[..], &words.map(u64::to_ne_bytes).concat()].concat());
             put += 1;
         }
         let bytes: usize = backlog.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum();
-        assert_eq!((bytes, backlog.records()), (4 * CHUNK, put));
+        assert!(bytes <= limit && bytes > limit - 2 * CHUNK, "{bytes} of {limit}");
+        assert!(backlog.chunks.iter().any(|chunk| chunk.packed), "some were compressed");
+        assert_eq!(backlog.records(), put);
         let numbers: Vec<u64> = all(&mut backlog)
             .into_iter()
             .map(|record| u64::from_ne_bytes(*record.expect("no loss").first_chunk().expect("its number")))
             .collect();
         assert_eq!(numbers, (0..put).collect::<Vec<_>>());
-        assert!(!backlog.is_full() && backlog.spare.len() == SPARE);
+        assert!(!backlog.is_full() && backlog.held == 0);
     }
 }

@@ -199,6 +199,7 @@ impl Live {
     /// # Errors
     /// When nothing can be traced; what can't be observed while the rest can is coverage.
     pub fn start(settings: &Settings) -> Result<Live, Error> {
+        sys::keep_heap_small();
         let began = Instant::now();
         let step = |what: &str| tracing::debug!("{what}: {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
         Privileges::current().check()?;

@@ -15,8 +15,8 @@ use std::{
 /// What `decode` asks for names.
 pub(super) struct Names {
     symbols: OnceLock<Symbols>,
-    drop_reasons: HashMap<i32, String>,
-    reset_reasons: HashMap<i32, String>,
+    drop_reasons: HashMap<i32, &'static str>,
+    reset_reasons: HashMap<i32, &'static str>,
 }
 
 /// Symbols being read.
@@ -48,7 +48,11 @@ impl Names {
     /// Reasons by value; functions follow.
     #[must_use]
     pub(super) fn new(drop_reasons: HashMap<i32, String>, reset_reasons: HashMap<i32, String>) -> Names {
-        Names { symbols: OnceLock::new(), drop_reasons, reset_reasons }
+        // Each record that has one names it: kept for as long as netdx runs, it need not be copied.
+        let kept = |reasons: HashMap<i32, String>| -> HashMap<i32, &'static str> {
+            reasons.into_iter().map(|(value, name)| (value, &*name.leak())).collect()
+        };
+        Names { symbols: OnceLock::new(), drop_reasons: kept(drop_reasons), reset_reasons: kept(reset_reasons) }
     }
 
     /// Waits for the symbols.
@@ -64,10 +68,10 @@ impl decode::Names for Names {
     }
 
     fn drop_reason(&self, value: i32) -> Option<Name> {
-        self.drop_reasons.get(&value).cloned().map(Cow::Owned)
+        self.drop_reasons.get(&value).copied().map(Cow::Borrowed)
     }
 
     fn reset_reason(&self, value: i32) -> Option<Name> {
-        self.reset_reasons.get(&value).cloned().map(Cow::Owned)
+        self.reset_reasons.get(&value).copied().map(Cow::Borrowed)
     }
 }

@@ -25,6 +25,7 @@ use netdx_common::config::WAKE_INTERVAL;
 use rustix::{
     buffer::spare_capacity,
     event::{EventfdFlags, Timespec, epoll, eventfd},
+    process::setpriority_process,
     thread::CapabilitySet,
 };
 use std::{
@@ -41,9 +42,11 @@ const INTERVAL: Duration = Duration::from_nanos(WAKE_INTERVAL);
 /// How long losses may wait where nobody wakes: what is lost wakes nobody.
 const LOSSES: Duration = Duration::from_secs(1);
 /// How many records are understood at a time: bounds memory and the time until reports are written.
-const SLICE: usize = 1024;
-/// Bytes that may wait: half a second of refused connections, at the highest rate that one CPU makes.
-const WAITING: usize = 256 << 20;
+const SLICE: usize = 256;
+/// How urgent emptying the ring is (a nice value).
+const URGENT: i32 = -10;
+/// Bytes that may wait, compressed: seconds of refused connections, at the highest rate that one CPU makes.
+const WAITING: usize = 64 << 20;
 
 /// The reading end of the programs' buffer.
 pub(super) struct Ring {
@@ -83,6 +86,9 @@ impl Ring {
         let shared = Arc::new(Shared { source: Mutex::new(source), news: Notify::new() });
         let of_thread = Arc::clone(&shared);
         let collect = move || {
+            // A ring that is not emptied in time loses records. Copying them takes no time that others would miss. Of this
+            // thread alone; where it may not be set it stays as it is.
+            _ = setpriority_process(None, URGENT);
             // Started before the rest of netdx gives its rights up.
             if let Err(error) = privilege::reduce(CapabilitySet::empty()) {
                 tracing::warn!("rights that are not needed could not be given up: {error}");
@@ -135,6 +141,12 @@ impl Ring {
         for _ in 0..SLICE {
             if self.chunk.is_empty() {
                 self.shared.source().backlog.next(&mut self.chunk);
+                if let Err(error) = self.chunk.unpack() {
+                    let lost = self.chunk.records();
+                    self.chunk = Chunk::default();
+                    tracing::warn!("{lost} records can't be read again: {error}");
+                    out.push(Stamped { t: super::now(), input: Input::Lost(lost) });
+                }
             }
             let Some(entry) = self.chunk.take() else { break };
             out.push(match entry {

@@ -457,3 +457,19 @@ impl Drop for Mapping {
         unsafe { libc::munmap(self.start.cast_mut().cast(), self.length) };
     }
 }
+
+/// Keeps the heap small: what is large is mapped by itself and given back when it is freed (glibc raises that bound each
+/// time), and threads share their heaps, which each would keep for itself.
+pub(super) fn keep_heap_small() {
+    #[cfg(target_env = "gnu")]
+    keep_heap_small_of_glibc();
+}
+
+#[cfg(target_env = "gnu")]
+fn keep_heap_small_of_glibc() {
+    const LARGE: libc::c_int = 128 << 10;
+    for (what, value) in [(libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, 1 << 20), (libc::M_ARENA_MAX, 2)] {
+        // SAFETY: takes integers; sets how allocations made from now on are laid out. What it can't set stays as it was.
+        unsafe { libc::mallopt(what, value) };
+    }
+}
