@@ -45,11 +45,11 @@ impl Layout {
     }
 
     fn row(&self, out: &mut String, label: &str, lines: &[String]) {
+        let style = if self.color { DIM } else { Style::new() };
         for (n, line) in lines.iter().enumerate() {
             let label = if n == 0 { label } else { "" };
-            let label = self.paint(DIM, &format!("  {label:<8}"));
             // Writing to a String can't fail.
-            _ = writeln!(out, "{label}{line}");
+            _ = writeln!(out, "{style}  {label:<8}{style:#}{line}");
         }
     }
 
@@ -164,7 +164,7 @@ fn headline(out: &mut String, report: &Report, header: &Header, layout: &Layout)
     let style = if bad { BAD } else { GOOD };
     // Painted after wrapping, because a colour has no width.
     let plain = format!("{time}  {subject}   {words}");
-    if plain.lines().count() == 1 && unicode_width::UnicodeWidthStr::width(plain.as_str()) <= layout.width {
+    if plain.lines().count() == 1 && wrap::columns(&plain) <= layout.width {
         // Writing to a String can't fail.
         _ = writeln!(out, "{time}  {}   {}", layout.paint(BOLD, &subject), layout.paint(style, &words));
         return;

@@ -2,6 +2,7 @@
 //! Text is broken at spaces only: a word that is longer than a line (a name, an address, a rule) stays whole, so that it
 //! can be copied.
 
+use super::escape::is_plain;
 use unicode_width::UnicodeWidthStr as _;
 
 /// Breaks a sentence into lines of at most `width` columns.
@@ -14,23 +15,36 @@ pub(super) fn sentence(text: &str, width: usize) -> Vec<String> {
 pub(super) fn items(items: &[String], width: usize) -> Vec<String> {
     let broken: Vec<String> = items
         .iter()
-        .flat_map(|item| if item.width() > width { sentence(item, width) } else { vec![item.clone()] })
+        .flat_map(|item| if columns(item) > width { sentence(item, width) } else { vec![item.clone()] })
         .collect();
     pieces(broken.iter().map(String::as_str), "    ", width)
 }
 
 fn pieces<'a>(pieces: impl Iterator<Item = &'a str>, gap: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
+    let mut used = 0;
     for piece in pieces {
+        let columns = columns(piece);
         match lines.last_mut() {
-            Some(line) if line.width() + gap.len() + piece.width() <= width => {
+            Some(line) if used + gap.len() + columns <= width => {
                 line.push_str(gap);
                 line.push_str(piece);
+                used += gap.len() + columns;
             }
-            _ => lines.push(piece.to_owned()),
+            _ => {
+                let mut line = String::with_capacity(width.max(piece.len()));
+                line.push_str(piece);
+                lines.push(line);
+                used = columns;
+            }
         }
     }
     lines
+}
+
+/// How many columns of a terminal a text takes.
+pub(super) fn columns(text: &str) -> usize {
+    if text.bytes().all(is_plain) { text.len() } else { text.width() }
 }
 
 #[cfg(test)]
