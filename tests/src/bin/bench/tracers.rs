@@ -165,6 +165,20 @@ impl Running {
         Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
     }
 
+    /// Waits until it has nothing to do; user and system time until then.
+    pub(crate) fn rest(&self) -> io::Result<Duration> {
+        let began = Instant::now();
+        let mut before = self.cpu()?;
+        loop {
+            thread::sleep(Duration::from_millis(100));
+            let now = self.cpu()?;
+            if now == before || began.elapsed() > PATIENCE {
+                return Ok(now);
+            }
+            before = now;
+        }
+    }
+
     /// Peak of the resident memory, in KiB.
     pub(crate) fn peak(&self) -> io::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
