@@ -46,8 +46,9 @@ impl Neighbors {
             d.asked == tuple.remote || d.asked == reached.remote || d.by == tuple.local || is_silent(d.asked)
         };
         let from = Time(began.0.saturating_sub(u64::try_from(ASKING.as_nanos()).unwrap_or(u64::MAX)));
-        let dropped =
-            self.between(from, end).filter(|(_, e)| matches!(&**e, Event::Drop { discovery: Some(d), .. } if concerns(d)));
+        let dropped = self
+            .between(from, end)
+            .filter(|(_, e)| matches!(&**e, Event::Drop { discovery: Some(d), .. } if concerns(d)));
         let mut all: Vec<(Time, Arc<Event>)> = dropped.rev().take(LIMIT_EACH).cloned().collect();
         all.extend(failed);
         all
