@@ -175,7 +175,7 @@ fn a_closed_pipe_is_a_quiet_end() {
 /// Holds a command, sees it held, and lets it go: its process id and what it came to.
 fn held(command: &[&str]) -> (u32, Output) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_netdx"))
-        .args([&["hold", "--"], command].concat())
+        .args([&["hold", "--parent", &std::process::id().to_string(), "--"], command].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -3,8 +3,8 @@
 
 use crate::exit::Exit;
 use anyhow::Context as _;
-use rustix::process::{Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
-use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
+use std::{ffi::OsString, num::NonZero, os::unix::process::CommandExt as _, process::Command};
 
 /// As shells have it: the command was not found, or could not be run.
 const NOT_FOUND: u8 = 127;
@@ -13,6 +13,9 @@ const NOT_RUN: u8 = 126;
 /// The command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Process id of the netdx that will continue it.
+    #[arg(long)]
+    parent: i32,
     /// The command and its arguments.
     #[arg(required = true, last = true)]
     command: Vec<OsString>,
@@ -23,10 +26,10 @@ pub(super) struct Args {
 /// # Errors
 /// It could not be stopped.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let parent = getppid();
     // Should netdx die meanwhile, nobody would ever continue this process.
     set_parent_process_death_signal(Some(Signal::KILL)).context("ask to end with netdx")?;
-    if getppid() != parent {
+    // It may have died before this was asked for.
+    if getppid().map(Pid::as_raw_nonzero).map(NonZero::get) != Some(args.parent) {
         return Ok(Exit::Failed);
     }
     kill_process(getpid(), Signal::STOP).context("stop until the probes are attached")?;

@@ -2,7 +2,7 @@
 //!
 //! Owns: the child process. Must not know: probes.
 //!
-//! netdx starts itself once more (`netdx hold -- CMD`, see `cli/hold`), which stops itself and, when continued, becomes
+//! netdx starts itself once more (`netdx hold --parent PID -- CMD`, see `cli/hold`), which stops itself and, when continued, becomes
 //! the command: same process id, own stdin, stdout and stderr. So nothing of the command runs untraced, and no code runs
 //! between fork and exec.
 
@@ -63,8 +63,9 @@ impl Command {
     pub fn hold(command: &[OsString]) -> Result<Command, Error> {
         let name = || command.first().map(|c| c.to_string_lossy().into_owned()).unwrap_or_default();
         let start = |source| Error::Start { command: name(), source };
-        let child =
-            tokio::process::Command::new(OWN_PROGRAM).arg(HOLD).arg("--").args(command).spawn().map_err(start)?;
+        let parent = std::process::id().to_string();
+        let mut hold = tokio::process::Command::new(OWN_PROGRAM);
+        let child = hold.args([HOLD, "--parent", &parent, "--"]).args(command).spawn().map_err(start)?;
         let gone = || Error::Gone { command: name() };
         let pid = child.id().ok_or_else(gone)?;
         let control = |source: rustix::io::Errno| Error::Control { operation: "wait for", source: source.into() };
