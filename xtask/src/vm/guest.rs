@@ -51,7 +51,7 @@ const PROGRAMS: [(&str, &str); 31] = [
 ];
 
 /// The same, without which the guest still is of use: a scenario that needs one says so.
-const FURTHER: [&str; 11] = [
+const FURTHER: [&str; 15] = [
     "ss",
     "tc",
     "bpftool",
@@ -63,6 +63,10 @@ const FURTHER: [&str; 11] = [
     "ip6tables-legacy",
     "ip6tables-nft",
     "ip6tables",
+    "iptables-legacy-save",
+    "iptables-nft-save",
+    "ip6tables-legacy-save",
+    "ip6tables-nft-save",
 ];
 
 /// Files and folders of this machine that programs read at run time.

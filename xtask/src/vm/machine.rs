@@ -18,8 +18,9 @@ const LIMIT: &str = "7200";
 /// How many times as long tests wait: every instruction is interpreted.
 const PATIENCE: &str = "4";
 
-/// Scenarios at a time: most of their time they wait for the kernel's own timers.
-const THREADS: &str = "5";
+/// Scenarios at a time: enough that one is at work while others wait for the kernel's own timers. More of them only make
+/// each of them slower.
+const THREADS: &str = "3";
 
 /// How often the guest's output is looked at.
 const POLL: Duration = Duration::from_secs(2);
