@@ -5,7 +5,7 @@ use crate::{
     coverage::Coverage,
     event::{Discovery, Netns},
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, here, owners_want, phrase, seen},
-    fact::Answer,
+    fact::{Answer, Interface},
     report::{Certainty, Evidence},
     story::{Connection, Dropped},
     want::Want,
@@ -177,16 +177,8 @@ pub(super) fn silenced(c: &Connection) -> Vec<Dropped<'_>> {
         return Vec::new();
     }
     let Some(Silent { netns, address: Some(address), device, .. }) = found(c) else { return Vec::new() };
-    let interface = match c.facts.get(&Want::Interfaces { netns }) {
-        Some(Answer::Interfaces(all)) => all.iter().find(|i| Some(&i.name) == device.as_ref()),
-        _ => None,
-    };
+    let interface = asker(c, netns, device.as_deref());
     let owners = here(c, address).unwrap_or_default();
-    // Another network may have the same addresses: the one who asks is known by its link address.
-    let of_this = |link: Option<&String>| match (link, interface.and_then(|i| i.lladdr.as_ref())) {
-        (Some(link), Some(own)) => link == own,
-        _ => owners.len() < 2,
-    };
     let on_the_way = |d: &Dropped<'_>, what: &Discovery| {
         if !what.asks {
             return true;
@@ -201,8 +193,32 @@ pub(super) fn silenced(c: &Connection) -> Vec<Dropped<'_>> {
     };
     let all = c
         .discovery_drops()
-        .filter(|(d, what)| what.asked == address && of_this(what.link.as_ref()) && on_the_way(d, what));
+        .filter(|(d, what)| what.asked == address && asked_by(what, interface) && on_the_way(d, what));
     all.map(|(d, _)| d).collect()
+}
+
+/// The interface by which the one who got no answer asked.
+fn asker<'a>(c: &'a Connection, netns: Netns, device: Option<&str>) -> Option<&'a Interface> {
+    match c.facts.get(&Want::Interfaces { netns }) {
+        Some(Answer::Interfaces(all)) => all.iter().find(|i| Some(i.name.as_str()) == device),
+        _ => None,
+    }
+}
+
+/// Whether it was asked by this interface: another network of this host may have the same addresses, but not the same link
+/// address. An answer by neighbour discovery has only the address of the one who asked.
+fn asked_by(what: &Discovery, interface: Option<&Interface>) -> bool {
+    let Some(interface) = interface else { return true };
+    match (&what.link, &interface.lladdr) {
+        (Some(link), Some(own)) => link == own,
+        _ => interface.addresses.iter().any(|(address, _)| *address == what.by),
+    }
+}
+
+/// Whether no other network of this host can be meant.
+fn is_unique(c: &Connection, what: &Discovery) -> bool {
+    let of_link = matches!(what.by, IpAddr::V6(a) if a.is_unicast_link_local());
+    what.link.is_some() || of_link || here(c, what.asked).is_none_or(|owners| owners.len() < 2)
 }
 
 /// How sure it is that a drop is what the packets were stopped by. The kernel asks for a neighbour several times: where it was
@@ -210,8 +226,8 @@ pub(super) fn silenced(c: &Connection) -> Vec<Dropped<'_>> {
 pub(super) fn certainty(c: &Connection, d: &Dropped<'_>) -> Certainty {
     let Some(what) = d.discovery else { return Certainty::Proven };
     let given_up = c.silent_neighbors().any(|(_, _, address, _)| address == what.asked);
-    let times = c.discovery_drops().filter(|(_, other)| other.asked == what.asked).count();
-    if times > 1 || !given_up { Certainty::Proven } else { Certainty::Likely }
+    let times = silenced(c).len();
+    if is_unique(c, what) && (times > 1 || !given_up) { Certainty::Proven } else { Certainty::Likely }
 }
 
 fn entry(c: &Connection) -> Option<Evidence> {
