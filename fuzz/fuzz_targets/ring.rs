@@ -10,7 +10,7 @@ use netdx_common::record::{self as wire, Header, Kind};
 use zerocopy::IntoBytes as _;
 
 /// Sizes of the records by kind.
-const SIZES: [usize; 18] = [
+const SIZES: [usize; 20] = [
     0,
     size_of::<wire::Attempt>(),
     size_of::<wire::State>(),
@@ -29,6 +29,8 @@ const SIZES: [usize; 18] = [
     size_of::<wire::Process>(),
     size_of::<wire::ProcessExit>(),
     size_of::<wire::GetAddrInfo>(),
+    size_of::<wire::ResetAnswer>(),
+    size_of::<wire::ResetEnd>(),
 ];
 
 fn records(mut data: &[u8]) -> Vec<Stamped> {
@@ -51,9 +53,8 @@ fn records(mut data: &[u8]) -> Vec<Stamped> {
             bytes
         };
         // What is refused has to be told in words.
-        match decode(&bytes, &netdx_fuzz::Names) {
-            Ok(event) => events.push(event),
-            Err(error) => netdx_fuzz::plain(&error.to_string()),
+        if let Err(error) = decode(&bytes, &netdx_fuzz::Names, &mut events) {
+            netdx_fuzz::plain(&error.to_string());
         }
     }
     events

@@ -27,6 +27,8 @@ fn records_are_laid_out_so() {
         SocketError 168: header 0, sock 16, icmp 104, current 128;
         ResetReceived 152: header 0, sock 16, tcp 104;
         ResetSent 336: header 0, packet 16, sock 104, current 192, reason 232, _pad 236, stack 240;
+        ResetAnswer 112: header 0, packet 16, reason 104, _pad 108;
+        ResetEnd 240: header 0, sock 16, tcp 104, icmp 152, received 176, started 184, task 192, via 232, old 236, first 238;
         Retransmit 168: header 0, sock 16, tcp 104, result 152, length 156, sequence 160, _pad 164;
         SynAckRetransmit 152: header 0, listener 16, tuple 104, retransmits 144, _pad 148;
         Drop 376: header 0, packet 16, sock 104, reason 192, socket_role 196, location 200, route_input 208, discovery_target 216, discovery_link 232, current 240, stack 280;

@@ -69,6 +69,10 @@ impl Kind {
     pub const PROCESS_EXIT: Kind = Kind(16);
     /// [`GetAddrInfo`]
     pub const GETADDRINFO: Kind = Kind(17);
+    /// [`ResetAnswer`]
+    pub const RESET_ANSWER: Kind = Kind(18);
+    /// [`ResetEnd`]
+    pub const RESET_END: Kind = Kind(19);
 }
 
 wire! {
@@ -278,7 +282,7 @@ wire! {
         pub icmp: IcmpError,
         /// Counters.
         pub tcp: TcpCounters,
-        /// How the kernel came here (only on a change to TCP_CLOSE, and not for ECONNREFUSED and ECONNRESET).
+        /// How the kernel came here (only on a change to TCP_CLOSE).
         pub stack: Stack,
     }
 
@@ -295,7 +299,33 @@ wire! {
         pub current: Task,
     }
 
-    /// [`Kind::RESET_RECEIVED`]: an RST came in for a socket (`tcp_receive_reset`).
+    /// [`Kind::RESET_END`]: an RST came in (`tcp_receive_reset`) and ended the connection: what [`Attempt`],
+    /// [`ResetReceived`] and [`State`] say, in one record, for a refused connection is what fails most. It has no stack, and
+    /// nobody ran whom it concerns.
+    pub struct ResetEnd {
+        /// Header; its time is that of the change to TCP_CLOSE.
+        pub header: Header,
+        /// The socket at that time, with its endpoints as they were before teardown erased them.
+        pub sock: Sock,
+        /// Counters: the same before the change and after.
+        pub tcp: TcpCounters,
+        /// The ICMP error on the socket.
+        pub icmp: IcmpError,
+        /// When the RST came in (CLOCK_BOOTTIME ns).
+        pub received: u64,
+        /// As in [`Attempt`].
+        pub started: u64,
+        /// As in [`Attempt`].
+        pub task: Task,
+        /// As in [`Attempt`].
+        pub via: u32,
+        /// The state before.
+        pub old: u16,
+        /// 1: no [`Attempt`] was written before, this is it, too.
+        pub first: u16,
+    }
+
+    /// [`Kind::RESET_RECEIVED`]: an RST came in for a socket that it did not end (`tcp_receive_reset`).
     pub struct ResetReceived {
         /// Header.
         pub header: Header,
@@ -305,13 +335,26 @@ wire! {
         pub tcp: TcpCounters,
     }
 
-    /// [`Kind::RESET_SENT`]: this kernel's TCP sent an RST (`tcp_send_reset`).
+    /// [`Kind::RESET_ANSWER`]: this kernel's TCP answered a packet with an RST because it found no socket for it
+    /// (`tcp_send_reset`). That the packet was then dropped is not written by itself.
+    pub struct ResetAnswer {
+        /// Header.
+        pub header: Header,
+        /// The packet that is answered.
+        pub packet: Packet,
+        /// `enum sk_rst_reason`; -1: this kernel gives none.
+        pub reason: i32,
+        /// Padding.
+        pub _pad: u32,
+    }
+
+    /// [`Kind::RESET_SENT`]: this kernel's TCP sent an RST for a socket (`tcp_send_reset`).
     pub struct ResetSent {
         /// Header.
         pub header: Header,
         /// The packet that is answered; family 0: none (an abort by this side).
         pub packet: Packet,
-        /// The socket (a listener, an aborted connection); family 0: there was none.
+        /// The socket (a listener, an aborted connection).
         pub sock: Sock,
         /// Whoever was running, when there is no packet; else all zero: a softirq's task says nothing.
         pub current: Task,
@@ -319,7 +362,7 @@ wire! {
         pub reason: i32,
         /// Padding.
         pub _pad: u32,
-        /// How the kernel came here; all zero without a socket.
+        /// How the kernel came here.
         pub stack: Stack,
     }
 

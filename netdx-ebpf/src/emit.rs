@@ -3,12 +3,12 @@
 //! Owns: ring-buffer space, the count of what was lost, and when the reader is woken. Nothing else reserves space.
 //! Must not know: what records mean.
 
-use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::{helpers::bpf_get_smp_processor_id, maps::ring_buf::RingBufEntry};
 use netdx_common::{config::WAKE_INTERVAL, record::*};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
-    maps::{EVENTS, FLOOD, LOST, SCRATCH, WOKEN},
+    maps::{EVENTS, FLOOD, LOST, SCRATCH, SCRATCH_SIZE, WOKEN},
     read::now,
 };
 
@@ -80,59 +80,60 @@ records! {
     Process = PROCESS;
     ProcessExit = PROCESS_EXIT;
     GetAddrInfo = GETADDRINFO;
+    ResetAnswer = RESET_ANSWER;
+    ResetEnd = RESET_END;
 }
 
 /// Writes a record: zeroes and the header first, then what `fill` says.
 #[inline(always)]
 pub fn record<T: Record>(wake: Wake, fill: impl FnOnce(&mut T)) {
-    record_if::<T>(wake, |record| {
-        fill(record);
-        true
-    });
+    record_of::<T>(wake, 1, fill);
 }
 
-/// The same, unless `fill` finds that it isn't worth a record. It may write no other record, which would come later.
+/// The same for a record that tells of several `events` at once.
+#[inline(always)]
+pub fn record_of<T: Record>(wake: Wake, events: u64, fill: impl FnOnce(&mut T)) {
+    let Some(mut space) = EVENTS.reserve::<T>(0) else {
+        return lost(events);
+    };
+    let time = now();
+    // SAFETY: the ring gave `size_of::<T>()` writable bytes, aligned to 8.
+    fill(unsafe { begun(space.as_mut_ptr(), time) });
+    space.submit(flags(wake, time));
+}
+
+/// Writes a record, unless `fill` finds that it isn't worth one. It may write no other record, which would come later.
+/// While the ring is full it still looks, in this CPU's own memory: what isn't worth a record is no loss.
 ///
 /// What a packet's headers decide is read into the ring's memory, not to the stack: there the verifier would follow
 /// each way the bytes can have come, which took it ten times as long (kfree_skb: 165,000 instructions, now 17,000).
 #[inline(always)]
 pub fn record_if<T: Record>(wake: Wake, fill: impl FnOnce(&mut T) -> bool) {
-    let Some(mut space) = EVENTS.reserve::<T>(0) else {
-        lost();
-        return;
-    };
-    // SAFETY: the ring gave `size_of::<T>()` writable bytes, aligned to 8, and all of them are written here; T is plain
-    // data, for which zeroes are valid.
-    let record = unsafe {
-        space.as_mut_ptr().write_bytes(0, 1);
-        &mut *space.as_mut_ptr()
+    let mut space = EVENTS.reserve::<T>(0);
+    let Some(memory) = memory(&mut space) else {
+        return lost(1);
     };
     let time = now();
-    *record.header() = header(T::KIND, size_of::<T>() as u16, time);
-    if fill(record) {
-        space.submit(flags(wake, time));
-    } else {
-        space.discard(flags(Wake::Never, time));
+    // SAFETY: `memory` has `size_of::<T>()` writable bytes, aligned to 8.
+    let worth = fill(unsafe { begun(memory, time) });
+    match space {
+        Some(space) if worth => space.submit(flags(wake, time)),
+        Some(space) => space.discard(flags(Wake::Never, time)),
+        None if worth => lost(1),
+        None => {}
     }
 }
 
 /// Lends memory for a packet that is looked at before it is known whether to write a record: the ring's, or, while the
 /// ring is full, this CPU's own. What then is found worth a record counts as lost by itself, what isn't doesn't.
-///
-/// Not always the CPU's own: before 6.1 the kernel lets a softirq run the same program in between, which would put
-/// another packet there. With the ring full that costs no more than a count.
 #[inline(always)]
 pub fn scratch(look: impl FnOnce(&mut Packet)) {
     let mut space = EVENTS.reserve::<Packet>(0);
-    let memory = match &mut space {
-        Some(space) => space.as_mut_ptr(),
-        None => match SCRATCH.get_ptr_mut(0) {
-            Some(memory) => memory,
-            None => return lost(),
-        },
+    let Some(memory) = memory(&mut space) else {
+        return lost(1);
     };
-    // SAFETY: the ring and the map each gave `size_of::<Packet>()` writable bytes, aligned to 8, and all of them are
-    // written here; a packet is plain data, for which zeroes are valid.
+    // SAFETY: `memory` has `size_of::<Packet>()` writable bytes, aligned to 8, and all of them are written here; a packet
+    // is plain data, for which zeroes are valid.
     look(unsafe {
         memory.write_bytes(0, 1);
         &mut *memory
@@ -140,6 +141,33 @@ pub fn scratch(look: impl FnOnce(&mut Packet)) {
     if let Some(space) = space {
         space.discard(flags(Wake::Never, now()));
     }
+}
+
+/// The ring's memory, or, where it gave none, this CPU's own. Not always the CPU's own: before 6.1 the kernel lets a softirq
+/// run the same program in between, which would put another record there. With the ring full that costs no more than a
+/// count.
+#[inline(always)]
+fn memory<T>(space: &mut Option<RingBufEntry<T>>) -> Option<*mut T> {
+    const { assert!(size_of::<T>() <= SCRATCH_SIZE, "SCRATCH is too small") };
+    match space {
+        Some(space) => Some(space.as_mut_ptr()),
+        None => SCRATCH.get_ptr_mut(0).map(<*mut _>::cast),
+    }
+}
+
+/// A record of nothing but its header.
+///
+/// # Safety
+/// There must be `size_of::<T>()` writable bytes, aligned to 8.
+#[inline(always)]
+unsafe fn begun<'a, T: Record>(memory: *mut T, time: u64) -> &'a mut T {
+    // SAFETY: the caller's; all bytes are written here, and T is plain data, for which zeroes are valid.
+    let record = unsafe {
+        memory.write_bytes(0, 1);
+        &mut *memory
+    };
+    *record.header() = header(T::KIND, size_of::<T>() as u16, time);
+    record
 }
 
 /// Writes the first `length` bytes of a DNS record, whose header is set here.
@@ -153,7 +181,7 @@ pub fn dns(record: &mut Dns, length: usize) {
     // SAFETY: no more than the record has is read from it.
     let bytes = unsafe { core::slice::from_raw_parts((&raw const *record).cast::<u8>(), length) };
     if EVENTS.output::<[u8]>(bytes, flags(Wake::Later, time)).is_err() {
-        lost();
+        lost(1);
     }
 }
 
@@ -187,7 +215,7 @@ pub fn has_room_for_flood() -> bool {
         (*flood).count > FLOOD_LIMIT
     };
     if many {
-        lost();
+        lost(1);
     }
     !many
 }
@@ -198,17 +226,17 @@ pub fn has_room_for_flood() -> bool {
 pub fn has_room_for_what_works() -> bool {
     let room = EVENTS.query(AVAILABLE) < EVENTS.query(SIZE) / 2;
     if !room {
-        lost();
+        lost(1);
     }
     room
 }
 
-/// Counts a record that found no room.
+/// Counts events whose record found no room.
 #[inline(never)]
-fn lost() {
+fn lost(events: u64) {
     if let Some(count) = LOST.get_ptr_mut(0) {
         // SAFETY: this CPU's own slot. A softirq that interrupts the addition may cost one count.
-        unsafe { *count += 1 }
+        unsafe { *count += events }
     }
 }
 

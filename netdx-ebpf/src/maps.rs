@@ -6,13 +6,13 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use netdx_common::record::{ARGV_LEN, Dns, NAME_LEN, Packet, RouteLookups, SERVICE_LEN, Task, Tuple};
+use netdx_common::record::{ARGV_LEN, Dns, NAME_LEN, ResetSent, RouteLookups, SERVICE_LEN, Task, Tuple};
 
 /// Records on their way to user space.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// Records that found no room, or were too many, by CPU.
+/// Events whose record found no room, or that were too many, by CPU.
 #[map]
 pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
@@ -78,9 +78,16 @@ pub static DNS_SOCKETS: LruHashMap<u64, u16> = LruHashMap::with_max_entries(8192
 #[map]
 pub static DNS_SCRATCH: PerCpuArray<Dns> = PerCpuArray::with_max_entries(2, 0);
 
-/// Room to look at a packet while the ring is full.
+/// Room to look at what may be worth a record while the ring is full.
 #[map]
-pub static SCRATCH: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
+pub static SCRATCH: PerCpuArray<[u64; SCRATCH_SIZE / 8]> = PerCpuArray::with_max_entries(1, 0);
+
+/// That of the largest record it is used for.
+pub const SCRATCH_SIZE: usize = size_of::<ResetSent>();
+
+/// The packet that this CPU answered with a reset last, by address: its end, which follows at once, says no more.
+#[map]
+pub static ANSWERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Calls of getaddrinfo under way, by thread id.
 #[map]
@@ -104,6 +111,8 @@ pub struct Conn {
     pub id: u64,
     /// When it began to connect, or was first seen.
     pub started: u64,
+    /// When a reset came in for it; 0: none did.
+    pub reset: u64,
     /// Who connected; all zero: not known.
     pub task: Task,
     /// Its endpoints as last seen, for the kernel erases them before it says that it closed.

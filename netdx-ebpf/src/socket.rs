@@ -209,6 +209,7 @@ pub fn begin(sk: Kernel, task: &Task, tuple: &Tuple, direction: u8, via: u32) ->
         // No two begin in the same nanosecond on one CPU; ten bits for the CPU leave 208 days before it wraps.
         id: started << 10 | (emit::cpu() & 1023) as u64,
         started,
+        reset: 0,
         task: *task,
         tuple: *tuple,
         via,
@@ -258,12 +259,8 @@ pub fn trouble(sk: Kernel, conn: &mut Conn) {
 /// Writes the [`Attempt`] that other records of this socket refer to, once, and before it the process.
 #[inline(never)]
 pub fn introduce(sk: Kernel, conn: &mut Conn) {
-    if conn.flags & Conn::WRITTEN != 0 {
+    if !is_new(conn) {
         return;
-    }
-    conn.flags |= Conn::WRITTEN;
-    if conn.task.tgid != 0 {
-        task::announce(conn.task.tgid);
     }
     emit::record::<Attempt>(Wake::Later, |record| {
         record.started = conn.started;
@@ -271,4 +268,17 @@ pub fn introduce(sk: Kernel, conn: &mut Conn) {
         record.via = conn.via;
         describe(sk, Some(conn), &mut record.sock);
     });
+}
+
+/// Whether nothing was written of a socket yet: then the record that follows has to say who it is. Writes the process.
+#[inline(always)]
+pub fn is_new(conn: &mut Conn) -> bool {
+    if conn.flags & Conn::WRITTEN != 0 {
+        return false;
+    }
+    conn.flags |= Conn::WRITTEN;
+    if conn.task.tgid != 0 {
+        task::announce(conn.task.tgid);
+    }
+    true
 }

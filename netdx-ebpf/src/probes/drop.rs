@@ -4,11 +4,12 @@
 //! A packet of TCP or UDP, or an ICMP error, that isn't for many, or a question for a neighbour's link address or its answer,
 //! dropped for a reason that can explain a failure. Where
 //! the kernel gives no reason, freeing is no proof of a drop: there only packets that open or refuse a connection are
-//! written, and user space judges by the place.
+//! written, and user space judges by the place. A packet that was answered with a reset, for want of a socket, is not written
+//! again.
 
 use netdx_common::record::{Drop, Packet};
 
-use super::{Arguments, tracepoint};
+use super::{Arguments, reset, tracepoint};
 use crate::{
     emit::{self, Wake},
     maps::Conn,
@@ -36,6 +37,9 @@ fn dropped<A: Arguments>(arguments: &A) {
         return;
     }
     let skb = arguments.pointer(0);
+    if reset::was_answered(skb) {
+        return;
+    }
     let protocol =
         u16::from_be(if A::TYPED { skb.load(offset!(skb_protocol)) } else { skb.read(offset!(skb_protocol)) });
     if protocol != ETH_IP && protocol != ETH_IPV6 && protocol != 0 && protocol != ETH_ARP {

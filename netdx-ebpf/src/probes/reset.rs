@@ -3,13 +3,14 @@
 //! since 6.10: an RST is sent, in answer to `skb` or, without one, by this side's own decision. `sk` is NULL when no
 //! socket was found (not called then before 6.10), and may be a request or time-wait socket.
 
-use netdx_common::record::{ResetReceived, ResetSent};
+use netdx_common::record::{Packet, ResetAnswer, ResetReceived, ResetSent};
 
 use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
+    maps::{ANSWERED, Conn},
     packet,
-    read::{self, Kernel, config, offset},
+    read::{self, Kernel, config, now, offset},
     socket::{self, direction, state},
     task,
 };
@@ -23,6 +24,12 @@ fn received<A: Arguments>(arguments: &A) {
     let Some(conn) = socket::follow(sk, direction::UNSEEN) else {
         return;
     };
+    if sk.read::<u8>(offset!(skc_state)) as u32 != state::CLOSE {
+        // It ends the connection (tcp_reset, 6.18): the change to TCP_CLOSE follows at once and tells of both.
+        conn.flags |= Conn::TROUBLE;
+        conn.reset = now();
+        return;
+    }
     socket::trouble(sk, conn);
     emit::record::<ResetReceived>(Wake::Later, |record| {
         socket::describe(sk, Some(conn), &mut record.sock);
@@ -34,40 +41,77 @@ fn received<A: Arguments>(arguments: &A) {
 fn sent<A: Arguments>(arguments: &A) {
     let (sk, skb) = (arguments.pointer(0), arguments.pointer(1));
     let reason = if config!(arguments.tcp_send_reset_reason) != 0 { arguments.number(2) as i32 } else { -1 };
-    let mut conn = None;
-    if !sk.is_null() {
-        let listener = sk.read::<u8>(offset!(skc_state)) as u32 == state::LISTEN;
-        // An abort by this side is trouble of this socket; an answer is written whoever gets it.
-        conn = if skb.is_null() && !listener { socket::follow(sk, direction::UNSEEN) } else { socket::followed(sk) };
-        if conn.is_none() && skb.is_null() {
-            return;
+    if sk.is_null() {
+        // The verifier knows either for what may be NULL.
+        if !skb.is_null() {
+            answered(skb, reason);
         }
-        if let Some(conn) = &mut conn {
-            socket::trouble(sk, conn);
-        }
+        return;
+    }
+    let listener = sk.read::<u8>(offset!(skc_state)) as u32 == state::LISTEN;
+    // An abort by this side is trouble of this socket; an answer is written whoever gets it.
+    let mut conn =
+        if skb.is_null() && !listener { socket::follow(sk, direction::UNSEEN) } else { socket::followed(sk) };
+    if conn.is_none() && skb.is_null() {
+        return;
+    }
+    if let Some(conn) = &mut conn {
+        socket::trouble(sk, conn);
     }
     emit::record_if::<ResetSent>(Wake::Later, |record| {
-        if !skb.is_null() {
-            let transport = packet::headers(packet::network_header(skb), &mut record.packet).unwrap_or(Kernel::NULL);
-            if !packet::wanted(&record.packet, transport) || !emit::has_room_for_flood() {
-                return false;
-            }
-            packet::describe(skb, &mut record.packet);
+        if !skb.is_null() && !answers(skb, &mut record.packet) {
+            return false;
         }
-        if !sk.is_null() {
-            socket::describe(sk, conn, &mut record.sock);
-            if record.packet.netns == 0 {
-                record.packet.netns = record.sock.netns;
-            }
+        socket::describe(sk, conn, &mut record.sock);
+        if record.packet.netns == 0 {
+            record.packet.netns = record.sock.netns;
         }
         record.reason = reason;
         if skb.is_null() {
             record.current = task::read_current();
         }
-        // Without a socket there is one way only (tcp_v4_rcv, tcp_v6_rcv).
-        if !sk.is_null() {
-            read::stack(arguments.as_ptr(), &mut record.stack);
-        }
+        read::stack(arguments.as_ptr(), &mut record.stack);
         true
     });
+}
+
+/// A packet is answered for which there is no socket. There is one way to come here (tcp_v4_rcv, tcp_v6_rcv).
+#[inline(always)]
+fn answered(skb: Kernel, reason: i32) {
+    if let Some(last) = ANSWERED.get_ptr_mut(0) {
+        // SAFETY: this CPU's own slot. A softirq can't interrupt another one.
+        unsafe { *last = skb.0 }
+    }
+    emit::record_if::<ResetAnswer>(Wake::Later, |record| {
+        record.reason = reason;
+        answers(skb, &mut record.packet)
+    });
+}
+
+/// Reads the packet that a reset answers. False: it isn't worth a record.
+#[inline(always)]
+fn answers(skb: Kernel, to: &mut Packet) -> bool {
+    let transport = packet::headers(packet::network_header(skb), to).unwrap_or(Kernel::NULL);
+    if !packet::wanted(to, transport) || !emit::has_room_for_flood() {
+        return false;
+    }
+    packet::describe(skb, to);
+    true
+}
+
+/// Whether a packet, dropped now, is the one that this CPU answered with a reset before.
+#[inline(always)]
+pub(super) fn was_answered(skb: Kernel) -> bool {
+    let Some(last) = ANSWERED.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: this CPU's own slot. A softirq can't interrupt another one.
+    unsafe {
+        let same = *last == skb.0;
+        if same {
+            // Its memory becomes another packet's.
+            *last = 0;
+        }
+        same
+    }
 }

@@ -8,7 +8,7 @@
 //! TCP_CLOSE the bound port is already given back (inet_put_port), and after tcp_disconnect the addresses are gone.
 
 use netdx_common::config::flag;
-use netdx_common::record::State;
+use netdx_common::record::{ResetEnd, State};
 
 use super::{Arguments, connect, tracepoint};
 use crate::{
@@ -19,11 +19,6 @@ use crate::{
     socket::{self, MPTCP, TCP, direction, state},
     task,
 };
-
-/// ECONNRESET
-const ECONNRESET: i32 = 104;
-/// ECONNREFUSED
-const ECONNREFUSED: i32 = 111;
 
 tracepoint!("inet_sock_set_state", inet_sock_set_state, inet_sock_set_state_raw, changed);
 tracepoint!("tcp_destroy_sock", tcp_destroy_sock, tcp_destroy_sock_raw, destroyed);
@@ -46,6 +41,9 @@ fn changed<A: Arguments>(arguments: &A) {
     let Some(conn) = told else {
         return;
     };
+    if new == state::CLOSE && conn.reset != 0 {
+        return reset(sk, conn, old);
+    }
     let fails = new == state::CLOSE && conn.flags & Conn::TROUBLE != 0;
     socket::introduce(sk, conn);
     emit::record::<State>(if fails { Wake::Now } else { Wake::Later }, |record| {
@@ -55,14 +53,30 @@ fn changed<A: Arguments>(arguments: &A) {
         record.current = task::read_current();
         socket::icmp_error(sk, &mut record.icmp);
         socket::counters(sk, &mut record.tcp);
-        // What a reset did needs no stack, and is what fails most.
-        if new == state::CLOSE && !matches!(record.sock.error, ECONNREFUSED | ECONNRESET) {
+        if new == state::CLOSE {
             read::stack(arguments.as_ptr(), &mut record.stack);
         }
     });
     if new == state::CLOSE && !fails {
         socket::forget(sk);
     }
+}
+
+/// A connection that a reset ends, which is what fails most.
+#[inline(always)]
+fn reset(sk: Kernel, conn: &mut Conn, old: u32) {
+    let first = socket::is_new(conn);
+    emit::record_of::<ResetEnd>(Wake::Now, if first { 3 } else { 2 }, |record| {
+        record.received = conn.reset;
+        record.started = conn.started;
+        record.task = conn.task;
+        record.via = conn.via;
+        record.old = old as u16;
+        record.first = first as u16;
+        socket::describe(sk, Some(conn), &mut record.sock);
+        socket::counters(sk, &mut record.tcp);
+        socket::icmp_error(sk, &mut record.icmp);
+    });
 }
 
 /// In the context of whoever connects.

@@ -80,11 +80,11 @@ const AF_INET6: u16 = 10;
 /// ETH_P_ARP, where a packet of ARP has its protocol.
 const ETH_P_ARP: u16 = 0x0806;
 
-/// Reads one record.
+/// Reads one record, which may tell of several events, and puts them into `out` in their order.
 ///
 /// # Errors
-/// For bytes that are no record of this version.
-pub fn decode(bytes: &[u8], names: &dyn Names) -> Result<Stamped, Error> {
+/// For bytes that are no record of this version; `out` stays as it is.
+pub fn decode(bytes: &[u8], names: &dyn Names, out: &mut Vec<Stamped>) -> Result<(), Error> {
     let Ok((header, _)) = wire::Header::read_from_prefix(bytes) else {
         return Err(Error::Short(bytes.len()));
     };
@@ -111,9 +111,16 @@ pub fn decode(bytes: &[u8], names: &dyn Names) -> Result<Stamped, Error> {
         Kind::PROCESS => record.process()?,
         Kind::PROCESS_EXIT => record.process_exit()?,
         Kind::GETADDRINFO => record.getaddrinfo()?,
+        Kind::RESET_ANSWER => record.reset_answer()?,
+        Kind::RESET_END => return record.reset_end(out),
         Kind(other) => return Err(Error::Kind(other)),
     };
-    Ok(Stamped { t: Time(header.time), input: Input::Event(event) })
+    out.push(stamped(header.time, event));
+    Ok(())
+}
+
+fn stamped(time: u64, event: Event) -> Stamped {
+    Stamped { t: Time(time), input: Input::Event(event) }
 }
 
 /// A record whose header is read.
@@ -134,13 +141,7 @@ impl Record<'_> {
 
     fn attempt(&self) -> Result<Event, Error> {
         let r: wire::Attempt = self.read()?;
-        let via = match r.via {
-            1 => Via::Connect,
-            2 => Via::IoUring,
-            3 => Via::FastOpen,
-            _ => Via::Unknown,
-        };
-        Ok(Event::Attempt { started: Time(r.started), task: task(&r.task), sock: self.sock(&r.sock)?, via })
+        Ok(Event::Attempt { started: Time(r.started), task: task(&r.task), sock: self.sock(&r.sock)?, via: via(r.via) })
     }
 
     fn state(&self) -> Result<Event, Error> {
@@ -166,13 +167,47 @@ impl Record<'_> {
         Ok(Event::ResetReceived { sock: self.sock(&r.sock)?, tcp: counters(&r.tcp) })
     }
 
+    fn reset_end(&self, out: &mut Vec<Stamped>) -> Result<(), Error> {
+        let r: wire::ResetEnd = self.read()?;
+        let after = self.sock(&r.sock)?;
+        // Nothing else had become of it: the RST was what brought the error (tcp_reset, 6.18).
+        let before = Sock { state: tcp_state(r.old.into()), error: 0, ..after.clone() };
+        let tcp = counters(&r.tcp);
+        if r.first != 0 {
+            let attempt =
+                Event::Attempt { started: Time(r.started), task: task(&r.task), sock: before.clone(), via: via(r.via) };
+            out.push(stamped(r.received, attempt));
+        }
+        let (old, new) = (before.state, TcpState::Close);
+        out.push(stamped(r.received, Event::ResetReceived { sock: before, tcp }));
+        let state =
+            Event::State { sock: after, old, new, current: None, icmp: icmp_error(&r.icmp), tcp, stack: Vec::new() };
+        out.push(stamped(r.header.time, state));
+        Ok(())
+    }
+
+    fn reset_answer(&self) -> Result<Event, Error> {
+        let r: wire::ResetAnswer = self.read()?;
+        Ok(Event::ResetSent {
+            packet: Some(self.packet(&r.packet)?),
+            sock: None,
+            reason: self.reset_reason(r.reason),
+            current: None,
+            stack: Vec::new(),
+        })
+    }
+
+    fn reset_reason(&self, reason: i32) -> Option<Name> {
+        self.names.reset_reason(reason).map(|name| without(name, "SK_RST_REASON_"))
+    }
+
     fn reset_sent(&self) -> Result<Event, Error> {
         let r: wire::ResetSent = self.read()?;
         let answered = r.packet.tuple.family != 0;
         Ok(Event::ResetSent {
             packet: if answered { Some(self.packet(&r.packet)?) } else { None },
             sock: self.optional_sock(&r.sock)?,
-            reason: self.names.reset_reason(r.reason).map(|name| without(name, "SK_RST_REASON_")),
+            reason: self.reset_reason(r.reason),
             current: task(&r.current),
             stack: self.stack(&r.stack),
         })
@@ -515,6 +550,15 @@ fn protocol(number: u16) -> Protocol {
         58 => Protocol::Icmpv6,
         262 => Protocol::Mptcp,
         other => Protocol::Other(other),
+    }
+}
+
+fn via(number: u32) -> Via {
+    match number {
+        1 => Via::Connect,
+        2 => Via::IoUring,
+        3 => Via::FastOpen,
+        _ => Via::Unknown,
     }
 }
 

@@ -43,8 +43,15 @@ fn tuple() -> wire::Tuple {
     wire::Tuple { family: 2, protocol: 6, local_port: 4000, remote_port: 80, local: v4(1), remote: v4(2) }
 }
 
+fn one(bytes: &[u8]) -> Result<Stamped, Error> {
+    let mut out = Vec::new();
+    decode(bytes, &Known, &mut out)?;
+    let [one] = <[Stamped; 1]>::try_from(out).expect("one event");
+    Ok(one)
+}
+
 fn event(bytes: &[u8]) -> Event {
-    match decode(bytes, &Known).unwrap().input {
+    match one(bytes).unwrap().input {
         Input::Event(event) => event,
         other => panic!("not an event: {other:?}"),
     }
@@ -65,16 +72,16 @@ fn what_is_no_record_is_refused() {
         ("a socket of no family", familyless.0.as_bytes().to_vec(), Error::Family { kind: 1, family: 0 }),
     ];
     for (what, bytes, expected) in cases {
-        assert_eq!(decode(&bytes, &Known).unwrap_err(), expected, "{what}");
+        assert_eq!(one(&bytes).unwrap_err(), expected, "{what}");
     }
 }
 
 #[test]
 fn every_kind_is_known() {
-    for kind in 1..=17 {
+    for kind in 1..=19 {
         let bytes = wire::Header { kind: Kind(kind), size: 16, cpu: 0, time: 0 };
         assert!(
-            matches!(decode(bytes.as_bytes(), &Known), Err(Error::Size { .. })),
+            matches!(one(bytes.as_bytes()), Err(Error::Size { .. })),
             "kind {kind} of 16 bytes must be refused for its size"
         );
     }
@@ -84,7 +91,7 @@ fn every_kind_is_known() {
 fn time_is_the_kernels() {
     let (mut exit, header) = record::<wire::ProcessExit>(Kind::PROCESS_EXIT);
     exit.header = header;
-    assert_eq!(decode(exit.as_bytes(), &Known).unwrap().t, Time(7));
+    assert_eq!(one(exit.as_bytes()).unwrap().t, Time(7));
 }
 
 #[test]
@@ -185,6 +192,36 @@ fn what_is_unknown_is_none() {
 }
 
 #[test]
+fn a_reset_that_ends_a_connection_is_all_its_events() {
+    let (mut end, header) = record::<wire::ResetEnd>(Kind::RESET_END);
+    end.header = header;
+    (end.received, end.started, end.via, end.old) = (5, 3, 1, 2);
+    end.sock.id = 9;
+    end.sock.tuple = tuple();
+    end.sock.error = 111;
+    end.sock.state = 2;
+    end.tcp.sequence = 77;
+    let events = |first| {
+        let mut out = Vec::new();
+        decode(wire::ResetEnd { first, ..end }.as_bytes(), &Known, &mut out).unwrap();
+        out
+    };
+    let all = events(1);
+    assert_eq!(all.iter().map(|s| s.t.0).collect::<Vec<_>>(), [5, 5, 7]);
+    let [Input::Event(attempt), Input::Event(reset), Input::Event(state)] =
+        [&all[0], &all[1], &all[2]].map(|s| &s.input)
+    else {
+        panic!("not three events: {all:?}")
+    };
+    assert!(matches!(attempt, Event::Attempt { started: Time(3), via: Via::Connect, sock, .. } if sock.error == 0));
+    assert!(matches!(reset, Event::ResetReceived { sock, tcp }
+        if sock.state == TcpState::SynSent && sock.error == 0 && tcp.sequence == 77));
+    assert!(matches!(state, Event::State { sock, old: TcpState::SynSent, new: TcpState::Close, tcp, .. }
+        if sock.error == 111 && tcp.sequence == 77));
+    assert_eq!(events(0), all[1..]);
+}
+
+#[test]
 fn a_command_line_is_split_and_may_be_cut() {
     let (mut process, header) = record::<wire::Process>(Kind::PROCESS);
     process.header = header;
@@ -255,16 +292,16 @@ fn the_root_has_a_name() {
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..1400)) {
-        let _ = decode(&bytes, &Known);
+        let _ = decode(&bytes, &Known, &mut Vec::new());
     }
 
     #[test]
-    fn no_record_panics(kind in 1u16..18, mut bytes in prop::collection::vec(any::<u8>(), 1200)) {
+    fn no_record_panics(kind in 1u16..20, mut bytes in prop::collection::vec(any::<u8>(), 1200)) {
         // Every size that a kind may have, with anything in it.
         for size in (16..bytes.len()).step_by(4) {
             let header = wire::Header { kind: Kind(kind), size: u16::try_from(size).unwrap(), cpu: 0, time: 0 };
             bytes[..16].copy_from_slice(header.as_bytes());
-            let _ = decode(&bytes[..size], &Known);
+            let _ = decode(&bytes[..size], &Known, &mut Vec::new());
         }
     }
 

@@ -149,13 +149,14 @@ impl Ring {
                 }
             }
             let Some(entry) = self.chunk.take() else { break };
-            out.push(match entry {
-                Entry::Record(record) => match decode::decode(record, names) {
-                    Ok(event) => event,
-                    Err(error) => Stamped { t: super::now(), input: Input::Malformed(error.to_string()) },
-                },
-                Entry::Lost(t, count) => Stamped { t, input: Input::Lost(count) },
-            });
+            match entry {
+                Entry::Record(record) => {
+                    if let Err(error) = decode::decode(record, names, out) {
+                        out.push(Stamped { t: super::now(), input: Input::Malformed(error.to_string()) });
+                    }
+                }
+                Entry::Lost(t, count) => out.push(Stamped { t, input: Input::Lost(count) }),
+            }
         }
     }
 }
