@@ -64,7 +64,7 @@ impl Run<'_> {
         self.now = self.now.max(input.t);
         let mut pending = vec![input];
         while let Some(input) = pending.pop() {
-            let step = self.core.apply(&input);
+            let step = self.core.apply(input);
             self.reports.extend(step.reports.iter().map(|report| json::report(report, &self.of.header.start)));
             pending.extend(step.wants.into_iter().map(|want| {
                 let known = self.of.answers.get(&want).cloned();
