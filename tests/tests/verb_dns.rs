@@ -205,15 +205,15 @@ fn an_ordinary_user_gets_the_same_answers() {
 #[test]
 fn nonsense_is_refused_with_a_word() {
     let island = Island::new("nonsense");
-    for (arguments, word) in [
-        (["a.example", "FOO"], "record type"),
-        (["a.example", "@x#y"], "port"),
-        (["a..example", "A"], "DNS name"),
-        (["", "A"], "empty"),
+    for (arguments, status, word) in [
+        (["a.example", "FOO"], 2, "record type"),
+        (["a.example", "@x#y"], 1, "port"),
+        (["a..example", "A"], 1, "DNS name"),
+        (["", "A"], 1, "empty"),
     ] {
         let output = output(island.netdx(&["dns"]).args(arguments));
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert_eq!(output.status.code(), Some(status), "{text}");
         assert!(text.contains(word), "{arguments:?}: {text}");
     }
 }
