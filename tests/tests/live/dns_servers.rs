@@ -149,7 +149,6 @@ fn nonsense(query: &[u8]) -> Vec<Vec<u8>> {
     let question = &query[12..];
     vec![
         noise(300),
-        noise(5),
         with_id(&noise(500)),
         // A name that points at itself, as the question.
         with_id(b"\x81\x80\0\x01\0\0\0\0\0\0\xc0\x0c\0\x01\0\x01"),
@@ -169,6 +168,27 @@ fn the_server_answers_nonsense() {
     let report = verdict(&trace, "getent");
     let names = &["any.test", "10.1.2.2", "is damaged and can't be read"];
     check(&report, &Expected { code: "dns.error", outcome: "failed", names, ..Expected::default() });
+    trace.only(&["dns.error"]);
+}
+
+/// glibc gives up at once over a message that is too short for a header (send_dg of res_send.c, 2.41).
+#[test]
+fn an_answer_too_short_for_a_header_ends_the_lookup() {
+    const AAAA: [u8; 2] = [0, 28];
+    let lab = lab(RESOLVER);
+    servers::raw_dns(&lab.server, "10.1.2.2", None, |query| {
+        if query[query.len() - 4..].starts_with(&AAAA) {
+            return vec![];
+        }
+        vec![[&query[..2], b"\x81\x80\0\x01\xff\xff\xff\xff\xff\xff", &query[12..]].concat(), noise(5)]
+    });
+    let trace = Tracer::start(&lab);
+    assert!(!client(&lab, "getent ahosts any.test"));
+    let report = verdict(&trace, "getent");
+    let names = &["any.test", "10.1.2.2", "is damaged and can't be read"];
+    let likely = Expected { certainty: Some("likely"), names, code: "dns.error", ..UNREACHABLE };
+    check(&report, &likely);
+    assert_eq!(report["errno"], "EAI_AGAIN");
     trace.only(&["dns.error"]);
 }
 

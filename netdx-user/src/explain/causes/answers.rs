@@ -5,7 +5,7 @@ use crate::{
     report::Evidence,
     story::{Connection, Lookup, Misfit, Query, rcode},
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 /// EAI_NONAME and EAI_NODATA: the library says that the name has no address, not that it could not find out.
 const NEGATIVE: [i32; 2] = [-2, -5];
@@ -49,6 +49,14 @@ pub(super) fn decided_by(l: &Lookup, code: u16) -> Option<Evidence> {
 pub(super) fn decided(l: &Lookup) -> bool {
     let negative = l.resolved.as_ref().is_some_and(|r| NEGATIVE.contains(&r.result));
     !l.succeeded() && (negative || l.open().next().is_none())
+}
+
+/// The C library gave up without having waited for answers to these queries: something that came made it stop.
+pub(super) fn gave_up_at_once<'a>(l: &Lookup, open: impl Iterator<Item = &'a Query>) -> bool {
+    /// The shortest wait for an answer: a third of the least `timeout` of resolv.conf (musl, three attempts).
+    const LEAST_WAIT: Duration = Duration::from_millis(333);
+    let failed = l.resolved.as_ref().filter(|r| r.result != 0);
+    failed.zip(open.map(|q| q.last).max()).is_some_and(|(r, last)| r.time.since(last) < LEAST_WAIT)
 }
 
 /// An RCODE that says the server could not or would not do its work.

@@ -1,6 +1,6 @@
 //! `dns.error`
 
-use super::answers::{decided, decided_by, resolver_said, who_said};
+use super::answers::{decided, decided_by, gave_up_at_once, resolver_said, who_said};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
@@ -24,7 +24,8 @@ The server answered with a response code that is neither of the usual ones: FORM
 EDNS), NOTIMP (it does not do that), NOTAUTH, BADVERS and others. Or its answer is damaged: it says it has more than it has.
 
 # How netdx knows
-The answer was seen arriving at the socket that had asked; the code is named, or what is wrong with the message.
+The answer was seen arriving at the socket that had asked; the code is named, or what is wrong with the message. Likely:
+the resolver gave up without waiting for the answers that were still to come, after one that can't be read.
 
 # What to do
 Very old servers and middle boxes answer FORMERR to EDNS queries: try without (`dig +noedns`). Use another server.
@@ -37,9 +38,10 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let known = [rcode::NOERROR, rcode::NXDOMAIN, rcode::SERVFAIL, rcode::REFUSED];
     let mut codes = l.queries.iter().filter_map(Query::rcode).filter(|c| !known.contains(c));
     let named = codes.find_map(|c| decided_by(l, c).map(|e| (c, e)));
-    let (because, proof) = match named {
+    let (certainty, because, proof) = match named {
         Some((code, proof)) => {
-            (format!("{} answered {} for {}", who_said(l, code), phrase::rcode(code), l.name()), proof)
+            let because = format!("{} answered {} for {}", who_said(l, code), phrase::rcode(code), l.name());
+            (Certainty::Proven, because, proof)
         }
         None => match unreadable(l) {
             Some(found) => found,
@@ -47,19 +49,26 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
         },
     };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because, proof)
+        Finding::new(certainty, because, proof)
             .and_all(resolver_said(l))
             .advise(format!("ask another server: `netdx dns {} @SERVER`", l.name())),
     )
 }
 
-/// An answer that makes no sense, where nothing better came.
-fn unreadable(l: &Lookup) -> Option<(String, Evidence)> {
-    let last = l.last_answer().filter(|_| decided(l))?;
+/// An answer that makes no sense, where nothing better came. A resolver may also give up at once over what came after it,
+/// too short to be told which question it answers: then it is only likely that nonsense was the reason.
+fn unreadable(l: &Lookup) -> Option<(Certainty, String, Evidence)> {
+    let certainty = match (decided(l), gave_up_at_once(l, l.open())) {
+        (true, _) => Certainty::Proven,
+        (false, true) => Certainty::Likely,
+        (false, false) => return None,
+    };
+    let last = l.last_answer()?;
     let (time, _) = last.answer.as_ref()?;
     let why = last.unreadable()?;
     let what = format!("{} {}", phrase::dns_type(last.kind), last.name);
     Some((
+        certainty,
         format!("the answer of {} for {what} is damaged and can't be read", last.tuple.remote),
         noted(l, *time, "answer", format!("answer of {} for {what}: {why}", last.tuple.remote)),
     ))

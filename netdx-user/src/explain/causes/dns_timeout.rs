@@ -1,7 +1,7 @@
 //! `dns.timeout`
 
 use super::{
-    answers::{decided, list, resolver_said, stray_proof, strays},
+    answers::{decided, gave_up_at_once, list, resolver_said, stray_proof, strays},
     route_neighbor_silent::unresolved,
 };
 use crate::{
@@ -45,7 +45,10 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     }
     // A server that can't be reached is another matter, and told there.
     let open: Vec<&Query> = l.open().filter(|q| q.answer.is_none() && !turned_back(l, q)).collect();
-    let Some(first) = open.first().filter(|_| !decided(l)) else { return Judgement::No };
+    if decided(l) || gave_up_at_once(l, open.iter().copied()) {
+        return Judgement::No;
+    }
+    let Some(first) = open.first() else { return Judgement::No };
     if let Some(why) = coverage.missing("dns-in") {
         return Judgement::CannotTell(format!("answers can't be seen: {why}"));
     }
