@@ -148,7 +148,8 @@ pub(crate) fn measure(load: &Load) -> io::Result<Section> {
             if tracer.name != NETDX.name && round % (load.rounds / 3).max(1) != 0 {
                 continue;
             }
-            let with = watched(tracer, &place, result)?;
+            let with = watched(tracer, &place, result)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", tracer.name)))?;
             let after = place.run()?.rate();
             result.ratios.push(2.0 * with / (before + after));
             alone.push(before);

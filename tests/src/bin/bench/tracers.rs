@@ -52,11 +52,11 @@ pub(crate) const PEERS: &[Tracer] = &[
         words: &[
             "bpftrace",
             "-e",
-            "BEGIN { printf(\"ready\\n\"); } \
+            "BEGIN { printf(\"%s ready\\n\", \"is\"); } \
              tracepoint:syscalls:sys_exit_connect { printf(\"%s %d %d\\n\", comm, pid, args->ret); }",
         ],
         inside: false,
-        ready: Some("ready"),
+        ready: Some("is ready"),
     },
     Tracer { name: "bcc tcplife", words: &["tcplife-bpfcc"], inside: false, ready: Some("PID") },
     Tracer { name: "bcc tcpstates", words: &["tcpstates-bpfcc"], inside: false, ready: Some("SKADDR") },
