@@ -289,7 +289,13 @@ impl Lookups {
             if self.resolvers.len() > LIMIT {
                 self.resolvers.clear();
             }
-            self.resolvers.insert(*pid, Habits::of(r));
+            let habits = Habits::of(r);
+            let patience = Some(habits.patience);
+            let before = self.resolvers.insert(*pid, habits).map(|known| known.patience);
+            // A process that asks much is told the same each time.
+            if before == patience {
+                return;
+            }
             let keys: Vec<u64> = self.by_process.get(pid).into_iter().flatten().copied().collect();
             for key in keys {
                 self.schedule(key);

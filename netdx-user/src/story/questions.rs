@@ -20,6 +20,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 /// No resolver repeats a question sooner than this: two of the same are of two lookups.
 const REPEAT: Duration = Duration::from_millis(400);
 
+/// Among so many of a process's latest lookups one is sought that a question goes on with: a process that asks for thousands
+/// of names at once is not compared with all of them each time.
+const RECENT: usize = 128;
+
 /// Length of a message's header (RFC 1035 §4.1.1): a shorter one has no id.
 const HEADER: u16 = 12;
 
@@ -122,13 +126,12 @@ impl Lookups {
             return Some(key);
         }
         let others = self.by_process.get(&task.pid)?;
-        others.iter().rev().copied().find(|key| {
+        others.iter().rev().take(RECENT).copied().find(|key| {
             let Some(lookup) = self.open.get(key).filter(|l| l.call.is_none()) else { return false };
             let fresh =
                 |q: &Query| q.name == name && q.kind == kind && q.answer.is_none() && time.since(q.last) < REPEAT;
-            let names = lookup.candidates();
             let told = |q: &Query| q.kind == kind && q.name == name && q.useful();
-            let another = names.is_empty() || lookup.queries.iter().any(|q| fresh(q) || told(q));
+            let another = lookup.queries.is_empty() || lookup.queries.iter().any(|q| fresh(q) || told(q));
             !another && self.continues(*key, name)
         })
     }
@@ -146,6 +149,9 @@ impl Lookups {
         }
         let search: &[String] =
             lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid)).map_or(&[], |r| r.search.as_slice());
+        if search.is_empty() {
+            return false;
+        }
         let bases = |n: &str| -> BTreeSet<String> {
             let expanded = search.iter().filter_map(|s| n.strip_suffix(s.as_str()).and_then(|b| b.strip_suffix('.')));
             std::iter::once(n).chain(expanded).map(str::to_owned).collect()
