@@ -3,6 +3,7 @@
 //! Owns: what one operation is. Must not know: who watches. It runs as a process of its own (`bench load KIND AMOUNT [TO]`),
 //! so that a tracer sees a program like any other, and prints one line: `OPERATIONS BYTES NANOSECONDS`.
 
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
@@ -154,7 +155,12 @@ fn serve() -> io::Result<()> {
 }
 
 /// Answers every question with 127.0.0.1.
+///
+/// Client and server take turns: on one processor, so that a run does not measure how long the other one sleeps.
 fn serve_dns() -> io::Result<()> {
+    let mut first = CpuSet::new();
+    first.set(0);
+    sched_setaffinity(None, &first)?;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, DNS_PORT))?;
     thread::spawn(move || {
         let mut message = [0; 512];

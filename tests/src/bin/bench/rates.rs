@@ -61,7 +61,7 @@ pub(crate) const LOADS: &[(&str, Load)] = &[
         "dns",
         Load {
             title: "Name lookups",
-            about: "DNS query and answer over UDP on loopback, a socket for each, as fast as they go.",
+            about: "DNS query and answer over UDP on loopback, a socket for each, as fast as they go, client and server on one processor.",
             kind: "dns",
             time: SHORT,
             rounds: 11,
