@@ -10,17 +10,19 @@ mod garbage;
 mod hook;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use crate::{
-    event::{
-        Call, Cookie, Discovery, Event, IcmpError, Name, Netns, Opened, Packet, Protocol, Root, RouteLookups, Sock,
-        SockId, Task, TcpCounters, TcpState, Tuple, Via,
-    },
+    event::{Call, Cookie, Event, Name, Netns, Opened, Packet, Root, RouteLookups, Sock, SockId, TcpState, Tuple},
     input::{Input, Stamped},
     time::Time,
 };
 use netdx_common::record::{self as wire, Kind, call};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
+use values::{
+    AF_INET6, ETH_P_ARP, address, counters, discovery, icmp_error, known_task, netns, protocol, task, tcp_state, text,
+    via, without,
+};
 use zerocopy::FromBytes;
 
 /// What the running kernel calls things.
@@ -71,14 +73,6 @@ pub enum Error {
         family: u16,
     },
 }
-
-/// AF_INET
-const AF_INET: u16 = 2;
-/// AF_INET6
-const AF_INET6: u16 = 10;
-
-/// ETH_P_ARP, where a packet of ARP has its protocol.
-const ETH_P_ARP: u16 = 0x0806;
 
 /// Reads one record, which may tell of several events, and puts them into `out` in their order.
 ///
@@ -475,141 +469,5 @@ impl Record<'_> {
             .filter_map(|address| self.names.function(*address))
             .filter(|name| !OWN.iter().any(|own| name.starts_with(own)))
             .collect()
-    }
-}
-
-/// What a question for a neighbour's link address asks, or its answer answers; none: it is another packet, or one by which
-/// nobody is asked (gratuitous ARP, duplicate address detection, an advertisement to everybody).
-fn discovery(r: &wire::Drop) -> Option<Discovery> {
-    let ends = &r.packet.tuple;
-    let (from, to) = (address(ends.family, &ends.local)?, address(ends.family, &ends.remote)?);
-    let target = || address(AF_INET6, &r.discovery_target);
-    let (asks, asked, by) = match (ends.protocol, r.packet.icmp_type) {
-        (ETH_P_ARP, 1) => (true, to, from),
-        (ETH_P_ARP, 2) => (false, from, to),
-        (58, 135) => (true, target()?, from),
-        (58, 136) => (false, target()?, to),
-        _ => return None,
-    };
-    if by.is_unspecified() || by.is_multicast() || by == asked {
-        return None;
-    }
-    let [link @ .., _, _] = r.discovery_link;
-    let link = (link != [0; 6]).then(|| link.map(|byte| format!("{byte:02x}")).join(":"));
-    Some(Discovery { asks, asked, by, link })
-}
-
-fn without(name: Name, prefix: &str) -> Name {
-    match name {
-        Name::Borrowed(name) => Name::Borrowed(name.strip_prefix(prefix).unwrap_or(name)),
-        Name::Owned(name) => Name::Owned(name.strip_prefix(prefix).map(str::to_owned).unwrap_or(name)),
-    }
-}
-
-fn netns(inode: u32) -> Option<Netns> {
-    (inode != 0).then_some(Netns(inode))
-}
-
-/// NUL-terminated bytes from outside.
-fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
-}
-
-/// An address; IPv4-mapped ones are IPv4.
-fn address(family: u16, bytes: &[u8; 16]) -> Option<IpAddr> {
-    let [a, b, c, d, ..] = *bytes;
-    match family {
-        AF_INET => Some(Ipv4Addr::new(a, b, c, d).into()),
-        AF_INET6 => Some(IpAddr::from(Ipv6Addr::from(*bytes)).to_canonical()),
-        _ => None,
-    }
-}
-
-/// A task; none where there was only the idle one.
-fn task(task: &wire::Task) -> Option<Task> {
-    (task.tgid != 0).then(|| known_task(task))
-}
-
-fn known_task(task: &wire::Task) -> Task {
-    Task {
-        pid: task.tgid,
-        tid: task.tid,
-        uid: task.uid,
-        netns: netns(task.netns),
-        cgroup: task.cgroup,
-        comm: text(&task.comm),
-    }
-}
-
-fn protocol(number: u16) -> Protocol {
-    match number {
-        1 => Protocol::Icmp,
-        6 => Protocol::Tcp,
-        17 => Protocol::Udp,
-        58 => Protocol::Icmpv6,
-        262 => Protocol::Mptcp,
-        other => Protocol::Other(other),
-    }
-}
-
-fn via(number: u32) -> Via {
-    match number {
-        1 => Via::Connect,
-        2 => Via::IoUring,
-        3 => Via::FastOpen,
-        _ => Via::Unknown,
-    }
-}
-
-fn tcp_state(number: u32) -> TcpState {
-    match number {
-        1 => TcpState::Established,
-        2 => TcpState::SynSent,
-        3 => TcpState::SynRecv,
-        4 => TcpState::FinWait1,
-        5 => TcpState::FinWait2,
-        6 => TcpState::TimeWait,
-        7 => TcpState::Close,
-        8 => TcpState::CloseWait,
-        9 => TcpState::LastAck,
-        10 => TcpState::Listen,
-        11 => TcpState::Closing,
-        12 => TcpState::NewSynRecv,
-        other => TcpState::Unknown(other),
-    }
-}
-
-fn icmp_error(error: &wire::IcmpError) -> Option<IcmpError> {
-    /// SO_EE_ORIGIN_ICMP
-    const ICMP: u8 = 2;
-    /// SO_EE_ORIGIN_ICMP6
-    const ICMP6: u8 = 3;
-    let family = match error.origin {
-        ICMP => AF_INET,
-        ICMP6 => AF_INET6,
-        _ => return None,
-    };
-    Some(IcmpError {
-        from: address(family, &error.from)?,
-        v6: error.origin == ICMP6,
-        kind: error.kind,
-        code: error.code,
-        info: error.info,
-    })
-}
-
-fn counters(tcp: &wire::TcpCounters) -> TcpCounters {
-    TcpCounters {
-        bytes_acked: tcp.bytes_acked,
-        bytes_received: tcp.bytes_received,
-        rtt_us: tcp.rtt_us,
-        retransmitted: tcp.retransmitted,
-        send_window: tcp.send_window,
-        unacknowledged: tcp.unacknowledged,
-        idle_ms: (tcp.idle_ms != u32::MAX).then_some(tcp.idle_ms),
-        user_timeout_ms: tcp.user_timeout_ms,
-        probes: tcp.probes,
-        sequence: tcp.sequence,
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::Hook;
+use crate::event::{Hook, Via};
 use netdx_common::record::{DNS_HEAD, DNS_LEN};
 use proptest::prelude::*;
 use zerocopy::{FromZeros, IntoBytes};

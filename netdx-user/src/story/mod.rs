@@ -6,6 +6,8 @@
 mod calls;
 mod connection;
 mod datagrams;
+mod events;
+mod facts;
 mod fallback;
 mod inbound;
 mod lookup;
@@ -23,7 +25,9 @@ mod settling;
 mod tests;
 mod tracker;
 
-pub use connection::{Connection, Dropped, Ending, Facts, FailedCall, Fallback, Program, SentReset};
+pub use connection::{Connection, Fallback, Program};
+pub use events::{Dropped, Ending, FailedCall, SentReset};
+pub use facts::Facts;
 pub use lookup::{Client, Lookup, Misfit, Query, Resolved, Stray, rcode};
 pub use order::Order;
 pub use tracker::{Settings, Tracker};

@@ -1,0 +1,331 @@
+//! What the events of a connection say, asked by kind. Owns: which events are about which side. Must not know: causes.
+
+use super::Connection;
+use crate::{
+    event::{
+        Call, Discovery, Event, Hook, IcmpError, Name, Netns, Packet, Protocol, RouteLookups, Sock, Task, TcpCounters,
+        TcpState,
+    },
+    time::Time,
+};
+use std::net::IpAddr;
+
+/// A call that failed, as a story needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct FailedCall {
+    /// When it returned.
+    pub time: Time,
+    /// Which.
+    pub call: Call,
+    /// Positive errno (512 ... 516: interrupted).
+    pub errno: i32,
+    /// What its routing lookups said.
+    pub route: RouteLookups,
+    /// A cgroup program slot was reached; none: netdx has none there.
+    pub cgroup_hook: Option<bool>,
+    /// Its entry was seen (seccomp answers before it).
+    pub entered: bool,
+    /// SOCK_*; 0 unknown.
+    pub socket_type: u16,
+    /// Protocol asked for.
+    pub protocol: u32,
+    /// AF_* of the address given.
+    pub family: u16,
+}
+
+/// An RST sent by this host.
+#[derive(Clone, Copy, Debug)]
+pub struct SentReset<'a> {
+    /// When.
+    pub time: Time,
+    /// The packet it answers.
+    pub packet: Option<&'a Packet>,
+    /// The socket it is about.
+    pub sock: Option<&'a Sock>,
+    /// `enum sk_rst_reason` by name.
+    pub reason: Option<&'a str>,
+    /// Whoever was running.
+    pub current: Option<&'a Task>,
+    /// How the kernel came there.
+    pub stack: &'a [Name],
+}
+
+/// A packet dropped on this host.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropped<'a> {
+    /// When.
+    pub time: Time,
+    /// The packet.
+    pub packet: &'a Packet,
+    /// It asked for the link address of a neighbour, or answered that.
+    pub discovery: Option<&'a Discovery>,
+    /// A socket it belongs to.
+    pub sock: Option<&'a Sock>,
+    /// That socket was to get it.
+    pub receiver: bool,
+    /// Reason by name, without SKB_DROP_REASON_; empty: this kernel gives none.
+    pub reason: &'a str,
+    /// Function that dropped it; empty: not known.
+    pub at: &'a str,
+    /// Netfilter hook it was at.
+    pub hook: Option<Hook>,
+    /// How the kernel came there.
+    pub stack: &'a [Name],
+    /// It was on its way from this side; else it was an answer.
+    pub ours: bool,
+}
+
+impl Dropped<'_> {
+    /// The namespace it was in.
+    #[must_use]
+    pub fn netns(&self) -> Option<Netns> {
+        self.packet.netns.or_else(|| self.sock.map(|s| s.netns))
+    }
+    /// The kernel came by this function.
+    #[must_use]
+    pub fn by(&self, function: &str) -> bool {
+        self.at == function || self.stack.iter().any(|f| f == function)
+    }
+}
+
+/// How a TCP socket came to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// When.
+    pub time: Time,
+    /// State before.
+    pub old: TcpState,
+    /// State after.
+    pub new: TcpState,
+    /// `sk_err`.
+    pub error: i32,
+    /// The ICMP error on the socket.
+    pub icmp: Option<IcmpError>,
+    /// Counters.
+    pub tcp: TcpCounters,
+    /// Whoever was running.
+    pub current: Option<&'a Task>,
+    /// How the kernel came there.
+    pub stack: &'a [Name],
+}
+
+impl Connection {
+    /// Sequence number of its SYN, where an event from before the end of the handshake has it.
+    #[must_use]
+    pub fn syn_sequence(&self) -> Option<u32> {
+        let first = self.events.iter().find_map(|(_, e)| match &**e {
+            Event::State { old: TcpState::SynSent, new: TcpState::Close, tcp, .. } => Some(tcp.sequence),
+            Event::Retransmit { sock, tcp, .. } | Event::ResetReceived { sock, tcp }
+                if sock.state == TcpState::SynSent =>
+            {
+                Some(tcp.sequence)
+            }
+            _ => None,
+        });
+        first.filter(|n| *n != 0)
+    }
+
+    /// The call that told the application, if one did.
+    #[must_use]
+    pub fn failed_call(&self) -> Option<FailedCall> {
+        self.events.iter().rev().find_map(|(time, e)| match &**e {
+            Event::CallFailed { call, result, route, cgroup_hook, started, socket_type, protocol, family, .. }
+                if *call != Call::Receive || self.established.is_some() || !self.is_tcp() =>
+            {
+                Some(FailedCall {
+                    time: *time,
+                    call: *call,
+                    errno: -*result,
+                    route: *route,
+                    cgroup_hook: *cgroup_hook,
+                    // Sending and receiving are seen on their return only.
+                    entered: started.is_some() || matches!(call, Call::Send | Call::Receive),
+                    socket_type: *socket_type,
+                    protocol: *protocol,
+                    family: *family,
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// Retransmissions of the SYN: time and result of each.
+    pub fn syn_retransmits(&self) -> impl Iterator<Item = (Time, Option<i32>)> + '_ {
+        self.events.iter().filter_map(|(t, e)| match &**e {
+            Event::Retransmit { sock, result, .. } if sock.state == TcpState::SynSent => Some((*t, *result)),
+            _ => None,
+        })
+    }
+
+    /// Retransmissions after the handshake: time, counters, result, length, sequence number.
+    pub fn retransmits(&self) -> impl Iterator<Item = (Time, &TcpCounters, Option<i32>, u32, u32)> + '_ {
+        self.events.iter().filter_map(|(t, e)| match &**e {
+            Event::Retransmit { sock, tcp, result, length, sequence } if sock.state != TcpState::SynSent => {
+                Some((*t, tcp, *result, *length, *sequence))
+            }
+            _ => None,
+        })
+    }
+
+    /// The RST that answered the SYN.
+    #[must_use]
+    pub fn reset_in_handshake(&self) -> Option<Time> {
+        self.events.iter().find_map(|(t, e)| match &**e {
+            Event::ResetReceived { sock, .. } if sock.state == TcpState::SynSent => Some(*t),
+            _ => None,
+        })
+    }
+
+    /// The RST that broke the connection.
+    #[must_use]
+    pub fn reset_received(&self) -> Option<(Time, &TcpCounters)> {
+        self.events.iter().find_map(|(t, e)| match &**e {
+            Event::ResetReceived { sock, tcp } if sock.state != TcpState::SynSent => Some((*t, tcp)),
+            _ => None,
+        })
+    }
+
+    /// RSTs that a TCP of this host sent in answer to this side's packets (`to_us`) or to the other side's.
+    pub fn resets_sent(&self, to_us: bool) -> impl Iterator<Item = SentReset<'_>> + '_ {
+        self.events.iter().filter_map(move |(time, e)| match &**e {
+            Event::ResetSent { packet, sock, reason, current, stack } => {
+                let ours = match (packet.as_ref().and_then(|p| p.tuple), sock) {
+                    (Some(t), _) => self.sent_by_us(t),
+                    (None, Some(s)) => s.tuple != self.tuple,
+                    (None, None) => return None,
+                };
+                (ours == to_us).then_some(SentReset {
+                    time: *time,
+                    packet: packet.as_ref(),
+                    sock: sock.as_ref(),
+                    reason: reason.as_deref(),
+                    current: current.as_ref(),
+                    stack,
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// Packets of this connection that were dropped on this host.
+    pub fn drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
+        self.all_drops().filter(|d| d.discovery.is_none())
+    }
+
+    /// Questions for the link address of a neighbour, and answers to them, that were dropped on this host meanwhile.
+    pub fn discovery_drops(&self) -> impl Iterator<Item = (Dropped<'_>, &Discovery)> + '_ {
+        self.all_drops().filter_map(|d| d.discovery.map(|discovery| (d, discovery)))
+    }
+
+    fn all_drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
+        self.events.iter().filter_map(|(time, e)| match &**e {
+            Event::Drop { packet, discovery, sock, receiver, reason, at, hook, stack, .. } => {
+                let ours = match (discovery, packet.tuple) {
+                    (Some(discovery), _) => discovery.asks,
+                    (None, Some(tuple)) => self.sent_by_us(tuple),
+                    (None, None) => return None,
+                };
+                Some(Dropped {
+                    discovery: discovery.as_ref(),
+                    time: *time,
+                    packet,
+                    sock: sock.as_ref(),
+                    receiver: *receiver,
+                    reason: reason.as_deref().unwrap_or(""),
+                    at: at.as_deref().unwrap_or(""),
+                    hook: *hook,
+                    stack,
+                    ours,
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// ICMP errors about this connection: those the socket got, and those seen coming in.
+    pub fn icmp_errors(&self) -> impl Iterator<Item = (Time, IcmpError)> + '_ {
+        self.events.iter().filter_map(|(t, e)| match &**e {
+            Event::State { icmp: Some(i), .. } | Event::SocketError { icmp: Some(i), .. } => Some((*t, *i)),
+            Event::IcmpReceived { packet, quoted: Some(q), info } if self.sent_by_us(*q) => {
+                let outer = packet.tuple?;
+                Some((
+                    *t,
+                    IcmpError {
+                        from: outer.local,
+                        v6: outer.protocol == Protocol::Icmpv6,
+                        kind: packet.icmp_type,
+                        code: packet.icmp_code,
+                        info: *info,
+                    },
+                ))
+            }
+            _ => None,
+        })
+    }
+
+    /// ICMP errors that this host's own stack sent about this side's packets: time, packet, stack.
+    pub fn icmp_sent(&self) -> impl Iterator<Item = (Time, &Packet, &[Name])> + '_ {
+        self.events.iter().filter_map(|(t, e)| match &**e {
+            Event::IcmpSent { packet, stack } if packet.tuple.is_some_and(|t| self.sent_by_us(t)) => {
+                Some((*t, packet, stack.as_slice()))
+            }
+            _ => None,
+        })
+    }
+
+    /// A neighbour that did not answer while this went on: time, namespace, address, interface name.
+    pub fn silent_neighbors(&self) -> impl Iterator<Item = (Time, Netns, IpAddr, &str)> + '_ {
+        self.events.iter().filter_map(|(t, e)| match &**e {
+            Event::NeighborFailed { netns, address, device_name, .. } => {
+                Some((*t, *netns, *address, device_name.as_str()))
+            }
+            _ => None,
+        })
+    }
+
+    /// A full listener that this side's SYN reached.
+    #[must_use]
+    pub fn overflow(&self) -> Option<(Time, &Sock)> {
+        self.events.iter().find_map(|(t, e)| match &**e {
+            Event::ListenOverflow { listener, .. } => Some((*t, listener)),
+            _ => None,
+        })
+    }
+
+    /// SYN-ACKs sent again by a listener of this host.
+    #[must_use]
+    pub fn synack_retransmits(&self) -> usize {
+        self.events.iter().filter(|(_, e)| matches!(**e, Event::SynAckRetransmit { .. })).count()
+    }
+
+    /// How the socket ended: its change to TCP_CLOSE, or to a closing state when the application left it so.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending<'_>> {
+        let change = |wanted: fn(TcpState) -> bool| {
+            self.events.iter().rev().find_map(move |(time, e)| match &**e {
+                Event::State { sock, old, new, current, icmp, tcp, stack } if wanted(*new) => Some(Ending {
+                    time: *time,
+                    old: *old,
+                    new: *new,
+                    error: sock.error,
+                    icmp: *icmp,
+                    tcp: *tcp,
+                    current: current.as_ref(),
+                    stack,
+                }),
+                _ => None,
+            })
+        };
+        change(|s| s == TcpState::Close)
+            .or_else(|| change(|s| matches!(s, TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing)))
+    }
+
+    /// The latest counters seen.
+    #[must_use]
+    pub fn counters(&self) -> Option<&TcpCounters> {
+        self.events.iter().rev().find_map(|(_, e)| match &**e {
+            Event::State { tcp, .. } | Event::Retransmit { tcp, .. } | Event::ResetReceived { tcp, .. } => Some(tcp),
+            _ => None,
+        })
+    }
+}
