@@ -207,11 +207,13 @@ fn types(file: Option<&Path>) -> (Check, Option<Kernel>) {
 }
 
 fn lockdown(level: Option<&str>) -> Check {
+    /// The file is missing from a kernel without lockdown, and wherever nobody has mounted securityfs.
+    const UNKNOWN: &str = "not known: there is no /sys/kernel/security/lockdown";
     let confidential = level == Some("confidentiality");
     Check {
         name: "lockdown",
         state: if confidential { State::Missing } else { State::Good },
-        found: level.unwrap_or("this kernel has none").to_owned(),
+        found: level.unwrap_or(UNKNOWN).to_owned(),
         advice: confidential
             .then(|| "boot without lockdown=confidentiality: it forbids reading the kernel's memory".into()),
     }
@@ -301,6 +303,7 @@ mod tests {
 
     #[test]
     fn only_confidentiality_hurts() {
+        assert!(lockdown(None).found.starts_with("not known"));
         assert_eq!(lockdown(None).state, State::Good);
         assert_eq!(lockdown(Some("integrity")).state, State::Good);
         assert_eq!(lockdown(Some("confidentiality")).state, State::Missing);
