@@ -209,6 +209,7 @@ impl Datagrams {
                 c.push(time, event);
             }
         }
+        memory.packets.told(c.tuple, p.due);
         if let Some((first, _)) = c.events.first() {
             c.began = c.began.min(*first);
         }

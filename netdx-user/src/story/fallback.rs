@@ -13,6 +13,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// How long a connection that worked waits for the IPv6 attempt beside it to be given up: programs do so at once, and the
 /// story of that attempt takes a moment to settle.
 const SETTLE: Duration = Duration::from_millis(60);
+/// How long attempts are remembered: one that nobody answers takes 127 s with the usual six repetitions of its SYN.
+const KEPT: Duration = Duration::from_secs(180);
 /// How many attempts are remembered.
 const LIMIT: usize = 512;
 
@@ -80,6 +82,13 @@ impl Fallbacks {
             due.push(c);
         }
         due
+    }
+
+    /// Forgets what is too old by now.
+    pub(super) fn forget(&mut self, now: Time) {
+        for attempts in [&mut self.failed, &mut self.worked] {
+            while attempts.pop_front_if(|c| c.began.after(KEPT) <= now).is_some() {}
+        }
     }
 
     /// When the next one is due.

@@ -4,16 +4,16 @@
 //! There is no socket for them, only packets. Their story is kept from the peer's point of view, like any other
 //! connection's (`Connection::mirrored`), so that every cause reads the same; the report turns it round.
 
-use super::{Connection, memory::Memory};
+use super::{
+    Connection,
+    memory::{Memory, Recent},
+};
 use crate::{
-    event::{Event, Netns, Opened, Packet, Protocol, Sock, TcpState},
+    event::{Event, Netns, Opened, Packet, Protocol, Sock, TcpState, Tuple},
     report::Outcome,
     time::Time,
 };
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// How long a story waits for the other events of the same packet.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -23,11 +23,16 @@ const QUIET: Duration = Duration::from_secs(130);
 const LIMIT: usize = 16_384;
 
 /// Peers that were not let in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbound {
     pending: BTreeMap<(Time, u64), Connection>,
-    told: HashMap<crate::event::Tuple, Time>,
-    ages: VecDeque<crate::event::Tuple>,
+    told: Recent<Tuple, Time>,
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Inbound { pending: BTreeMap::new(), told: Recent::new(QUIET).with_room_for(LIMIT) }
+    }
 }
 
 impl Inbound {
@@ -42,19 +47,18 @@ impl Inbound {
         if self.told.get(&tuple).is_some_and(|t| time.since(*t) < QUIET) {
             return;
         }
-        self.told.insert(tuple, time);
-        self.ages.push_back(tuple);
-        if self.ages.len() > LIMIT
-            && let Some(oldest) = self.ages.pop_front()
-        {
-            self.told.remove(&oldest);
-        }
+        self.told.insert(time, tuple, time);
         let sock = Sock { state: TcpState::SynRecv, opened: Opened::ByPeer, ..Sock::unseen(tuple, netns) };
         let mut c = Connection::new(memory.serial.next(), time, &sock);
         c.mirrored = true;
         c.ended = Some(time);
         c.outcome = Outcome::Failed;
         self.pending.insert((time.after(SETTLE), c.serial), c);
+    }
+
+    /// Forgets what is too old by now.
+    pub(super) fn forget(&mut self, now: Time) {
+        self.told.forget(now);
     }
 
     /// Those that have been told whole by now.

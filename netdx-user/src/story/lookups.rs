@@ -9,7 +9,7 @@ use super::{
     Connection, Facts, Lookup, Query,
     datagrams::called,
     lookup::{Misfit, Resolved, Stray},
-    memory::Memory,
+    memory::{Memory, Recent},
     relays::Relays,
     tracker::Settings,
 };
@@ -20,7 +20,7 @@ use crate::{
     want::Want,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -71,7 +71,7 @@ pub(super) struct Lookups {
     /// The lookup that a thread is at.
     pub(super) by_thread: HashMap<u32, u64>,
     /// By thread: when the last lookup began that was over before getaddrinfo returned, as far as could be told.
-    told: HashMap<u32, Time>,
+    told: Recent<u32, Time>,
     /// The lookups that a process is at.
     pub(super) by_process: HashMap<u32, BTreeSet<u64>>,
     /// Where an answer belongs: socket and message id.
@@ -91,7 +91,7 @@ impl Lookups {
             settings,
             open: BTreeMap::new(),
             by_thread: HashMap::new(),
-            told: HashMap::new(),
+            told: Recent::new(CALL),
             by_process: HashMap::new(),
             by_message: HashMap::new(),
             by_socket: HashMap::new(),
@@ -202,7 +202,7 @@ impl Lookups {
             None if resolved.name.is_empty() => return,
             None if result == 0 && self.settings.slow.is_none_or(|slow| time.since(started) < slow) => return,
             // A thread that had to wait for a processor returns late: its questions are told already.
-            None if self.told.remove(&task.tid).is_some_and(|began| began >= started) => return,
+            None if self.told.get(&task.tid).is_some_and(|began| *began >= started) => return,
             None => self.begin(started, Some(task), None, memory),
             Some((&first, others)) => {
                 // What the library asked in one call is one lookup, whatever it looked like from outside.
@@ -219,7 +219,7 @@ impl Lookups {
         if let Some(task) = &lookup.task {
             let answers = lookup.queries.iter().filter_map(|q| q.answer.as_ref());
             let addresses = answers.flat_map(|(_, m)| m.addresses.clone()).collect();
-            memory.named(task.pid, addresses, lookup.name());
+            memory.named(time, task.pid, addresses, lookup.name());
         }
         self.schedule(key);
     }
@@ -280,6 +280,14 @@ impl Lookups {
                 lookup.left = Some(time);
             }
             self.schedule(key);
+        }
+    }
+
+    /// Forgets what is too old by now, and processes that are gone.
+    pub(super) fn forget(&mut self, now: Time, processes: &HashSet<u32>) {
+        self.told.forget(now);
+        if !processes.is_empty() {
+            self.resolvers.retain(|pid, _| !processes.contains(pid));
         }
     }
 
@@ -454,11 +462,10 @@ impl Lookups {
 
     fn close(&mut self, keys: &[u64], time: Time, memory: &mut Memory) -> Vec<Lookup> {
         let slow = self.settings.slow;
-        if self.told.len() > LIMIT {
-            self.told.clear();
-        }
         for lookup in keys.iter().filter_map(|k| self.open.get(k)).filter(|l| l.resolved.is_none()) {
-            self.told.extend(lookup.task.as_ref().map(|t| (t.tid, lookup.began)));
+            if let Some(task) = &lookup.task {
+                self.told.insert(time, task.tid, lookup.began);
+            }
         }
         let all = self.settings.all;
         let mut closed = Vec::new();
@@ -513,6 +520,7 @@ fn finish(mut lookup: Lookup, time: Time, slow: Option<Duration>, memory: &mut M
     }
     for tuple in tuples {
         let mut events = memory.packets.between(tuple, from, time.after(GRACE));
+        memory.packets.told(tuple, time.after(GRACE));
         events.retain(|(_, event)| !too_late(event));
         if events.is_empty() {
             continue;

@@ -4,37 +4,73 @@
 use super::{Connection, connection::Program, packets::Packets};
 use crate::{event::Task, time::Time};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    hash::Hash,
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 /// How many processes, names and failures are remembered.
 const MEMORY: usize = 8_192;
+/// What is kept as long as there is room.
+pub(super) const LASTING: Duration = Duration::MAX;
+/// How long a process is remembered that has ended: stories end some moments after it.
+const GONE: Duration = Duration::from_secs(60);
+/// So long processes that are to be forgotten wait for others: each time, all names are gone through.
+const TOGETHER: Duration = Duration::from_secs(10);
+/// How long the name that a thread looked up last is remembered: what it does with it follows at once.
+const RESOLVED: Duration = Duration::from_secs(60);
 
-/// A bounded memory: the oldest entries go first.
+/// A bounded memory: what was put in longest ago goes first, and whatever is older than is good.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
-    entries: HashMap<K, V>,
-    ages: VecDeque<K>,
+    entries: HashMap<K, (Time, V)>,
+    /// When each was put in, in order. Of one that was put in again or taken out, older ones stand for nothing.
+    ages: VecDeque<(Time, K)>,
+    kept: Duration,
+    limit: usize,
 }
 
-impl<K: Eq + std::hash::Hash + Clone, V> Recent<K, V> {
-    pub(super) fn new() -> Self {
-        Recent { entries: HashMap::new(), ages: VecDeque::new() }
+impl<K: Eq + Hash + Clone, V> Recent<K, V> {
+    /// One that forgets what is older than that.
+    pub(super) fn new(kept: Duration) -> Self {
+        Recent { entries: HashMap::new(), ages: VecDeque::new(), kept, limit: MEMORY }
     }
-    pub(super) fn insert(&mut self, key: K, value: V) {
-        if self.entries.insert(key.clone(), value).is_none() {
-            self.ages.push_back(key);
-        }
-        if self.ages.len() > MEMORY
-            && let Some(oldest) = self.ages.pop_front()
-        {
-            self.entries.remove(&oldest);
+
+    /// The same with room for so many.
+    pub(super) fn with_room_for(self, limit: usize) -> Self {
+        Recent { limit, ..self }
+    }
+
+    pub(super) fn insert(&mut self, now: Time, key: K, value: V) {
+        self.entries.insert(key.clone(), (now, value));
+        self.ages.push_back((now, key));
+        self.forget(now);
+        if self.ages.len() > 2 * self.entries.len() + 64 {
+            let entries = &self.entries;
+            self.ages.retain(|(time, key)| entries.get(key).is_some_and(|(latest, _)| latest == time));
         }
     }
+
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key)
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
+    /// Forgets what is too old by now, and what is too much.
+    pub(super) fn forget(&mut self, now: Time) {
+        let is_old = |time: &Time| time.after(self.kept) <= now && self.kept != LASTING;
+        while self.entries.len() > self.limit || self.ages.front().is_some_and(|(time, _)| is_old(time)) {
+            let Some((time, oldest)) = self.ages.pop_front() else { break };
+            if self.entries.get(&oldest).is_some_and(|(latest, _)| *latest == time) {
+                self.entries.remove(&oldest);
+            }
+        }
+    }
+
+    /// Forgets what isn't worth keeping.
+    pub(super) fn retain(&mut self, worth: impl Fn(&K) -> bool) {
+        self.entries.retain(|key, _| worth(key));
     }
 }
 
@@ -75,15 +111,17 @@ impl Losses {
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) programs: Recent<u32, Arc<Program>>,
-    pub(super) exits: Recent<u32, (Time, u32)>,
+    exits: Recent<u32, (Time, u32)>,
+    /// Processes that have ended, in order.
+    gone: VecDeque<(Time, u32)>,
     /// By process and address: the name it was looked up by.
     pub(super) names: Recent<(u32, IpAddr), String>,
     /// By name and address: a server of somebody on this host answered so.
-    pub(super) answers: Recent<(String, IpAddr), ()>,
+    answers: Recent<(String, IpAddr), ()>,
     /// By thread: the name getaddrinfo gave it last, and when.
     pub(super) resolved: Recent<u32, (Time, Time, String)>,
     /// By process: the names getaddrinfo gave it last, the latest first.
-    pub(super) resolved_names: Recent<u32, VecDeque<String>>,
+    resolved_names: Recent<u32, VecDeque<String>>,
     pub(super) packets: Packets,
     pub(super) serial: Serial,
     pub(super) losses: Losses,
@@ -93,23 +131,62 @@ impl Memory {
     /// Nothing is known yet.
     pub(super) fn new() -> Memory {
         Memory {
-            programs: Recent::new(),
-            exits: Recent::new(),
-            names: Recent::new(),
-            answers: Recent::new(),
-            resolved: Recent::new(),
-            resolved_names: Recent::new(),
+            programs: Recent::new(LASTING),
+            exits: Recent::new(LASTING),
+            gone: VecDeque::new(),
+            names: Recent::new(LASTING),
+            answers: Recent::new(LASTING),
+            resolved: Recent::new(RESOLVED),
+            resolved_names: Recent::new(LASTING),
             packets: Packets::default(),
             serial: Serial::default(),
             losses: Losses::default(),
         }
     }
 
+    /// A process runs a program. What is known of another process that had its number is forgotten.
+    pub(super) fn runs(&mut self, time: Time, pid: u32, program: Program) {
+        if self.programs.get(&pid).is_some_and(|known| known.started != program.started) {
+            self.forget_processes(&HashSet::from([pid]));
+        }
+        self.programs.insert(time, pid, Arc::new(program));
+    }
+
+    /// A process ended.
+    pub(super) fn exited(&mut self, time: Time, pid: u32, status: u32) {
+        self.exits.insert(time, pid, (time, status));
+        self.gone.push_back((time, pid));
+    }
+
+    /// Forgets what nobody will ask for any more. Gives the processes that are forgotten.
+    pub(super) fn forget(&mut self, now: Time) -> HashSet<u32> {
+        self.packets.forget(now);
+        self.resolved.forget(now);
+        let mut forgotten = HashSet::new();
+        if self.gone.front().is_some_and(|(ended, _)| ended.after(GONE + TOGETHER) <= now) {
+            while let Some((ended, pid)) = self.gone.pop_front_if(|(ended, _)| ended.after(GONE) <= now) {
+                // The number may be another process's by now.
+                if self.exits.get(&pid).is_some_and(|(time, _)| *time == ended) {
+                    forgotten.insert(pid);
+                }
+            }
+            self.forget_processes(&forgotten);
+        }
+        forgotten
+    }
+
+    fn forget_processes(&mut self, of: &HashSet<u32>) {
+        self.programs.retain(|pid| !of.contains(pid));
+        self.exits.retain(|pid| !of.contains(pid));
+        self.names.retain(|(pid, _)| !of.contains(pid));
+        self.resolved_names.retain(|pid| !of.contains(pid));
+    }
+
     /// A name was answered with these addresses.
-    pub(super) fn named(&mut self, pid: u32, addresses: Vec<IpAddr>, name: &str) {
+    pub(super) fn named(&mut self, time: Time, pid: u32, addresses: Vec<IpAddr>, name: &str) {
         for address in addresses {
-            self.names.insert((pid, address), name.to_owned());
-            self.answers.insert((name.to_owned(), address), ());
+            self.names.insert(time, (pid, address), name.to_owned());
+            self.answers.insert(time, (name.to_owned(), address), ());
         }
     }
 
@@ -117,12 +194,12 @@ impl Memory {
     pub(super) fn resolved(&mut self, task: &Task, started: Time, time: Time, name: &str) {
         /// A program that looks up several names connects to the first of them soon.
         const NAMES: usize = 8;
-        self.resolved.insert(task.tid, (started, time, name.to_owned()));
+        self.resolved.insert(time, task.tid, (started, time, name.to_owned()));
         let mut names = self.resolved_names.get(&task.pid).cloned().unwrap_or_default();
         names.retain(|n| n != name);
         names.push_front(name.to_owned());
         names.truncate(NAMES);
-        self.resolved_names.insert(task.pid, names);
+        self.resolved_names.insert(time, task.pid, names);
     }
 
     pub(super) fn dress(&self, c: &mut Connection) {
@@ -131,7 +208,8 @@ impl Memory {
             c.program = self.programs.get(&task.pid).cloned();
         }
         if c.died.is_none() {
-            c.died = self.exits.get(&task.pid).copied();
+            // One that ended before was another with the same number.
+            c.died = self.exits.get(&task.pid).filter(|(time, _)| *time >= c.began).copied();
         }
         if c.name.is_none() {
             c.name = self.names.get(&(task.pid, c.tuple.remote)).cloned();

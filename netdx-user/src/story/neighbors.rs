@@ -11,6 +11,9 @@ use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 const LIMIT: usize = 8_192;
 /// How many dropped questions and answers one story is given.
 const LIMIT_EACH: usize = 24;
+/// How long they are remembered: a connect that nobody answers takes 127 s with the usual six repetitions, and of one that
+/// takes longer the latest tell the same.
+const KEPT: Duration = Duration::from_secs(180);
 /// The kernel asks that long before it gives up: three times, a second apart (`mcast_solicit`, `retrans_time_ms` of
 /// Documentation/networking/ip-sysctl.rst). Who needs the neighbour meanwhile waits for the same answer.
 const ASKING: Duration = Duration::from_secs(3);
@@ -33,6 +36,11 @@ impl Neighbors {
         if self.events.len() > LIMIT {
             self.events.pop_front();
         }
+    }
+
+    /// Forgets what is too old by now.
+    pub(super) fn forget(&mut self, now: Time) {
+        while self.events.pop_front_if(|(time, _)| time.after(KEPT) <= now).is_some() {}
     }
 
     /// What may matter to a connection with these endpoints: every neighbour that did not answer meanwhile, and what was

@@ -3,7 +3,6 @@
 //!
 //! A drop or a reset is seen before the socket's own end of it is known to be in trouble, and carries endpoints only.
 
-use super::memory::Recent;
 use crate::{
     event::{Event, Protocol, Tuple},
     fact::Translation,
@@ -13,12 +12,22 @@ use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 /// How many packet events are remembered.
 const LIMIT: usize = 65_536;
 /// How many are remembered for one conversation.
 const LIMIT_EACH: usize = 48;
+/// How long a conversation is remembered in which nothing happens: longer than the kernel waits before it sends again
+/// (TCP_RTO_MAX, 120 s), and than a connect that nobody answers takes (127 s with the usual six repetitions).
+const KEPT: Duration = Duration::from_secs(180);
+/// How long one is remembered whose story was told: the other end's may be told after it.
+const KEPT_TOLD: Duration = Duration::from_secs(60);
+/// How many of those are: a flood of failures makes tens of thousands a second.
+const LIMIT_TOLD: usize = 8_192;
+/// How often all are looked at.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// A conversation, whichever end one looks from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,19 +44,21 @@ impl From<Tuple> for Conversation {
     }
 }
 
-/// Packet events by conversation; the oldest go first when there are too many.
-#[derive(Debug)]
-pub(super) struct Packets {
-    by_conversation: HashMap<Conversation, VecDeque<(Time, Arc<Event>)>>,
-    ages: VecDeque<Conversation>,
-    /// By sequence number of a SYN: when, where and with which endpoints it or its answer was seen.
-    by_syn: Recent<u32, Vec<(Time, Translation)>>,
-}
+/// What happened in a conversation, in order.
+type Events = VecDeque<(Time, Arc<Event>)>;
 
-impl Default for Packets {
-    fn default() -> Self {
-        Packets { by_conversation: HashMap::new(), ages: VecDeque::new(), by_syn: Recent::new() }
-    }
+/// Packet events by conversation. Those in which nothing happened for the longest go first when there are too many.
+#[derive(Debug, Default)]
+pub(super) struct Packets {
+    by_conversation: HashMap<Conversation, Events>,
+    /// How many events there are in all.
+    count: usize,
+    /// Conversations whose stories were told, and when.
+    told: VecDeque<(Time, Conversation)>,
+    /// By sequence number of a SYN: where it, or the answer to it, was seen.
+    by_syn: HashMap<u32, Vec<Conversation>>,
+    /// When all were looked at.
+    looked: Time,
 }
 
 /// The SYN that an event tells of, or of the answer to it: its sequence number, and its endpoints there.
@@ -73,31 +84,89 @@ fn syn(event: &Event) -> Option<(u32, Translation)> {
 impl Packets {
     /// Remembers an event of a conversation.
     pub(super) fn push(&mut self, tuple: Tuple, time: Time, event: Arc<Event>) {
-        if let Some((sequence, seen)) = syn(&event) {
-            let mut all = self.by_syn.get(&sequence).cloned().unwrap_or_default();
-            if all.len() < LIMIT_EACH && !all.iter().any(|(_, s)| s.to == seen.to) {
-                all.push((time, seen));
-                self.by_syn.insert(sequence, all);
+        let key = Conversation::from(tuple);
+        if let Some((sequence, _)) = syn(&event) {
+            let seen = self.by_syn.entry(sequence).or_insert_with(|| Vec::with_capacity(1));
+            if seen.len() < LIMIT_EACH && !seen.contains(&key) {
+                seen.push(key);
             }
         }
+        let events = self.by_conversation.entry(key).or_insert_with(|| VecDeque::with_capacity(1));
+        // The first ones say how it began; of the later ones the last is enough.
+        let replaced = if events.len() >= LIMIT_EACH { events.pop_back() } else { None };
+        events.push_back((time, event));
+        match replaced {
+            Some((_, replaced)) => self.unlink(key, &replaced),
+            None => self.count += 1,
+        }
+        if self.count > LIMIT {
+            self.forget_half();
+        }
+    }
+
+    /// The story of a conversation was told: soon nobody will ask for its packets any more.
+    pub(super) fn told(&mut self, tuple: Tuple, time: Time) {
         let key = Conversation::from(tuple);
-        let events = self.by_conversation.entry(key).or_default();
-        if events.len() >= LIMIT_EACH {
-            // The first ones say how it began; of the later ones the last is enough.
-            events.pop_back();
-            events.push_back((time, event));
+        if self.by_conversation.contains_key(&key) {
+            self.told.push_back((time, key));
+        }
+        self.forget_told(time);
+    }
+
+    /// Forgets what nobody will ask for any more.
+    pub(super) fn forget(&mut self, now: Time) {
+        self.forget_told(now);
+        if now.since(self.looked) >= LOOK {
+            self.looked = now;
+            self.forget_before(|last| last.after(KEPT) <= now);
+        }
+    }
+
+    fn forget_told(&mut self, now: Time) {
+        while self.told.len() > LIMIT_TOLD || self.told.front().is_some_and(|(told, _)| told.after(KEPT_TOLD) <= now) {
+            let Some((told, key)) = self.told.pop_front() else { break };
+            // It may have gone on since, or be another with the same endpoints.
+            if self.by_conversation.get(&key).is_some_and(|events| last(events) <= told) {
+                self.remove(key);
+            }
+        }
+    }
+
+    fn forget_half(&mut self) {
+        let mut all: Vec<Time> = self.by_conversation.values().map(last).collect();
+        let middle = all.len() / 2;
+        let (_, median, _) = all.select_nth_unstable(middle);
+        let median = *median;
+        self.forget_before(|last| last <= median);
+    }
+
+    /// Forgets conversations by when something happened in them last.
+    fn forget_before(&mut self, is_old: impl Fn(Time) -> bool) {
+        let old = self.by_conversation.iter().filter(|(_, events)| is_old(last(events))).map(|(key, _)| *key);
+        for key in old.collect::<Vec<_>>() {
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: Conversation) {
+        let Some(events) = self.by_conversation.remove(&key) else { return };
+        self.count -= events.len();
+        for (_, event) in events {
+            self.unlink(key, &event);
+        }
+    }
+
+    /// An event of a conversation is remembered no more.
+    fn unlink(&mut self, key: Conversation, event: &Event) {
+        let Some((sequence, _)) = syn(event) else { return };
+        let others = self.by_conversation.get(&key).into_iter().flatten();
+        if others.filter_map(|(_, event)| syn(event)).any(|(other, _)| other == sequence) {
             return;
         }
-        events.push_back((time, event));
-        self.ages.push_back(key);
-        while self.ages.len() > LIMIT {
-            if let Some(oldest) = self.ages.pop_front()
-                && let Some(events) = self.by_conversation.get_mut(&oldest)
-            {
-                events.pop_front();
-                if events.is_empty() {
-                    self.by_conversation.remove(&oldest);
-                }
+        if let Some(seen) = self.by_syn.get_mut(&sequence) {
+            seen.retain(|other| *other != key);
+            if seen.is_empty() {
+                self.by_syn.remove(&sequence);
             }
         }
     }
@@ -105,9 +174,21 @@ impl Packets {
     /// Other endpoints than these with which the SYN of that sequence number was seen in a span of time, where, in order:
     /// network address translation leaves it its sequence number, which is random (RFC 9293 §3.4.1).
     pub(super) fn translated(&self, tuple: Tuple, sequence: u32, from: Time, to: Time) -> Vec<Translation> {
-        let seen = self.by_syn.get(&sequence).map(Vec::as_slice).unwrap_or_default();
-        let others = seen.iter().filter(|(t, s)| (from..=to).contains(t) && s.to != tuple);
-        others.map(|(_, s)| *s).collect()
+        let conversations = self.by_syn.get(&sequence).into_iter().flatten();
+        let events = conversations.filter_map(|key| self.by_conversation.get(key)).flatten();
+        let mut seen: Vec<(Time, Translation)> = events
+            .filter(|(time, _)| (from..=to).contains(time))
+            .filter_map(|(time, event)| syn(event).filter(|(s, _)| *s == sequence).map(|(_, seen)| (*time, seen)))
+            .filter(|(_, seen)| seen.to != tuple)
+            .collect();
+        seen.sort_by_key(|(time, _)| *time);
+        let mut others: Vec<Translation> = Vec::new();
+        for (_, translation) in seen {
+            if !others.iter().any(|other| other.to == translation.to) {
+                others.push(translation);
+            }
+        }
+        others
     }
 
     /// The events of a conversation in a span of time, in order.
@@ -115,6 +196,11 @@ impl Packets {
         let Some(events) = self.by_conversation.get(&Conversation::from(tuple)) else { return Vec::new() };
         events.iter().filter(|(t, _)| (from..=to).contains(t)).cloned().collect()
     }
+}
+
+/// When something happened last.
+fn last(events: &Events) -> Time {
+    events.back().map_or(Time(0), |(time, _)| *time)
 }
 
 #[cfg(test)]
@@ -174,6 +260,49 @@ mod tests {
         assert_eq!(seen(0, 99), [Translation { netns: Netns(2), to: reached }]);
         assert_eq!(seen(0, 15), []);
         assert_eq!(packets.translated(dialled, 9, Time(0), Time(99)), []);
+    }
+
+    #[test]
+    fn what_was_told_is_forgotten_and_what_goes_on_is_not() {
+        let after = |seconds: u64| Time(seconds * 1_000_000_000);
+        let (over, on, silent) = (tuple("10.0.0.9", 80), tuple("10.0.0.5", 80), tuple("10.0.0.6", 80));
+        let mut packets = Packets::default();
+        for (conversation, sequence) in [(over, 7), (on, 8), (silent, 9)] {
+            packets.push(conversation, after(1), Arc::new(drop(conversation, 2, sequence, 0)));
+        }
+        packets.told(over, after(2));
+        packets.told(on, after(2));
+        packets.push(on, after(50), Arc::new(drop(on, 2, 8, 0)));
+        let known = |packets: &Packets| {
+            let between = |conversation| packets.between(conversation, after(0), after(999)).len();
+            (between(over), between(on), between(silent), packets.by_syn.len(), packets.count)
+        };
+        packets.forget(after(61));
+        assert_eq!(known(&packets), (1, 2, 1, 3, 4), "not yet");
+        packets.forget(after(62));
+        assert_eq!(known(&packets), (0, 2, 1, 2, 3), "something has happened since the other one was told");
+        packets.forget(after(181));
+        assert_eq!(known(&packets), (0, 2, 0, 1, 2), "nothing has happened for three minutes");
+        packets.forget(after(230));
+        assert_eq!(known(&packets), (0, 0, 0, 0, 0));
+    }
+
+    #[test]
+    fn of_a_flood_the_latest_are_remembered() {
+        let mut packets = Packets::default();
+        let (mut last, mut most) = (tuple("10.0.0.9", 80), 0);
+        for n in 0..100_000_u32 {
+            last = Tuple { local_port: (n % 50_000) as u16, remote_port: (n / 50_000) as u16, ..last };
+            packets.push(last, Time(n.into()), Arc::new(drop(last, 2, n, 0)));
+            most = most.max(packets.by_conversation.len());
+        }
+        assert!(most <= LIMIT + 1 && packets.by_syn.len() == packets.by_conversation.len(), "{most}");
+        assert_eq!(packets.between(last, Time(0), Time(u64::MAX)).len(), 1);
+        for n in 0..20_000_u16 {
+            packets.told(Tuple { local_port: 30_000 + n, ..last }, Time(100_000));
+        }
+        assert!(packets.count < most - 10_000 && packets.told.len() <= LIMIT_TOLD, "{}", packets.count);
+        assert_eq!(packets.between(last, Time(0), Time(u64::MAX)).len(), 1, "the last one told");
     }
 
     #[test]

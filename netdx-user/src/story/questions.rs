@@ -185,7 +185,7 @@ impl Lookups {
             let addresses = message.addresses.clone();
             query.answer = Some((time, message));
             if let Some(task) = &lookup.task {
-                memory.named(task.pid, addresses, lookup.name());
+                memory.named(time, task.pid, addresses, lookup.name());
             }
             self.schedule(key);
             return;

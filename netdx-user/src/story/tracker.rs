@@ -32,6 +32,9 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// How long the story of a connection that somebody else opened waits for the one who did: where both ends are on this
 /// host, it is told from that side.
 const SETTLE_OTHER: Duration = Duration::from_millis(100);
+/// How long it is known which connections were opened here and told: the other end of one that broke may take as long to
+/// find out (tcp_retries2, 924 s by default), and a socket that the application has left as long to end.
+const KNOWN: Duration = Duration::from_secs(1200);
 /// How many connections are followed at once; the oldest are given up (and counted as lost) beyond that.
 const OPEN_LIMIT: usize = 262_144;
 
@@ -83,8 +86,8 @@ impl Tracker {
             datagrams: Datagrams::default(),
             inbound: Inbound::default(),
             neighbors: Neighbors::default(),
-            opened: Recent::new(),
-            told: Recent::new(),
+            opened: Recent::new(KNOWN),
+            told: Recent::new(KNOWN),
             fallbacks: Fallbacks::default(),
             ended: VecDeque::new(),
             wants: Vec::new(),
@@ -176,6 +179,7 @@ impl Tracker {
             self.take(time, event);
         }
         let now = self.order.now();
+        self.forget(now);
         while let Some(c) = self.settling.pop_due(now) {
             self.finish(c);
         }
@@ -191,6 +195,17 @@ impl Tracker {
         for lookup in self.lookups.due(now, &mut self.memory) {
             self.tell(lookup);
         }
+    }
+
+    /// Forgets what nothing that comes can need any more.
+    fn forget(&mut self, now: Time) {
+        self.opened.forget(now);
+        self.told.forget(now);
+        self.neighbors.forget(now);
+        self.fallbacks.forget(now);
+        self.inbound.forget(now);
+        let processes = self.memory.forget(now);
+        self.lookups.forget(now, &processes);
     }
 
     fn take(&mut self, time: Time, event: Arc<Event>) {
@@ -255,11 +270,11 @@ impl Tracker {
             }
             Event::Process { task, started, parent, argv, root } => {
                 let program = Program { argv: argv.clone(), parent: *parent, started: *started, root: *root };
-                self.memory.programs.insert(task.pid, Arc::new(program));
+                self.memory.runs(time, task.pid, program);
             }
             Event::ProcessExit { task, status } => {
                 let (pid, status) = (task.pid, *status);
-                self.memory.exits.insert(pid, (time, status));
+                self.memory.exited(time, pid, status);
                 for c in self.open.values_mut() {
                     if c.task.as_ref().is_some_and(|t| t.pid == pid) {
                         c.died = Some((time, status));
@@ -364,14 +379,14 @@ impl Tracker {
     pub(super) fn settle(&mut self, c: Box<Connection>, time: Time) {
         let wait = if c.opened == Opened::Here {
             if c.tuple.local_port != 0 {
-                self.opened.insert(c.tuple, ());
+                self.opened.insert(time, c.tuple, ());
             }
             SETTLE
         } else {
             SETTLE_OTHER
         };
         if let Some(id) = c.id {
-            self.told.insert(id, ());
+            self.told.insert(time, id, ());
         }
         self.settling.insert(time.after(wait), c);
     }
@@ -417,6 +432,7 @@ impl Tracker {
         if c.tuple.protocol != Protocol::Udp {
             let tuple = c.tuple;
             collect(&self.memory.packets, &mut c, tuple, end);
+            self.memory.packets.told(tuple, end);
         }
         if let Some(sequence) = c.syn_sequence() {
             c.translated = self.memory.packets.translated(c.tuple, sequence, c.began, end);

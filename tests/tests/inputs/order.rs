@@ -1,92 +1,20 @@
-//! What the core makes of its inputs does not depend on how they came: the events of a recording may come in any order
-//! within the window in which the kernel can disorder them, and anything at all does no harm. No root.
+//! The events of a recording may come in any order within the window in which the kernel can disorder them, and anything at
+//! all does no harm.
 
-use netdx::diagnosis::{Diagnosis, Settings};
-use netdx::fact::{Answer, Fact};
+use crate::driven::{RECORDED, Recorded, Run};
+use netdx::diagnosis::Settings;
 use netdx::input::{Input, Stamped};
-use netdx::recording::{Header, Reader};
-use netdx::render::json;
 use netdx::time::Time;
-use netdx::want::Want;
-use netdx_tests::recordings;
 use proptest::prelude::*;
-use std::collections::HashMap;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 /// How late an event may come after one that happened later: a little less than `story::Order` waits.
 const WINDOW: u64 = 1_900_000;
 
-/// A recording in memory: its events by when they happened, and what the host answered.
-struct Recorded {
-    name: String,
-    header: Header,
-    events: Vec<Stamped>,
-    answers: HashMap<Want, Answer>,
-    end: Time,
-}
-
-static RECORDED: LazyLock<Vec<Recorded>> = LazyLock::new(|| {
-    let read = |recording: recordings::Recording| {
-        let mut reader = Reader::new(&recording.bytes[..]).expect("a recording");
-        let header = reader.header().clone();
-        let (mut events, mut answers, mut end) = (Vec::new(), HashMap::new(), Time(header.start.boot_ns));
-        for stamped in reader.by_ref() {
-            end = end.max(stamped.t);
-            match stamped.input {
-                Input::Event(_) => events.push(stamped),
-                // Asked again it would say what it said at first: here the answer must not depend on when it is asked.
-                Input::Fact(Fact { want, answer }) => _ = answers.entry(want).or_insert(answer),
-                _ => {}
-            }
-        }
-        events.sort_by_key(|stamped| stamped.t);
-        Recorded { name: recording.name, header, events, answers, end }
-    };
-    recordings::all().into_iter().map(read).collect()
-});
-
-fn settings(header: &Header) -> Settings {
-    let recorded = header.settings;
-    Settings { all: recorded.all, slow: recorded.slow(), dns: recorded.dns, inbound: recorded.inbound }
-}
-
-/// The core with a host that answers at once, told of the time whenever it asks for it.
-struct Run<'a> {
-    of: &'a Recorded,
-    core: Diagnosis,
-    now: Time,
-    reports: Vec<String>,
-}
-
-impl Run<'_> {
-    fn feed(&mut self, input: Stamped) {
-        self.now = self.now.max(input.t);
-        let mut pending = vec![input];
-        while let Some(input) = pending.pop() {
-            let step = self.core.apply(input);
-            self.reports.extend(step.reports.iter().map(|report| json::report(report, &self.of.header.start)));
-            pending.extend(step.wants.into_iter().map(|want| {
-                let known = self.of.answers.get(&want).cloned();
-                let answer = known.unwrap_or_else(|| Answer::Unavailable("it was not asked".into()));
-                Stamped { t: self.now, input: Input::Fact(Fact { want, answer }) }
-            }));
-        }
-    }
-
-    /// Time passes until then.
-    fn until(&mut self, then: Time) {
-        while let Some(deadline) = self.core.deadline().filter(|deadline| *deadline <= then) {
-            self.feed(Stamped { t: self.now.max(deadline), input: Input::Tick });
-        }
-    }
-}
-
 /// The reports of a recording, each event coming so much (ns) after it happened; sorted, for what becomes certain in the
 /// same moment has no order.
 fn reports(of: &Recorded, late: impl Fn(usize) -> u64) -> Vec<String> {
-    let core = Diagnosis::new(of.header.coverage.clone(), settings(&of.header));
-    let mut run = Run { of, core, now: Time(of.header.start.boot_ns), reports: Vec::new() };
+    let mut run = Run::new(of);
     let mut arrivals: Vec<(Time, &Stamped)> = Vec::new();
     for (n, stamped) in of.events.iter().enumerate() {
         let arrival = stamped.t.after(Duration::from_nanos(late(n)));
@@ -140,8 +68,7 @@ proptest! {
         (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0_u32..45, 0_u8..20), 1..120,
     )) {
         let of = &RECORDED[0];
-        let core = Diagnosis::new(of.header.coverage.clone(), Settings { all: true, slow: Some(Duration::ZERO), dns: true, inbound: true });
-        let mut run = Run { of, core, now: Time(of.header.start.boot_ns), reports: Vec::new() };
+        let mut run = Run::with(of, Settings { all: true, slow: Some(Duration::ZERO), dns: true, inbound: true });
         let mut now = run.now;
         for (which, event, step, what) in picks {
             let events = &which.get(&RECORDED).events;
