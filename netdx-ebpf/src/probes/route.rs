@@ -11,7 +11,7 @@ use netdx_common::record::RouteLookups;
 use super::{Arguments, connect, request, tracepoint};
 use crate::{
     maps::{FAILED_LOOKUPS, FailedLookup, find},
-    read::{now, offset},
+    read::{current, now, offset},
     socket::{AF_INET, AF_INET6},
     task,
 };
@@ -108,9 +108,13 @@ fn note(route: &mut RouteLookups, table: u32, error: i32, kind: u32, device: u32
     route.count += 1;
 }
 
-/// Keeps a lookup that failed for the call that may fail of it.
+/// Keeps a lookup that failed for the call that may fail of it. A task without memory makes no calls: it is the kernel's, or
+/// ends (exit_mm in do_exit, 5.10 to 6.18), and closes its sockets when what it had under way is forgotten already.
 #[inline(always)]
 fn fail(tid: u32, family: u16, address: &[u8; 16], table: u32, error: i32, kind: u32, device: u32) {
+    if current().pointer(offset!(task_mm)).is_null() {
+        return;
+    }
     let time = now();
     if let Some(last) = find!(FAILED_LOOKUPS, tid)
         && last.family == family as u32

@@ -8,6 +8,7 @@ use crate::patience::patience;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, Read as _},
     net::{SocketAddr, TcpListener, UdpSocket},
     process::Stdio,
@@ -40,7 +41,9 @@ const WORKING: &str = "blocking 10.1.2.2:80 --times 10 --send 100";
 const WORKING_TIMES: u64 = 10;
 /// A connection that nobody answers; its program is killed meanwhile.
 const DROPPED: &str = "blocking 10.1.2.2:83";
-/// How long programs live that are killed.
+/// A name whose lookup gets no answer; its program is killed meanwhile.
+const LATE: &str = "late.test";
+/// How long programs live that are killed, once they wait.
 const LIFE: Duration = Duration::from_millis(150);
 /// How long reports may take once everything has failed.
 const REPORTS: Duration = Duration::from_secs(10);
@@ -99,22 +102,24 @@ impl Round {
             }
             client.wait();
         }
-        for name in ["nowhere.test", "late.test"] {
+        for (name, code) in [("nowhere.test", "dns.nxdomain"), (LATE, "dns.timeout")] {
             let mut lookup = self.lab.client.command("getent");
             lookup.args(["ahosts", name]).stdout(Stdio::null());
             cgroup.holds(&mut lookup);
             let mut lookup = lookup.spawn().expect("getent runs");
-            if name == "late.test" {
+            expected.entry(lookup.id()).or_default().push((ANY, code));
+            if name == LATE {
+                until("the server is asked", || self.servers.left_open.load(Ordering::Relaxed));
                 thread::sleep(LIFE);
                 lookup.kill().expect("it waits for an answer");
                 course.killed += 1;
             } else {
-                expected.entry(lookup.id()).or_default().push((ANY, "dns.nxdomain"));
                 course.failures += 1;
             }
             lookup.wait().expect("wait for getent");
         }
         let killed = start(DROPPED);
+        until("the connection is begun", || is_connecting(killed.pid()));
         thread::sleep(LIFE);
         expected.entry(killed.pid()).or_default().push((ANY, "firewall.dropped"));
         course.killed += 1;
@@ -124,23 +129,39 @@ impl Round {
             course.successes += 1;
         }
         working.wait();
-        let wanted: usize = expected.values().map(Vec::len).sum();
         let deadline = Instant::now() + patience(REPORTS);
-        while Instant::now() < deadline && watches.iter().any(|watch| watch.count(netns) < wanted) {
+        let waits = |watch: &&Watch| !compare(&expected, &watch.reports(netns)).untold.is_empty();
+        while Instant::now() < deadline && watches.iter().any(waits) {
             thread::sleep(Duration::from_millis(20));
         }
         thread::sleep(patience(MORE));
         for watch in watches {
-            compare(&expected, &watch.take(netns), watch.name(), &mut course.findings);
+            let (name, reports) = (watch.name(), watch.take(netns));
+            let Difference { untold, surplus } = compare(&expected, &reports);
+            course.findings.extend(untold.iter().map(|what| format!("netdx {name}: {what} was not told")));
+            course.findings.extend(
+                surplus
+                    .iter()
+                    .map(|report| format!("netdx {name}: no such attempt (any more), or for another reason: {report}")),
+            );
         }
         course.rounds += 1;
         self.servers.end();
     }
 }
 
+/// What should have been told otherwise.
+struct Difference<'a> {
+    /// Attempts that were not told, or for another reason.
+    untold: Vec<String>,
+    /// What else was told.
+    surplus: Vec<&'a Value>,
+}
+
 /// Each attempt is told once with its code, and nothing else is.
-fn compare(expected: &Expected, reports: &[Value], by: &str, findings: &mut Vec<String>) {
+fn compare<'a>(expected: &Expected, reports: &'a [Value]) -> Difference<'a> {
     let mut left = expected.clone();
+    let mut surplus = Vec::new();
     for report in reports {
         let process = report["process"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
         let port = report["local"]["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
@@ -151,16 +172,32 @@ fn compare(expected: &Expected, reports: &[Value], by: &str, findings: &mut Vec<
                 attempts.iter().position(|(known, wanted)| (*known == port || *known == ANY) && *wanted == code)?;
             Some(attempts.remove(at))
         });
-        let ended_early = report["kind"] == "lookup" && report["query"]["name"] == "late.test";
-        if told.is_none() && !ended_early {
-            findings.push(format!("netdx {by}: no such attempt (any more), or for another reason: {report}"));
+        if told.is_none() {
+            surplus.push(report);
         }
     }
-    for (process, attempts) in left {
-        for (port, code) in attempts {
-            findings.push(format!("netdx {by}: process {process}, port {port}: {code} was not told"));
-        }
+    let untold = left.into_iter().flat_map(|(process, attempts)| {
+        attempts.into_iter().map(move |(port, code)| format!("process {process}, port {port}: {code}"))
+    });
+    Difference { untold: untold.collect(), surplus }
+}
+
+/// Waits until something holds.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + patience(REPORTS);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {REPORTS:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whether a process has sent a SYN that nobody answers: its namespace has a socket to 10.1.2.2:83 in TCP_SYN_SENT (proc(5)).
+fn is_connecting(process: u32) -> bool {
+    let table = fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap_or_default();
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(2..4) == Some(&["0202010A:0053", "02"])
+    })
 }
 
 /// How often a command of the client tries.
@@ -178,6 +215,8 @@ fn libc() -> String {
 /// What listens in a lab. Ends with it, unlike the servers of single scenarios: a socket keeps its namespace.
 struct Servers {
     over: Arc<AtomicBool>,
+    /// The name server was asked for [`LATE`].
+    left_open: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     _elsewhere: TcpListener,
 }
@@ -193,7 +232,7 @@ impl Servers {
         tcp.set_nonblocking(true).expect("a listener");
         udp.set_read_timeout(Some(Duration::from_millis(50))).expect("a server");
         let over = Arc::new(AtomicBool::new(false));
-        let until = |mut step: Box<dyn FnMut() + Send>| {
+        let again = |mut step: Box<dyn FnMut() + Send>| {
             let over = Arc::clone(&over);
             thread::spawn(move || {
                 while !over.load(Ordering::Relaxed) {
@@ -201,8 +240,10 @@ impl Servers {
                 }
             })
         };
-        let threads = vec![until(Box::new(move || accept(&tcp))), until(Box::new(move || answer(&udp)))];
-        Servers { over, threads, _elsewhere: elsewhere }
+        let left_open = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&left_open);
+        let threads = vec![again(Box::new(move || accept(&tcp))), again(Box::new(move || answer(&udp, &asked)))];
+        Servers { over, left_open, threads, _elsewhere: elsewhere }
     }
 
     fn end(self) {
@@ -226,11 +267,15 @@ fn accept(listener: &TcpListener) {
     }
 }
 
-/// Says of every name but `late.test` that there is none (RFC 1035 §4.1.1).
-fn answer(server: &UdpSocket) {
+/// Says of every name but [`LATE`] that there is none (RFC 1035 §4.1.1).
+fn answer(server: &UdpSocket, left_open: &AtomicBool) {
     let mut message = [0; 512];
     let Ok((length, from)) = server.recv_from(&mut message) else { return };
-    if length < 12 || message[..length].windows(5).any(|part| part == b"\x04late") {
+    if length < 12 {
+        return;
+    }
+    if message[..length].windows(5).any(|part| part == b"\x04late") {
+        left_open.store(true, Ordering::Relaxed);
         return;
     }
     message[2] |= 0x80;

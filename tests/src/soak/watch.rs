@@ -94,9 +94,9 @@ impl Watch {
         lock(&self.reports).remove(&netns).unwrap_or_default()
     }
 
-    /// How many reports there are about processes in a namespace.
-    pub(super) fn count(&self, netns: u64) -> usize {
-        lock(&self.reports).get(&netns).map_or(0, Vec::len)
+    /// The reports about processes in a namespace so far.
+    pub(super) fn reports(&self, netns: u64) -> Vec<Value> {
+        lock(&self.reports).get(&netns).cloned().unwrap_or_default()
     }
 
     pub(super) fn usage(&self) -> Usage {
