@@ -6,6 +6,7 @@
 
 mod archive;
 mod guest;
+mod kept;
 mod machine;
 mod modules;
 mod results;
@@ -17,6 +18,7 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use archive::{Archive, Kernel};
 use guest::Guest;
+use kept::Run;
 use results::{Matrix, Report};
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,8 +43,8 @@ pub(crate) struct Arguments {
     /// Only these kernels, separated by commas: 5.10, 6.1, 6.12, 6.18, 7.3
     #[arg(long = "kernel", value_delimiter = ',', value_parser = KERNELS.map(|(version, _)| version))]
     kernels: Vec<String>,
-    /// Write the results to docs/kernels.md (every scenario; kernels left out stand there as they were the last time)
-    #[arg(long, conflicts_with = "filters")]
+    /// Write the results to docs/kernels.md; kernels and scenarios left out stand there as they were the last time
+    #[arg(long)]
     write: bool,
     /// Guests at a time; each takes one processor and 3 GiB
     #[arg(long, default_value = "1")]
@@ -63,12 +65,22 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let is_wanted = |version: &str| arguments.kernels.is_empty() || arguments.kernels.iter().any(|v| v == version);
     let wanted = KERNELS.iter().filter(|(version, _)| is_wanted(version));
     let kernels = wanted.map(|(version, suite)| archive.kernel(suite, version)).collect::<Result<Vec<_>>>()?;
+    let keep = if arguments.filters.is_empty() {
+        Keep::All
+    } else if arguments.write {
+        if let Some(kernel) = kernels.iter().find(|kernel| !kept::is_there(&kernel.folder)) {
+            bail!("the page has no results of Linux {} to add these to: run all scenarios there first", kernel.release);
+        }
+        Keep::Part
+    } else {
+        Keep::Nothing
+    };
     guest.prepare(&folder, &arguments.filters)?;
     let queue = Mutex::new(kernels.iter());
     let work = || {
         let mut done = Vec::new();
         while let Some(kernel) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-            done.push((&kernel.release, run_one(kernel, &folder, &sources, arguments.filters.is_empty())));
+            done.push((&kernel.release, run_one(kernel, &folder, &sources, keep)));
         }
         done
     };
@@ -79,26 +91,17 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let mut done: BTreeMap<_, _> = done.into_iter().collect();
     let mut matrix = Matrix::default();
     let mut broken = Vec::new();
-    for (version, _) in KERNELS {
-        match kernels.iter().find(|kernel| archive::is_version(&kernel.release, version)) {
-            Some(kernel) => match done.remove(&kernel.release) {
-                Some(Ok(report)) => matrix.add(&kernel.release, &sources, report),
-                Some(Err(error)) => broken.push(format!("Linux {}: {error:#}", kernel.release)),
-                None => broken.push(format!("Linux {} was not run", kernel.release)),
-            },
-            // The page has every kernel: this one as it was the last time.
-            None if arguments.write => {
-                if let Some(kept) = Kept::newest(&folder, version)? {
-                    matrix.add(&kept.release, &kept.sources, Report::read(&kept.output)?);
-                }
-            }
-            None => {}
+    for Kernel { release, .. } in &kernels {
+        match done.remove(release) {
+            Some(Ok(report)) => matrix.add(release, &sources, report),
+            Some(Err(error)) => broken.push(format!("Linux {release}: {error:#}")),
+            None => broken.push(format!("Linux {release} was not run")),
         }
     }
     print!("{}", matrix.table());
     if arguments.write {
         let page = workspace.root().join("docs/kernels.md");
-        fs::write(&page, matrix.page()).with_context(|| format!("cannot write {}", page.display()))?;
+        fs::write(&page, results(&folder)?.page()).with_context(|| format!("cannot write {}", page.display()))?;
         eprintln!("written: {}", page.display());
     }
     if !broken.is_empty() {
@@ -107,8 +110,19 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     matrix.verdict()
 }
 
-/// Runs the scenarios on one kernel. `whole`: all of them, which is kept for the page.
-fn run_one(kernel: &Kernel, folder: &Path, sources: &str, whole: bool) -> Result<Report> {
+/// What of a run stays for the page.
+#[derive(Clone, Copy)]
+enum Keep {
+    /// It has every scenario.
+    All,
+    /// It has some, whose results take the place of older ones.
+    Part,
+    /// It was a trial.
+    Nothing,
+}
+
+/// Runs the scenarios on one kernel.
+fn run_one(kernel: &Kernel, folder: &Path, sources: &str, keep: Keep) -> Result<Report> {
     let began = Instant::now();
     eprintln!("Linux {}: begins", kernel.release);
     let output = machine::run(kernel, folder)?;
@@ -116,51 +130,36 @@ fn run_one(kernel: &Kernel, folder: &Path, sources: &str, whole: bool) -> Result
     let failures = report.failures();
     let time = began.elapsed().as_secs_f64();
     eprintln!("{failures}Linux {}: {} in {time:.0} s", kernel.release, report.counts());
-    if whole {
-        Kept::write(&kernel.folder, sources, &output)?;
+    let run = Run { sources: sources.to_owned(), output };
+    match keep {
+        Keep::All => kept::replace(&kernel.folder, &run)?,
+        Keep::Part => kept::add(&kernel.folder, &run)?,
+        Keep::Nothing => {}
     }
     Ok(report)
 }
 
-/// The sources that are built, by their commit.
-fn sources(workspace: &Workspace) -> String {
-    let mut git = Command::new("git");
-    git.args(["describe", "--always", "--dirty", "--exclude=*"]).current_dir(workspace.root());
-    command::output(&mut git).unwrap_or_else(|_| "sources without a commit".to_owned())
-}
-
-/// What every scenario said on a kernel, kept for the page.
-struct Kept {
-    release: String,
-    sources: String,
-    output: String,
-}
-
-impl Kept {
-    /// The name of its file, in the folder of the kernel.
-    const NAME: &str = "results";
-
-    fn write(kernel: &Path, sources: &str, output: &str) -> Result<()> {
-        let path = kernel.join(Self::NAME);
-        fs::write(&path, format!("{sources}\n{output}")).with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// The one that was written last for a kernel whose version begins so.
-    fn newest(folder: &Path, version: &str) -> Result<Option<Kept>> {
-        let kernels = folder.join("kernels");
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&kernels).into_iter().flatten().flatten() {
-            let release = entry.file_name().to_string_lossy().into_owned();
-            let path = entry.path().join(Self::NAME);
-            let is_wanted = archive::is_version(&release, version);
-            if let (true, Ok(time)) = (is_wanted, path.metadata().and_then(|metadata| metadata.modified())) {
-                found.push((time, release, path));
+/// What is kept of every kernel.
+fn results(folder: &Path) -> Result<Matrix> {
+    let mut matrix = Matrix::default();
+    for (version, _) in KERNELS {
+        if let Some((release, runs)) = kept::newest(folder, version)? {
+            for Run { sources, output } in runs {
+                matrix.add(&release, &sources, Report::read(&output)?);
             }
         }
-        let Some((_, release, path)) = found.into_iter().max() else { return Ok(None) };
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let (sources, output) = text.split_once('\n').with_context(|| format!("{} is empty", path.display()))?;
-        Ok(Some(Kept { release, sources: sources.to_owned(), output: output.to_owned() }))
+    }
+    Ok(matrix)
+}
+
+/// The sources that are built, by their commit. The page of results is none of them.
+fn sources(workspace: &Workspace) -> String {
+    let git = |arguments: &[&str]| command::output(Command::new("git").args(arguments).current_dir(workspace.root()));
+    let changed = ["status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs/kernels.md"];
+    match (git(&["rev-parse", "--short", "HEAD"]), git(&changed)) {
+        (Ok(commit), Ok(changes)) if changes.is_empty() => commit,
+        (Ok(commit), Ok(_)) => format!("{commit} with changes"),
+        _ => "sources without a commit".to_owned(),
     }
 }
 

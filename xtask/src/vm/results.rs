@@ -91,14 +91,24 @@ fn full_name(program: &str, name: &str) -> String {
 #[derive(Default)]
 pub(super) struct Matrix {
     kernels: Vec<(String, Report)>,
-    sources: Vec<String>,
+    /// What was run on each: one run of all scenarios, then those of some.
+    sources: Vec<Vec<(String, usize)>>,
 }
 
 impl Matrix {
-    /// Adds a kernel's. `sources`: what was run there.
+    /// Adds a run on a kernel; where the kernel had one, its outcomes take the place of older ones. `sources`: what was run.
     pub(super) fn add(&mut self, release: &str, sources: &str, report: Report) {
-        self.kernels.push((release.to_owned(), report));
-        self.sources.push(sources.to_owned());
+        let run = (sources.to_owned(), report.outcomes.len());
+        match self.kernels.iter().position(|(known, _)| known == release) {
+            Some(index) => {
+                self.kernels[index].1.outcomes.extend(report.outcomes);
+                self.sources[index].push(run);
+            }
+            None => {
+                self.kernels.push((release.to_owned(), report));
+                self.sources.push(vec![run]);
+            }
+        }
     }
 
     /// One row for each scenario, one column for each kernel, and the reasons below.
@@ -147,10 +157,17 @@ impl Matrix {
 
     /// docs/kernels.md.
     pub(super) fn page(&self) -> String {
-        let kernels = self.kernels.iter().zip(&self.sources);
-        let kernels: Vec<String> =
-            kernels.map(|((release, _), sources)| format!("{release} (commit {sources})")).collect();
-        format!("{PAGE}{}\n\nKernels, and what was run there: {}.\n", self.table().trim_end(), kernels.join(", "))
+        let mut page = format!("{PAGE}{}\n\nWhat was run:\n\n", self.table().trim_end());
+        for ((release, _), runs) in self.kernels.iter().zip(&self.sources) {
+            _ = write!(page, "- {release}: ");
+            for (index, (sources, count)) in runs.iter().enumerate() {
+                let again = if index == 0 { "" } else { ", then again " };
+                let plural = if *count == 1 { "" } else { "s" };
+                _ = write!(page, "{again}{count} scenario{plural} of commit {sources}");
+            }
+            page += "\n";
+        }
+        page
     }
 
     /// An error when anything failed.
@@ -230,6 +247,22 @@ failures:
         assert!(table.contains("| refused::by_mptcp       | skipped [2] |"), "{table}");
         assert!(table.contains("[1] no tracepoint icmp_send"), "{table}");
         assert!(matrix.verdict().is_err());
+    }
+
+    #[test]
+    fn what_was_run_again_counts() {
+        let read = |output| Report::read(output).expect("an output");
+        let mut matrix = Matrix::default();
+        matrix.add("5.10.0-1", "aaa", read("== netdx: live\ntest a ... FAILED\ntest b ... ok\n"));
+        assert!(matrix.verdict().is_err());
+        matrix.add("5.10.0-1", "bbb", read("== netdx: live\nweaker: a: no c\ntest a ... ok\n"));
+        assert!(matrix.verdict().is_ok());
+        let page = matrix.page();
+        assert!(page.contains("| a        | ok [1] |"), "{page}");
+        assert!(
+            page.ends_with("- 5.10.0-1: 2 scenarios of commit aaa, then again 1 scenario of commit bbb\n"),
+            "{page}"
+        );
     }
 
     #[test]
