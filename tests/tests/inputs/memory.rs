@@ -56,14 +56,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Makes an input one of other processes, sockets and ports, of the same course.
-fn another(value: &mut Value, round: u64) {
+/// Makes an input one of other processes, sockets and ports, of the same course, so much later (ns).
+fn another(value: &mut Value, round: u64, later: i64) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
                 match (key.as_str(), &*value) {
                     ("pid" | "tid" | "parent", Value::Number(n)) => {
                         *value = (n.as_u64().expect("an id") + round * 100_000).into();
+                    }
+                    ("started" | "resolving", Value::Number(n)) => {
+                        *value = (n.as_i64().expect("a time") + later).into();
                     }
                     ("sequence" | "acknowledgement", Value::Number(n)) => {
                         let moved = n.as_u64().expect("a number") + round * 0x0101_0101;
@@ -79,11 +82,11 @@ fn another(value: &mut Value, round: u64) {
                         let id = u64::from_str_radix(id, 16).expect("a number");
                         *value = format!("{:x}", id ^ (round << 48)).into();
                     }
-                    _ => another(value, round),
+                    _ => another(value, round, later),
                 }
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(|value| another(value, round)),
+        Value::Array(values) => values.iter_mut().for_each(|value| another(value, round, later)),
         _ => {}
     }
 }
@@ -92,11 +95,12 @@ fn another(value: &mut Value, round: u64) {
 /// was over before they did.
 fn course(of: &Recorded, round: u64, from: Time) -> Vec<Stamped> {
     let start = Time(of.header.start.boot_ns);
+    let later = i64::try_from(from.0).expect("a time") - i64::try_from(start.0).expect("a time");
     let (mut tasks, mut sockets) = (BTreeMap::new(), BTreeMap::new());
     let mut events: Vec<Stamped> = Vec::new();
     for stamped in &of.events {
         let mut value = serde_json::to_value(&stamped.input).expect("an input can be written");
-        another(&mut value, round);
+        another(&mut value, round, later);
         if let Ok(sock) = serde_json::from_value::<Sock>(value["event"]["sock"].clone())
             && let Some(id) = sock.id
         {
