@@ -38,9 +38,6 @@ pub struct Filter {
     pub directions: Vec<Direction>,
     /// Codes of verdicts.
     pub codes: Vec<Code>,
-    /// Only what a process is known of. The kernel has left out the processes that aren't asked for; of what has none, as
-    /// errors that reach a UDP socket, nobody can tell whether it was asked for.
-    pub known: bool,
 }
 
 /// Ports from one to another, or one.
@@ -72,8 +69,7 @@ impl Filter {
     #[must_use]
     pub fn wants(&self, report: &Report) -> bool {
         let process = report.process.as_ref();
-        (!self.known || process.is_some())
-            && one_of(&self.ports, |ports| ports.holds(report))
+        one_of(&self.ports, |ports| ports.holds(report))
             && one_of(&self.hosts, |host| host.holds(report))
             && one_of(&self.pids, |pid| process.is_some_and(|p| p.pid == *pid))
             && one_of(&self.comms, |comm| process.is_some_and(|p| is_named(&p.comm, p.exe.as_deref(), comm)))
@@ -322,7 +318,8 @@ fn is_named(comm: &str, exe: Option<&str>, wanted: &str) -> bool {
     comm == wanted || cut || exe.is_some_and(|exe| exe == wanted || exe.rsplit('/').next() == Some(wanted))
 }
 
-fn is_below(path: &str, wanted: &str) -> bool {
+/// Whether a cgroup's path is that one, or below it.
+pub(crate) fn is_below(path: &str, wanted: &str) -> bool {
     path.strip_prefix(wanted.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -130,6 +130,9 @@ pub struct Process {
     pub container: Option<String>,
     /// Network namespace inode.
     pub netns: Option<u32>,
+    /// The kernel saw it do what failed. Else it is known only from whose socket it is now.
+    #[serde(skip)]
+    pub acted: bool,
 }
 
 /// An address and port.

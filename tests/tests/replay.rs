@@ -36,7 +36,7 @@ fn replayed(recording: &[u8]) -> Result<String, netdx::recording::reader::Error>
     let mut reader = Reader::new(recording)?;
     let out = Shared::default();
     let reporter = Reporter::new(Box::new(out.clone()), "memory".into(), Style::Text(sheet()), sheet());
-    let plan = Plan { filter: netdx::filter::Filter::default(), fail_on: Vec::new(), count: None };
+    let plan = Plan::default();
     let mut session = Session::new(reader.header().clone(), plan, reporter, None);
     pipeline::replay(&mut reader, &mut session).expect("memory can be written");
     drop(session);

@@ -159,15 +159,16 @@ impl Filters {
 }
 
 /// The ids of the filter's cgroups, for the kernel to filter by: it knows them of processes that end before anybody looks,
-/// too. What the kernel does is taken out of the filter. None where the v2 hierarchy lacks one of them.
-pub(super) fn take_cgroups(filter: &mut Filter) -> Vec<u64> {
+/// too. What the kernel does is taken out of the filter, and given beside the ids. None where the v2 hierarchy lacks one of
+/// them.
+pub(super) fn take_cgroups(filter: &mut Filter) -> (Vec<u64>, Vec<String>) {
     let v2 = features::mounts().into_iter().rev().find(|mount| mount.file_system == "cgroup2");
     let id = |root: &Path, path: &str| fs::metadata(root.join(path.trim_start_matches('/'))).ok().map(|dir| dir.ino());
     let ids: Option<Vec<u64>> = v2.and_then(|root| filter.cgroups.iter().map(|path| id(&root.at, path)).collect());
-    if ids.is_some() {
-        filter.cgroups.clear();
+    match ids {
+        Some(ids) => (ids, std::mem::take(&mut filter.cgroups)),
+        None => (Vec::new(), Vec::new()),
     }
-    ids.unwrap_or_default()
 }
 
 /// Reads a code, or a family of codes, of the catalogue.
@@ -319,7 +320,7 @@ mod tests {
     #[test]
     fn the_kernel_takes_only_cgroups_that_it_knows() {
         let mut filter = Filter { cgroups: vec!["/no-such-cgroup-of-netdx".into()], ..Filter::default() };
-        assert_eq!(take_cgroups(&mut filter), [0; 0]);
+        assert_eq!(take_cgroups(&mut filter), (vec![], vec![]));
         assert_eq!(filter.cgroups.len(), 1, "still to be filtered by");
     }
 

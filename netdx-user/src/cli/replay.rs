@@ -58,7 +58,8 @@ pub(super) struct Args {
 /// # Errors
 /// The file can't be read at all, or the reports can't be written.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let plan = Plan { filter: args.filters.resolve()?, fail_on: args.fail_on.clone(), count: args.count };
+    let plan =
+        Plan { filter: args.filters.resolve()?, fail_on: args.fail_on.clone(), count: args.count, ..Plan::default() };
     let open = || format!("open {}", args.file.display());
     let source: Box<dyn Read> = if args.file.as_os_str() == "-" {
         Box::new(io::stdin())

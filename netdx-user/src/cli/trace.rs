@@ -6,7 +6,7 @@ use crate::{
     exit::Exit,
     filter::{Code, Filter},
     live::{self, Live},
-    pipeline::{self, Command, Recorder, Reporter, Session, recorder::Target, session::Plan},
+    pipeline::{self, Asked, Command, Recorder, Reporter, Session, recorder::Target, session::Plan},
     privilege,
     recording::{FORMAT, Header, Settings, Start},
 };
@@ -107,8 +107,7 @@ impl LiveArgs {
     /// Attaches the probes and watches until the end.
     pub(super) fn run(self, reporter: Reporter, target: Option<Target>) -> anyhow::Result<Exit> {
         let mut filter = self.filters.resolve()?;
-        let kernel_filter = kernel_filter(&mut filter, !self.command.is_empty());
-        let plan = Plan { fail_on: self.fail_on.clone(), count: self.count, filter };
+        let (kernel_filter, cgroups) = kernel_filter(&mut filter, !self.command.is_empty());
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
         runtime.block_on(async {
@@ -118,6 +117,8 @@ impl LiveArgs {
             give_up_rights(command.is_some());
             let header = self.header(&live)?;
             let recorder = target.map(|target| Recorder::new(target, header.clone())).transpose()?;
+            let asked = Asked { cgroups, tree: command.is_some().then(|| live.tree()) };
+            let plan = Plan { fail_on: self.fail_on.clone(), count: self.count, filter, asked };
             let mut session = Session::new(header, plan, reporter, recorder);
             let until = pipeline::Until { command, duration: self.duration };
             let status = pipeline::watch(live, &mut session, until).await?;
@@ -171,19 +172,19 @@ impl LiveArgs {
     }
 }
 
-/// What the kernel can leave out of it. The rest is left out of the reports.
-fn kernel_filter(filter: &mut Filter, tree: bool) -> live::KernelFilter {
-    let cgroups = filters::take_cgroups(filter);
-    filter.known = tree || !cgroups.is_empty();
+/// What the kernel can leave out of it, and the cgroups that it then filters by. The rest is left out of the reports.
+fn kernel_filter(filter: &mut Filter, tree: bool) -> (live::KernelFilter, Vec<String>) {
+    let (cgroups, paths) = filters::take_cgroups(filter);
     let ports = filter.ports.iter().flat_map(|ports| ports.0.clone());
-    live::KernelFilter {
+    let kernel = live::KernelFilter {
         ports: ports.collect(),
         pids: filter.pids.clone(),
         uids: filter.uids.clone(),
         netns: filter.netns.clone(),
         cgroups,
         tree,
-    }
+    };
+    (kernel, paths)
 }
 
 /// With the probes attached, fewer rights will do. Kept beside those that reading this host's state takes: signalling a

@@ -134,5 +134,6 @@ pub(super) fn holding(c: &Connection, socket: &SocketEntry, owner: &Owner) -> Pr
         unit: None,
         container: None,
         netns: Some(c.netns.0),
+        acted: false,
     }
 }

@@ -296,6 +296,7 @@ fn process(
         unit: known.and_then(|p| p.unit.clone()),
         container: known.and_then(|p| p.container.clone()),
         netns: task.netns.map(|n| n.0).or(socket_netns),
+        acted: true,
     })
 }
 

@@ -18,13 +18,6 @@ fn nothing_asked_is_everything_shown() {
 }
 
 #[test]
-fn what_has_no_process_is_not_taken_for_what_the_kernel_left_in() {
-    let filter = Filter { known: true, ..Filter::default() };
-    let stranger = Report { process: None, ..connection() };
-    assert!(filter.wants(&connection()) && Filter::default().wants(&stranger) && !filter.wants(&stranger));
-}
-
-#[test]
 fn a_port_is_the_services() {
     assert!(ports("5432").wants(&connection()));
     assert!(ports("5000-6000").wants(&connection()));

@@ -41,6 +41,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use watch::LibraryWatch;
@@ -180,13 +181,26 @@ fn lockdown_hint() -> &'static str {
     }
 }
 
+/// A process and its descendants, as the kernel follows them.
+#[derive(Clone, Debug)]
+pub struct Tree(Arc<OwnedFd>);
+
+impl Tree {
+    /// Whether a process is one of them, and has not ended.
+    #[must_use]
+    pub fn holds(&self, pid: u32) -> bool {
+        // What can't be read is not known to be one.
+        sys::lookup_map(self.0.as_fd(), &pid.to_ne_bytes(), &mut [0]).unwrap_or(false)
+    }
+}
+
 /// Programs in the kernel, and their records.
 pub struct Live {
     ring: Ring,
     names: Names,
     reading: Option<Reading>,
     coverage: Coverage,
-    tree: OwnedFd,
+    tree: Tree,
     /// Closing them detaches the programs.
     links: Vec<OwnedFd>,
     libraries: Option<LibraryWatch>,
@@ -241,7 +255,7 @@ impl Live {
             names: Names::new(kernel.drop_reasons, kernel.reset_reasons),
             reading: Some(reading),
             coverage,
-            tree: loader.take_fd("TREE")?,
+            tree: Tree(Arc::new(loader.take_fd("TREE")?)),
             links,
             libraries,
             told: Time::default(),
@@ -259,7 +273,13 @@ impl Live {
     /// # Errors
     /// When the kernel can't hold more.
     pub fn add_to_tree(&self, pid: u32) -> Result<(), Error> {
-        Ok(loader::insert(self.tree.as_fd(), "TREE", &pid.to_ne_bytes())?)
+        Ok(loader::insert(self.tree.0.as_fd(), "TREE", &pid.to_ne_bytes())?)
+    }
+
+    /// The processes that are followed.
+    #[must_use]
+    pub fn tree(&self) -> Tree {
+        self.tree.clone()
     }
 
     /// Waits until there is something to drain.

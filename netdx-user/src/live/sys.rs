@@ -19,6 +19,7 @@ use std::{
 #[repr(i32)]
 enum Command {
     MapCreate = 0,
+    MapLookup = 1,
     MapUpdate = 2,
     ProgLoad = 5,
     RawTracepointOpen = 17,
@@ -215,6 +216,21 @@ pub(super) fn update_map(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::R
     let mut attributes =
         MapElement { map_fd: number(map), key: pointer(key), value: pointer(value), ..MapElement::default() };
     bpf(Command::MapUpdate, &mut attributes).map(drop)
+}
+
+/// Reads an element into `value`, which must have the size of the map's. False: there is none.
+pub(super) fn lookup_map(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    let mut attributes = MapElement {
+        map_fd: number(map),
+        key: pointer(key),
+        value: value.as_mut_ptr() as u64,
+        ..MapElement::default()
+    };
+    match bpf(Command::MapLookup, &mut attributes) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes a map read-only for user space, so that the verifier takes its contents for constants.

@@ -4,12 +4,14 @@
 //! Must not know: what an input means, how a report looks.
 
 mod answers;
+pub mod asked;
 pub mod command;
 pub mod recorder;
 pub mod reporter;
 pub mod session;
 mod watch;
 
+pub use asked::Asked;
 pub use command::Command;
 pub use recorder::Recorder;
 pub use reporter::Reporter;

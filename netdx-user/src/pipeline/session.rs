@@ -1,7 +1,7 @@
 //! One run of the core, live or replayed. Owns: the order recorded, judged, filtered, shown, counted.
 //! Must not know: where inputs come from.
 
-use super::{Error, Recorder, Reporter, recorder};
+use super::{Asked, Error, Recorder, Reporter, recorder};
 use crate::{
     diagnosis::{self, Diagnosis},
     filter::{Code, Filter},
@@ -18,6 +18,8 @@ use crate::{
 pub struct Plan {
     /// Which reports are shown.
     pub filter: Filter,
+    /// Which processes the kernel was to leave in.
+    pub asked: Asked,
     /// Verdicts that make the run fail.
     pub fail_on: Vec<Code>,
     /// End after so many reports.
@@ -84,7 +86,7 @@ impl Session {
     }
 
     fn report(&mut self, report: &Report, now: Time) -> Result<(), Error> {
-        if !self.plan.filter.wants(report) {
+        if !self.plan.filter.wants(report) || !self.plan.asked.holds(report.process.as_ref()) {
             self.summary.filtered += 1;
             return Ok(());
         }

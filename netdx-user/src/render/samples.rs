@@ -65,6 +65,7 @@ fn process(comm: &str) -> Process {
         unit: None,
         container: None,
         netns: Some(4_026_531_840),
+        acted: true,
     }
 }
 

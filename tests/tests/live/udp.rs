@@ -1,7 +1,13 @@
 //! Datagrams: what the kernel tells of them.
 
-use netdx_tests::lab::Lab;
+use netdx_tests::bpf::Cgroup;
+use netdx_tests::island::run;
+use netdx_tests::lab::{Client, Lab};
 use netdx_tests::tracer::{Expected, Tracer};
+use serde_json::Value;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 const UDP: Expected<'static> =
     Expected { code: "", outcome: "failed", errno: None, remote: None, names: &[], certainty: None };
@@ -108,4 +114,54 @@ fn it_is_for_everybody_and_was_not_allowed_to() {
     let expected = Expected { code: "local.bad-target", names: &["netdx-client[", "SO_BROADCAST"], ..UDP };
     let command = "udp-unconnected 10.1.1.255:81";
     lost(&lab, command, "10.1.1.255:81", (Some("EACCES"), libc::EACCES), &expected);
+}
+
+/// What a process is told of that the kernel does not see act: its socket is not connected, so no error reaches it.
+const UNSEEN: &str = "udp-unconnected 10.1.2.2:81 --hold 3000";
+
+#[test]
+fn a_control_group_is_told_of_its_own_datagrams_only() {
+    let lab = Lab::new();
+    let cgroup = Cgroup::new("own");
+    let trace = Tracer::with(&lab, &["--cgroup", cgroup.path()]);
+    let mut stranger = lab.start(UNSEEN);
+    _ = stranger.attempt();
+    let mut command = lab.command(UNSEEN);
+    cgroup.holds(&mut command);
+    let mut own = Client::spawn(command);
+    let attempt = own.attempt();
+    trace.explains(&attempt, &Expected { code: "refused.no-listener", remote: Some("10.1.2.2:81"), ..UDP });
+    only_of(trace, attempt.pid);
+}
+
+#[test]
+fn a_command_is_told_of_its_own_datagrams_only() {
+    let lab = Lab::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (go, client) = (folder.path().join("go"), lab.client_program());
+    run(Command::new("mkfifo").arg(&go));
+    // The client is no child of the command that netdx starts, but of a child of it.
+    let script = "read go <\"$1\"; (ip netns exec \"$2\" $3 >/dev/null; true); true";
+    let words = format!("{} {UNSEEN}", client.display());
+    let go_path = go.to_str().expect("a path of text");
+    let trace = Tracer::with(&lab, &["--", "sh", "-c", script, "sh", go_path, lab.client.name(), &words]);
+    let mut stranger = lab.start(UNSEEN);
+    _ = stranger.attempt();
+    fs::write(&go, "go\n").expect("the command reads");
+    let own = |report: &Value| report["remote"]["port"] == 81 && report["process"]["pid"] != stranger.pid();
+    let report = trace.wait_for(Duration::from_secs(10), own);
+    assert_eq!(report["verdict"]["code"], "refused.no-listener", "{report:#}");
+    let pid = report["process"]["pid"].as_u64().expect("a process");
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("it runs");
+    assert!(line.replace('\0', " ").contains(&words), "{line:?}: {report:#}");
+    trace.wait_for(Duration::from_secs(20), |line| line["kind"] == "summary");
+    only_of(trace, u32::try_from(pid).expect("a process id"));
+}
+
+/// Ends netdx, which must have told of no other process.
+fn only_of(trace: Tracer, pid: u32) {
+    let (reports, _) = trace.end();
+    for report in reports {
+        assert_eq!(report["process"]["pid"], pid, "a stranger's: {report:#}");
+    }
 }
