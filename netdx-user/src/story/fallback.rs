@@ -10,12 +10,12 @@ use std::{
 
 /// How long after an IPv6 attempt an IPv4 one counts as its fallback.
 const WINDOW: Duration = Duration::from_secs(10);
-/// How long a connection that worked waits for the IPv6 attempt beside it to be given up: programs do so at once, and the
-/// story of that attempt takes a moment to settle.
-const SETTLE: Duration = Duration::from_millis(60);
+/// How long at most a connection that worked waits for the IPv6 attempt beside it to be given up: programs do so at once,
+/// but on a busy machine that may take its time.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long attempts are remembered: one that nobody answers takes 127 s with the usual six repetitions of its SYN.
 const KEPT: Duration = Duration::from_secs(180);
-/// How many attempts are remembered.
+/// How many attempts are remembered, and how many connections wait.
 const LIMIT: usize = 512;
 
 /// Attempts of programs that have another way to go.
@@ -52,6 +52,10 @@ impl Fallbacks {
         }
         let other = self.worked.iter().filter(|o| instead(c, o)).min_by_key(|o| o.began);
         c.fell_back_to = other.map(|o| (o.tuple.remote, o.began.since(c.began)));
+        // They have waited for this.
+        for (_, o) in self.waiting.extract_if(.., |_, o| instead(c, o)).collect::<Vec<_>>() {
+            self.waiting.insert((Time(0), o.serial), o);
+        }
         self.failed.push_back(c.clone());
         if self.failed.len() > LIMIT {
             self.failed.pop_front();
@@ -66,7 +70,7 @@ impl Fallbacks {
                 self.worked.pop_front();
             }
         }
-        let due = if waits { time.after(SETTLE) } else { time };
+        let due = if waits && self.waiting.len() < LIMIT { time.after(PATIENCE) } else { time };
         self.waiting.insert((due, c.serial), c);
     }
 
