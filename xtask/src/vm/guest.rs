@@ -16,7 +16,7 @@ pub(super) const SCENARIOS: &str = "/netdx/deps";
 pub(super) const ARCHIVE: &str = "guest.cpio";
 
 /// Programs that scenarios and the first script use, and the Debian packages they are in.
-const PROGRAMS: [(&str, &str); 31] = [
+const PROGRAMS: [(&str, &str); 35] = [
     ("sh", "dash"),
     ("cat", "coreutils"),
     ("chmod", "coreutils"),
@@ -28,9 +28,11 @@ const PROGRAMS: [(&str, &str); 31] = [
     ("ln", "coreutils"),
     ("ls", "coreutils"),
     ("mkdir", "coreutils"),
+    ("mkfifo", "coreutils"),
     ("rm", "coreutils"),
     ("sleep", "coreutils"),
     ("stat", "coreutils"),
+    ("stty", "coreutils"),
     ("sync", "coreutils"),
     ("test", "coreutils"),
     ("true", "coreutils"),
@@ -41,6 +43,8 @@ const PROGRAMS: [(&str, &str); 31] = [
     ("modprobe", "kmod"),
     ("mount", "mount"),
     ("umount", "mount"),
+    ("prlimit", "util-linux"),
+    ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
     ("ip", "iproute2"),
@@ -96,8 +100,8 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Gathers them. `programs`: further ones, and where they go.
-    pub(super) fn make(programs: &[(PathBuf, String)]) -> Result<Guest> {
+    /// Gathers them. `programs`: further ones, and where they go; `folders`: what scenarios read, in the same place.
+    pub(super) fn make(programs: &[(PathBuf, String)], folders: &[PathBuf]) -> Result<Guest> {
         let guest =
             Guest { stage: tempfile::Builder::new().prefix("netdx-vm-").tempdir().context("cannot make a folder")? };
         guest.lay_out()?;
@@ -119,6 +123,9 @@ impl Guest {
         }
         for (path, place) in programs {
             guest.add(path, place)?;
+        }
+        for folder in folders {
+            copy_all(folder, &guest.inside(folder))?;
         }
         for path in FILES.iter().map(Path::new).filter(|path| path.exists()) {
             copy_all(path, &guest.inside(path))?;
@@ -264,6 +271,7 @@ mount -t debugfs debugfs /sys/kernel/debug
 mount -t securityfs securityfs /sys/kernel/security
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo +memory > /sys/fs/cgroup/cgroup.subtree_control
 ip link set lo up
 ulimit -l unlimited
 modprobe tun

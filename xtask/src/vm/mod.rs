@@ -59,7 +59,7 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let folder = workspace.target().join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let programs = build(workspace)?;
-    let guest = Guest::make(&programs)?;
+    let guest = Guest::make(&programs, &[workspace.root().join("tests/recordings")])?;
     let archive = Archive::find(&folder)?;
     let sources = sources(workspace);
     let is_wanted = |version: &str| arguments.kernels.is_empty() || arguments.kernels.iter().any(|v| v == version);
