@@ -328,6 +328,8 @@ pub struct Config {
     pub hz: u32,
     /// netdx's own process: its own connections and lookups aren't written.
     pub own_tgid: u32,
+    /// 1: programs of every type get the current task by its type (`bpf_get_current_task_btf`), which is faster to read from.
+    pub task_btf: u32,
     /// Bit `n % 32` of word `n / 32`: drop reason `n` of the core subsystem isn't written ([`IGNORED_DROPS`], by this
     /// kernel's numbers).
     pub drops_ignored: [u32; 8],
@@ -346,6 +348,7 @@ impl Config {
         slow_us: 0,
         hz: 0,
         own_tgid: 0,
+        task_btf: 0,
         drops_ignored: [0; 8],
         drops_plain: [0; 8],
     };
@@ -443,7 +446,7 @@ mod tests {
         assert_eq!(size_of::<Arguments>(), 4 * ARGUMENTS.len());
         assert_eq!(
             size_of::<Config>(),
-            size_of::<Offsets>() + size_of::<Arguments>() + 4 + 2 * MAX_PORTS + 16 + 2 * 32
+            size_of::<Offsets>() + size_of::<Arguments>() + 4 + 2 * MAX_PORTS + 20 + 2 * 32
         );
     }
 

@@ -105,6 +105,7 @@ wire! {
     }
 
     /// Two endpoints. For a socket "local" is its own; for a packet "local" is the source.
+    #[repr(align(8))]
     pub struct Tuple {
         /// AF_INET (2) or AF_INET6 (10); 0: nothing known. IPv4-mapped addresses keep AF_INET6.
         pub family: u16,
@@ -504,7 +505,7 @@ wire! {
     pub struct Dns {
         /// Header.
         pub header: Header,
-        /// Sender's process for a query; for an answer: whoever was running.
+        /// Sender's process for a query; all zero for an answer: a softirq's task says nothing.
         pub current: Task,
         /// Cookie of the socket: the same for query and answer.
         pub cookie: u64,

@@ -3,11 +3,12 @@
 //! Owns: the filters. Must not know: records. The port of name lookups always passes while DNS is on: a lookup that
 //! fails has no other port.
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use netdx_common::config::flag;
 
 use crate::{
     maps::{CGROUPS, NETNS, PIDS, TREE, UIDS},
-    read::{Kernel, config, current, offset},
+    read::{Kernel, Place, config, current, current_typed, offset},
     task,
 };
 
@@ -32,15 +33,29 @@ pub fn any(mask: u32) -> bool {
 /// Whether what the current task does is wanted. Only in its own context; reads no more than the filters need.
 #[inline(always)]
 pub fn current_task() -> bool {
-    let task = current();
-    let tgid: u32 = task.read(offset!(task_tgid));
+    process((bpf_get_current_pid_tgid() >> 32) as u32)
+}
+
+/// The same where the helper for it doesn't exist (see `task::read_current_by_offset`).
+#[inline(always)]
+pub fn current_task_by_offset() -> bool {
+    process(if config!(task_btf) != 0 {
+        current_typed().read(offset!(task_tgid))
+    } else {
+        current().read(offset!(task_tgid))
+    })
+}
+
+/// The current task is of this process.
+#[inline(always)]
+fn process(tgid: u32) -> bool {
     if tgid == config!(own_tgid) && tgid != 0 {
         return false;
     }
     (!on(flag::PIDS) || PIDS.get_ptr(tgid).is_some())
         && (!on(flag::TREE) || TREE.get_ptr(tgid).is_some())
-        && (!on(flag::UIDS) || uid(task))
-        && (!on(flag::NETNS) || netns(task::netns(task)))
+        && (!on(flag::UIDS) || uid(current()))
+        && (!on(flag::NETNS) || netns(task::netns(current())))
         && (!on(flag::CGROUPS) || cgroup())
 }
 

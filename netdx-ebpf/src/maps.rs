@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use netdx_common::record::{ARGV_LEN, Dns, NAME_LEN, ResetSent, RouteLookups, SERVICE_LEN, Task, Tuple};
+use netdx_common::record::{ARGV_LEN, Dns, NAME_LEN, ResetSent, RouteLookups, SERVICE_LEN, Sock, Task};
 
 /// Records on their way to user space.
 #[map]
@@ -48,9 +48,10 @@ pub static TREE: HashMap<u32, u8> = HashMap::with_max_entries(32768, 0);
 #[map]
 pub static CONNS: LruHashMap<u64, Conn> = LruHashMap::with_max_entries(65536, 0);
 
-/// Calls under way, by thread id.
+/// The last call of a thread, by thread id: under way until its `family` is [`Call::NONE`]. An entry stays until its thread
+/// ends, for to make one and to remove it takes longer than all else that is done for a call that works.
 #[map]
-pub static CALLS: HashMap<u32, Call> = HashMap::with_max_entries(8192, 0);
+pub static CALLS: LruHashMap<u32, Call> = LruHashMap::with_max_entries(16384, 0);
 
 /// Connects by io_uring under way, by request.
 #[map]
@@ -107,26 +108,25 @@ pub struct Flood {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Conn {
-    /// Its id on the wire.
-    pub id: u64,
     /// When it began to connect, or was first seen.
     pub started: u64,
     /// When a reset came in for it; 0: none did.
     pub reset: u64,
     /// Who connected; all zero: not known.
     pub task: Task,
-    /// Its endpoints as last seen, for the kernel erases them before it says that it closed.
-    pub tuple: Tuple,
+    /// Its id on the wire, its direction, and the rest as last seen (at first its endpoints only), for the kernel erases the
+    /// endpoints before it says that it closed.
+    pub last: Sock,
     /// As in `Attempt`.
     pub via: u32,
-    /// As in `Sock`.
-    pub direction: u8,
     /// [`Conn::WRITTEN`], [`Conn::TROUBLE`], [`Conn::ENDED`].
     pub flags: u8,
     /// Retransmissions written.
     pub retransmits: u8,
     /// Drops written.
     pub drops: u8,
+    /// Padding.
+    pub _pad: u8,
 }
 
 impl Conn {
@@ -138,7 +138,7 @@ impl Conn {
     pub const ENDED: u8 = 4;
 }
 
-/// A call under way.
+/// A call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Call {
@@ -146,6 +146,8 @@ pub struct Call {
     pub started: u64,
     /// The attempt it began; 0: none (yet).
     pub id: u64,
+    /// The socket of that, by address; 0: none, or it began attempts of several (a multipath socket and its subflow).
+    pub sock: u64,
     /// Address given.
     pub address: [u8; 16],
     /// Routing lookups so far.
@@ -158,7 +160,7 @@ pub struct Call {
     pub protocol: u32,
     /// 1: a cgroup/connect program was reached.
     pub cgroup_hook: u32,
-    /// Family given; [`Call::FOREIGN`]: a call that isn't written.
+    /// Family given; [`Call::FOREIGN`]: a call that isn't written; [`Call::NONE`]: it has returned.
     pub family: u16,
     /// Port given, host order.
     pub port: u16,
@@ -172,10 +174,14 @@ impl Call {
     /// In `family`: not ours, but its entry was seen.
     pub const FOREIGN: u16 = u16::MAX;
 
+    /// In `family`: no call is under way.
+    pub const NONE: u16 = u16::MAX - 1;
+
     /// A call of nothing.
     pub const EMPTY: Call = Call {
         started: 0,
         id: 0,
+        sock: 0,
         address: [0; 16],
         route: RouteLookups { count: 0, tables: 0, table: 0, error: 0, kind: 0, device: 0 },
         fd: -1,

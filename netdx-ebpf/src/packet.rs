@@ -6,7 +6,7 @@ use netdx_common::record::{Packet, Tuple};
 
 use crate::{
     filter,
-    read::{Kernel, offset},
+    read::{Kernel, Place, offset},
     socket::{AF_INET, AF_INET6, NOWHERE, TCP, UDP},
 };
 
@@ -56,21 +56,22 @@ struct Inner {
     ttl: u8,
 }
 
-/// Reads an IP header and the ports behind it. None: not IP.
+/// Reads an IP header. None: not IP.
 #[inline(always)]
 fn network(header: Kernel, to: &mut Tuple) -> Option<Inner> {
-    let version = header.read::<u8>(0) >> 4;
+    // An IPv6 header is longer.
+    let bytes: [u8; 20] = header.read(0);
+    let version = bytes[0] >> 4;
     let mut inner = if version == 4 {
-        let bytes: [u8; 20] = header.read(0);
+        let [.., a, b, c, d, e, f, g, h] = bytes;
         to.family = AF_INET;
         to.protocol = bytes[9] as u16;
-        header.copy::<4>(12, &mut to.local);
-        header.copy::<4>(16, &mut to.remote);
+        to.local = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        to.remote = [e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let later_fragment = (bytes[6] & 0x1f) | bytes[7] != 0;
         let transport = if later_fragment { Kernel::NULL } else { header.field((bytes[0] & 15) as u32 * 4) };
         Inner { transport, ttl: bytes[8] }
     } else if version == 6 {
-        let bytes: [u8; 8] = header.read(0);
         to.family = AF_INET6;
         to.protocol = bytes[6] as u16;
         header.copy::<16>(8, &mut to.local);
@@ -85,18 +86,24 @@ fn network(header: Kernel, to: &mut Tuple) -> Option<Inner> {
         let later_fragment = bytes[2] | (bytes[3] & 0xf8) != 0;
         inner.transport = if later_fragment { Kernel::NULL } else { inner.transport.field(8) };
     }
-    if !inner.transport.is_null() && (to.protocol == TCP || to.protocol == UDP) {
-        ports(inner.transport, to);
-    }
     Some(inner)
 }
 
-/// The ports of a TCP or UDP header.
+/// Reads the ports of a TCP or UDP header.
 #[inline(always)]
 fn ports(transport: Kernel, to: &mut Tuple) {
-    let [source, destination]: [u16; 2] = transport.read(0);
-    to.local_port = u16::from_be(source);
-    to.remote_port = u16::from_be(destination);
+    if to.protocol == TCP || to.protocol == UDP {
+        let [source, destination]: [u16; 2] = transport.read(0);
+        to.local_port = u16::from_be(source);
+        to.remote_port = u16::from_be(destination);
+    }
+}
+
+/// The first 16 bytes of a TCP header (RFC 9293 §3.1), as words in host order.
+#[inline(always)]
+fn tcp(header: Kernel) -> [u32; 4] {
+    let words: [u32; 4] = header.read(0);
+    words.map(u32::from_be)
 }
 
 /// Whether an ICMP type is an error, which quotes the packet it complains of (RFC 792; RFC 4443 §2.1).
@@ -105,14 +112,24 @@ pub fn is_icmp_error(protocol: u16, kind: u8) -> bool {
     if protocol == ICMP { matches!(kind, 3 | 4 | 5 | 11 | 12) } else { protocol == ICMPV6 && kind < 128 }
 }
 
+/// Notes what a TCP header says besides the ports.
+#[inline(always)]
+fn segment([_, sequence, acknowledgement, rest]: [u32; 4], to: &mut Packet) {
+    to.sequence = sequence;
+    to.acknowledgement = acknowledgement;
+    to.tcp_flags = (rest >> 16) as u8;
+}
+
 /// Reads a transport header.
 #[inline(always)]
 fn transport(header: Kernel, to: &mut Packet) {
     if to.tuple.protocol == TCP {
-        let [sequence, acknowledgement]: [u32; 2] = header.read(4);
-        to.sequence = u32::from_be(sequence);
-        to.acknowledgement = u32::from_be(acknowledgement);
-        to.tcp_flags = header.read(13);
+        let words = tcp(header);
+        to.tuple.local_port = (words[0] >> 16) as u16;
+        to.tuple.remote_port = words[0] as u16;
+        segment(words, to);
+    } else if to.tuple.protocol == UDP {
+        ports(header, &mut to.tuple);
     } else if to.tuple.protocol == ICMP || to.tuple.protocol == ICMPV6 {
         let [kind, code]: [u8; 2] = header.read(0);
         to.icmp_type = kind;
@@ -176,8 +193,13 @@ pub fn discovery(skb: Kernel, packet: &Packet, target: &mut [u8; 16], link: &mut
 /// it was read: family 0 means nothing is known.
 #[inline(always)]
 pub fn quoted(icmp: Kernel, to: &mut Tuple) {
-    if !icmp.is_null() {
-        let _ = network(icmp.field(8), to);
+    if icmp.is_null() {
+        return;
+    }
+    if let Some(inner) = network(icmp.field(8), to)
+        && !inner.transport.is_null()
+    {
+        ports(inner.transport, to);
     }
 }
 
@@ -189,20 +211,20 @@ pub fn icmp_info(icmp: Kernel) -> u32 {
 
 /// Reads a TCP packet that this host builds and that has no IP header yet.
 #[inline(always)]
-pub fn bare_tcp(skb: Kernel, to: &mut Packet) {
-    let head = skb.pointer(offset!(skb_head));
-    transport(head.field(skb.read::<u16>(offset!(skb_transport_header)) as u32), to);
+pub fn bare_tcp<P: Place>(skb: P, to: &mut Packet) {
+    let head = Kernel(skb.read(offset!(skb_head)));
+    segment(tcp(head.field(skb.read::<u16>(offset!(skb_transport_header)) as u32)), to);
 }
 
 /// Where `sk_buff` says the IP header is.
 #[inline(always)]
-pub fn network_header(skb: Kernel) -> Kernel {
-    skb.pointer(offset!(skb_head)).field(skb.read::<u16>(offset!(skb_network_header)) as u32)
+pub fn network_header<P: Place>(skb: P) -> Kernel {
+    Kernel(skb.read(offset!(skb_head))).field(skb.read::<u16>(offset!(skb_network_header)) as u32)
 }
 
 /// What the `sk_buff` itself knows: length, mark, devices, namespace (0 without a device).
 #[inline(always)]
-pub fn describe(skb: Kernel, to: &mut Packet) {
+pub fn describe<P: Place>(skb: P, to: &mut Packet) {
     to.length = skb.read(offset!(skb_len));
     to.mark = skb.read(offset!(skb_mark));
     to.in_device = skb.read(offset!(skb_iif));

@@ -5,13 +5,14 @@
 //!
 //! `struct sock` begins with `sock_common`; request sockets (TCP_NEW_SYN_RECV) and time-wait sockets have nothing more.
 
+use aya_ebpf::helpers::bpf_skc_to_tcp_sock;
 use netdx_common::record::{Attempt, IcmpError, Sock, Task, TcpCounters, Tuple};
 
 use crate::{
     emit::{self, Wake},
     filter,
     maps::{CONNS, Conn, find},
-    read::{Kernel, config, jiffies, now, offset},
+    read::{Place, config, jiffies, now, offset},
     task,
 };
 
@@ -60,9 +61,27 @@ pub mod direction {
 pub const NOWHERE: Tuple =
     Tuple { family: 0, protocol: 0, local_port: 0, remote_port: 0, local: [0; 16], remote: [0; 16] };
 
+/// No socket.
+pub const NONE: Sock = Sock {
+    id: 0,
+    cookie: 0,
+    tuple: NOWHERE,
+    netns: 0,
+    error: 0,
+    soft_error: 0,
+    mark: 0,
+    bound_device: 0,
+    backlog: 0,
+    max_backlog: 0,
+    state: 0,
+    retransmits: 0,
+    direction: 0,
+    _pad: 0,
+};
+
 /// Whether it is an internet socket.
 #[inline(always)]
-pub fn is_internet(sk: Kernel) -> bool {
+pub fn is_internet<P: Place>(sk: P) -> bool {
     let family: u16 = sk.read(offset!(skc_family));
     family == AF_INET || family == AF_INET6
 }
@@ -75,26 +94,41 @@ fn is_full(state: u8) -> bool {
 
 /// Inode of its network namespace.
 #[inline(always)]
-pub fn netns(sk: Kernel) -> u32 {
+pub fn netns<P: Place>(sk: P) -> u32 {
     sk.pointer(offset!(skc_net)).read(offset!(net_inum))
 }
 
 /// Its protocol; a request or time-wait socket is TCP's.
 #[inline(always)]
-fn protocol(sk: Kernel, state: u8) -> u16 {
+fn protocol<P: Place>(sk: P, state: u8) -> u16 {
     if is_full(state) { sk.read(offset!(sk_protocol)) } else { TCP }
+}
+
+/// The socket as TCP's own (`struct tcp_sock`); none: it is another protocol's, or a request or time-wait socket.
+#[inline(always)]
+pub fn tcp<P: Place>(sk: P) -> Option<P> {
+    if P::TYPED {
+        // SAFETY: a socket, as the verifier checks.
+        let tcp = P::at(unsafe { bpf_skc_to_tcp_sock(sk.address().0 as *mut _) } as u64);
+        return if tcp.is_null() { None } else { Some(tcp) };
+    }
+    let state: u8 = sk.read(offset!(skc_state));
+    if is_full(state) && sk.read::<u16>(offset!(sk_protocol)) == TCP { Some(sk) } else { None }
 }
 
 /// Its endpoints, as the socket has them now.
 #[inline(never)]
-pub fn tuple(sk: Kernel, to: &mut Tuple) {
+pub fn tuple<P: Place>(sk: P, to: &mut Tuple) {
     let state: u8 = sk.read(offset!(skc_state));
     to.family = sk.read(offset!(skc_family));
     to.protocol = protocol(sk, state);
     to.local_port = sk.read(offset!(skc_num));
     if to.local_port == 0 && is_full(state) {
         // Unhashed on its way to TCP_CLOSE (inet_put_port): the port it had is still in the packet headers' copy.
-        to.local_port = u16::from_be(sk.read(offset!(inet_sport)));
+        to.local_port = u16::from_be(match tcp(sk) {
+            Some(tcp) => tcp.read(offset!(inet_sport)),
+            None => sk.address().read(offset!(inet_sport)),
+        });
     }
     to.remote_port = u16::from_be(sk.read(offset!(skc_dport)));
     if to.family == AF_INET {
@@ -106,23 +140,22 @@ pub fn tuple(sk: Kernel, to: &mut Tuple) {
     }
 }
 
-/// Completes endpoints that the kernel erased (tcp_disconnect) from those it had, and keeps them.
+/// Completes endpoints that the kernel erased (tcp_disconnect) from those it had.
 #[inline(always)]
-fn complete(tuple: &mut Tuple, conn: &mut Conn) {
+fn complete(tuple: &mut Tuple, last: &Tuple) {
     if tuple.remote_port == 0 {
-        tuple.remote_port = conn.tuple.remote_port;
-        tuple.remote = conn.tuple.remote;
-        tuple.local = conn.tuple.local;
+        tuple.remote_port = last.remote_port;
+        tuple.remote = last.remote;
+        tuple.local = last.local;
     }
     if tuple.local_port == 0 {
-        tuple.local_port = conn.tuple.local_port;
+        tuple.local_port = last.local_port;
     }
-    conn.tuple = *tuple;
 }
 
 /// The socket as it is now.
 #[inline(never)]
-pub fn describe(sk: Kernel, conn: Option<&mut Conn>, to: &mut Sock) {
+pub fn describe<P: Place>(sk: P, conn: Option<&mut Conn>, to: &mut Sock) {
     tuple(sk, &mut to.tuple);
     to.cookie = sk.read(offset!(skc_cookie));
     to.netns = netns(sk);
@@ -135,13 +168,17 @@ pub fn describe(sk: Kernel, conn: Option<&mut Conn>, to: &mut Sock) {
         to.backlog = sk.read(offset!(sk_ack_backlog));
         to.max_backlog = sk.read(offset!(sk_max_ack_backlog));
         if to.tuple.protocol == TCP || to.tuple.protocol == MPTCP {
-            to.retransmits = sk.read(offset!(icsk_retransmits));
+            to.retransmits = match tcp(sk) {
+                Some(tcp) => tcp.read(offset!(icsk_retransmits)),
+                None => sk.address().read(offset!(icsk_retransmits)),
+            };
         }
     }
     if let Some(conn) = conn {
-        to.id = conn.id;
-        to.direction = conn.direction;
-        complete(&mut to.tuple, conn);
+        to.id = conn.last.id;
+        to.direction = conn.last.direction;
+        complete(&mut to.tuple, &conn.last.tuple);
+        conn.last = *to;
     }
 }
 
@@ -149,11 +186,11 @@ pub fn describe(sk: Kernel, conn: Option<&mut Conn>, to: &mut Sock) {
 /// sock_extended_err` of linux/errqueue.h in it). TCP over IPv4 queues one in SYN_SENT without being asked
 /// (tcp_v4_err), other sockets with IP_RECVERR.
 #[inline(never)]
-pub fn icmp_error(sk: Kernel, to: &mut IcmpError) {
+pub fn icmp_error<P: Place>(sk: P, to: &mut IcmpError) {
     if sk.read::<u32>(offset!(sk_error_queue_qlen)) == 0 || offset!(exterr_ee) == netdx_common::config::ABSENT {
         return;
     }
-    let skb = sk.pointer(offset!(sk_error_queue_prev));
+    let skb = sk.pointer(offset!(sk_error_queue_prev)).address();
     let error = skb.field(offset!(skb_cb)).field(offset!(exterr_ee));
     let [origin, kind, code, _]: [u8; 4] = error.read(4);
     let header = skb.pointer(offset!(skb_head)).field(skb.read::<u16>(offset!(skb_network_header)) as u32);
@@ -174,11 +211,11 @@ pub fn icmp_error(sk: Kernel, to: &mut IcmpError) {
 
 /// What TCP counted. A multipath socket has none of its own.
 #[inline(never)]
-pub fn counters(sk: Kernel, to: &mut TcpCounters) {
+pub fn counters<P: Place>(sk: P, to: &mut TcpCounters) {
     to.idle_ms = u32::MAX;
-    if sk.read::<u16>(offset!(sk_protocol)) != TCP {
+    let Some(sk) = tcp(sk) else {
         return;
-    }
+    };
     to.bytes_acked = sk.read(offset!(tcp_bytes_acked));
     to.bytes_received = sk.read(offset!(tcp_bytes_received));
     to.rtt_us = sk.read::<u32>(offset!(tcp_srtt_us)) >> 3;
@@ -197,34 +234,33 @@ pub fn counters(sk: Kernel, to: &mut TcpCounters) {
 
 /// The socket's entry, if it is followed.
 #[inline(always)]
-pub fn followed(sk: Kernel) -> Option<&'static mut Conn> {
-    find!(CONNS, sk.0)
+pub fn followed<P: Place>(sk: P) -> Option<&'static mut Conn> {
+    find!(CONNS, sk.address().0)
 }
 
-/// Begins to follow a socket, anew if it was before: it connects again.
+/// Begins to follow a socket, anew if it was before: it connects again. Its id; 0: there is no room for it.
 #[inline(always)]
-pub fn begin(sk: Kernel, task: &Task, tuple: &Tuple, direction: u8, via: u32) -> Option<&'static mut Conn> {
+pub fn begin<P: Place>(sk: P, task: &Task, tuple: &Tuple, direction: u8, via: u32) -> u64 {
     let started = now();
+    // No two begin in the same nanosecond on one CPU; ten bits for the CPU leave 208 days before it wraps.
+    let id = started << 10 | (emit::cpu() & 1023) as u64;
     let conn = Conn {
-        // No two begin in the same nanosecond on one CPU; ten bits for the CPU leave 208 days before it wraps.
-        id: started << 10 | (emit::cpu() & 1023) as u64,
         started,
         reset: 0,
         task: *task,
-        tuple: *tuple,
+        last: Sock { id, tuple: *tuple, direction, ..NONE },
         via,
-        direction,
         flags: 0,
         retransmits: 0,
         drops: 0,
+        _pad: 0,
     };
-    CONNS.insert(sk.0, &conn, 0).ok()?;
-    followed(sk)
+    if CONNS.insert(sk.address().0, &conn, 0).is_ok() { id } else { 0 }
 }
 
 /// The socket's entry; made now, without a process, for one that wasn't seen before and passes the filters.
 #[inline(never)]
-pub fn follow(sk: Kernel, direction: u8) -> Option<&'static mut Conn> {
+pub fn follow<P: Place>(sk: P, direction: u8) -> Option<&'static mut Conn> {
     if let Some(conn) = followed(sk) {
         return Some(conn);
     }
@@ -239,26 +275,27 @@ pub fn follow(sk: Kernel, direction: u8) -> Option<&'static mut Conn> {
     // Whoever is connecting has opened it, seen or not.
     let connecting = sk.read::<u8>(offset!(skc_state)) as u32 == state::SYN_SENT;
     let direction = if connecting { direction::OUTBOUND } else { direction };
-    begin(sk, &task::NOBODY, &endpoints, direction, 0)
+    begin(sk, &task::NOBODY, &endpoints, direction, 0);
+    followed(sk)
 }
 
 /// Forgets a socket.
 #[inline(always)]
-pub fn forget(sk: Kernel) {
+pub fn forget<P: Place>(sk: P) {
     // Most sockets that end aren't followed any more.
-    let _ = CONNS.remove(sk.0);
+    let _ = CONNS.remove(sk.address().0);
 }
 
 /// Marks that something went wrong with a socket, and writes who it is, once.
 #[inline(always)]
-pub fn trouble(sk: Kernel, conn: &mut Conn) {
+pub fn trouble<P: Place>(sk: P, conn: &mut Conn) {
     conn.flags |= Conn::TROUBLE;
     introduce(sk, conn);
 }
 
 /// Writes the [`Attempt`] that other records of this socket refer to, once, and before it the process.
 #[inline(never)]
-pub fn introduce(sk: Kernel, conn: &mut Conn) {
+pub fn introduce<P: Place>(sk: P, conn: &mut Conn) {
     if !is_new(conn) {
         return;
     }

@@ -12,7 +12,7 @@ use netdx_common::record::{ARGV_LEN, COMM_LEN, Process, ProcessExit, Task};
 use crate::{
     emit::{self, Wake},
     maps::{Known, PROCESSES, find},
-    read::{Kernel, User, current, offset},
+    read::{Kernel, Place, User, config, current, current_typed, offset},
 };
 
 /// No task.
@@ -34,7 +34,7 @@ static UNREAD: Known = Known {
 
 /// Inode of a task's network namespace; 0 for one that is exiting (its `nsproxy` is gone).
 #[inline(always)]
-pub fn netns(task: Kernel) -> u32 {
+pub fn netns<P: Place>(task: P) -> u32 {
     let nsproxy = task.pointer(offset!(task_nsproxy));
     if nsproxy.is_null() { 0 } else { nsproxy.pointer(offset!(nsproxy_net)).read(offset!(net_inum)) }
 }
@@ -47,7 +47,7 @@ pub fn read_current() -> Task {
         tgid: (ids >> 32) as u32,
         tid: ids as u32,
         uid: bpf_get_current_uid_gid() as u32,
-        netns: netns(current()),
+        netns: if config!(task_btf) != 0 { netns(current_typed()) } else { netns(current()) },
         // SAFETY: no arguments, no preconditions.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
@@ -57,16 +57,22 @@ pub fn read_current() -> Task {
 /// The current task where the helpers for it don't exist: in cgroup_skb programs before 6.12 ... 6.16.
 #[inline(always)]
 pub fn read_current_by_offset() -> Task {
-    let task = current();
+    if config!(task_btf) != 0 { by_offset(current_typed()) } else { by_offset(current()) }
+}
+
+#[inline(always)]
+fn by_offset<P: Place>(task: P) -> Task {
     let cgroup = task.pointer(offset!(task_cgroups)).pointer(offset!(css_set_cgroup));
-    Task {
+    let mut read = Task {
         tgid: task.read(offset!(task_tgid)),
         tid: task.read(offset!(task_pid)),
         uid: task.pointer(offset!(task_cred)).read(offset!(cred_uid)),
         netns: netns(task),
         cgroup: cgroup.pointer(offset!(cgroup_kn)).read(offset!(kernfs_id)),
-        comm: task.read(offset!(task_comm)),
-    }
+        comm: [0; COMM_LEN],
+    };
+    task.copy::<COMM_LEN>(offset!(task_comm), &mut read.comm);
+    read
 }
 
 /// The current thread's id.
@@ -79,8 +85,11 @@ pub fn tid() -> u32 {
 /// costs a busy process one lookup.
 #[inline(never)]
 pub fn remember(task: &Task) {
-    let thread = current();
-    let exec_id: u32 = thread.read(offset!(task_exec_id));
+    let exec_id: u32 = if config!(task_btf) != 0 {
+        current_typed().read(offset!(task_exec_id))
+    } else {
+        current().read(offset!(task_exec_id))
+    };
     if let Some(known) = find!(PROCESSES, task.tgid)
         && known.exec_id == exec_id
     {
@@ -92,6 +101,7 @@ pub fn remember(task: &Task) {
     let Some(known) = find!(PROCESSES, task.tgid) else {
         return;
     };
+    let thread = current();
     known.task = *task;
     known.exec_id = exec_id;
     let leader = thread.pointer(offset!(task_leader));

@@ -5,13 +5,11 @@
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 
 use super::{
-    connect::{address, begin, is_wanted},
+    connect::{begin, begin_with_address, is_wanted},
     syscall_field,
 };
 use crate::{
     filter,
-    maps::Call,
-    read::User,
     socket::{MPTCP, TCP, UDP},
 };
 
@@ -21,33 +19,29 @@ pub(super) const SOCKET_TYPE: u64 = 0xf;
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_bind")]
 pub fn sys_enter_bind(context: TracePointContext) -> u32 {
-    let mut call = Call::EMPTY;
-    call.fd = syscall_field(&context, 0) as i32;
-    address(User(syscall_field(&context, 1)), syscall_field(&context, 2), &mut call);
-    let wanted = is_wanted(&call);
-    begin(call, wanted);
+    begin_with_address(&context);
     0
 }
 
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_socket")]
 pub fn sys_enter_socket(context: TracePointContext) -> u32 {
-    let mut call = Call::EMPTY;
-    call.family = syscall_field(&context, 0) as u16;
-    call.socket_type = (syscall_field(&context, 1) & SOCKET_TYPE) as u16;
-    call.protocol = syscall_field(&context, 2) as u32;
-    // Not those of ping and its kin, which try one kind of socket after another.
-    let carries = matches!(call.protocol as u16, 0 | TCP | UDP | MPTCP);
-    let wanted = carries && is_wanted(&call);
-    begin(call, wanted);
+    begin(|call| {
+        call.family = syscall_field(&context, 0) as u16;
+        call.socket_type = (syscall_field(&context, 1) & SOCKET_TYPE) as u16;
+        call.protocol = syscall_field(&context, 2) as u32;
+        // Not those of ping and its kin, which try one kind of socket after another.
+        matches!(call.protocol as u16, 0 | TCP | UDP | MPTCP) && is_wanted(call)
+    });
     0
 }
 
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_listen")]
 pub fn sys_enter_listen(context: TracePointContext) -> u32 {
-    let mut call = Call::EMPTY;
-    call.fd = syscall_field(&context, 0) as i32;
-    begin(call, filter::current_task());
+    begin(|call| {
+        call.fd = syscall_field(&context, 0) as i32;
+        filter::current_task()
+    });
     0
 }

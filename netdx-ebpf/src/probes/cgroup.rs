@@ -19,7 +19,7 @@ use crate::{
     filter::{self, DNS_PORT},
     maps::{DNS_SCRATCH, DNS_SOCKETS, find},
     packet::{NOTHING, tcp_flag},
-    read::{Kernel, Linear, at_most, offset},
+    read::{Kernel, Linear, Place, at_most, offset},
     socket::{self, AF_INET, AF_INET6, NOWHERE, TCP, UDP, state},
     task,
 };
@@ -149,33 +149,39 @@ fn dns(context: &SkBuffContext, headers: &Headers, flow: u16) {
     // SAFETY: the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };
     let over_tcp = headers.tuple.protocol == TCP;
-    if flow == LEAVING {
-        if !filter::current_task() {
-            return;
-        }
-        if DNS_SOCKETS.get_ptr(cookie).is_none() {
-            // Without room its answer won't be written.
-            let _ = DNS_SOCKETS.insert(cookie, 0, 0);
-        }
+    if flow == LEAVING && !filter::current_task_by_offset() {
+        return;
     }
-    let Some(known) = find!(DNS_SOCKETS, cookie) else {
-        return;
-    };
-    // Another CPU may write it at the same time, which costs one message.
-    let has_length = over_tcp && *known & flow == 0;
-    *known &= !flow;
-    if has_length && payload == LENGTH {
-        *known |= flow;
-        return;
+    let mut has_length = over_tcp;
+    match find!(DNS_SOCKETS, cookie) {
+        Some(known) if over_tcp => {
+            // Another CPU may write it at the same time, which costs one message.
+            has_length = *known & flow == 0;
+            *known &= !flow;
+            if has_length && payload == LENGTH {
+                *known |= flow;
+                return;
+            }
+        }
+        Some(_) => {}
+        None if flow == LEAVING => {
+            let alone = has_length && payload == LENGTH;
+            // Without room its answer won't be written.
+            if DNS_SOCKETS.insert(cookie, if alone { flow } else { 0 }, 0).is_err() || alone {
+                return;
+            }
+        }
+        None => return,
     }
     let Some(record) = DNS_SCRATCH.get_ptr_mut(if flow == LEAVING { 0 } else { 1 }) else {
         return;
     };
     // SAFETY: this CPU's own; what leaves and what arrives have each their own slot.
     let record = unsafe { &mut *record };
-    record.current = task::read_current_by_offset();
+    record.current = task::NOBODY;
     record.resolving = 0;
     if flow == LEAVING {
+        record.current = task::read_current_by_offset();
         task::remember(&record.current);
         task::announce(record.current.tgid);
         if let Some(lookup) = find!(LOOKUPS, record.current.tid) {

@@ -12,9 +12,9 @@ use super::{registers, syscall_field, syscall_number};
 use crate::{
     emit::{self, Wake},
     filter,
-    maps::{CALLS, Call, find},
-    read::{Kernel, User, current, now, offset},
-    socket::{self, AF_INET, AF_INET6},
+    maps::{CALLS, Call, Conn, find},
+    read::{Kernel, Place, User, current, now, offset},
+    socket::{self, AF_INET, AF_INET6, state},
     task,
 };
 
@@ -45,11 +45,7 @@ const NO_HOOK: u32 = 2;
 /// A call begins.
 #[tracepoint(category = "syscalls", name = "sys_enter_connect")]
 pub fn sys_enter_connect(context: TracePointContext) -> u32 {
-    let mut call = Call::EMPTY;
-    call.fd = syscall_field(&context, 0) as i32;
-    address(User(syscall_field(&context, 1)), syscall_field(&context, 2), &mut call);
-    let wanted = is_wanted(&call);
-    begin(call, wanted);
+    begin_with_address(&context);
     0
 }
 
@@ -97,13 +93,19 @@ mod number {
 /// Reads an internet address as an application gives it.
 #[inline(always)]
 pub(super) fn address(from: User, length: u64, call: &mut Call) {
-    call.family = from.read(0);
-    if call.family == AF_INET && length >= 8 {
-        call.port = u16::from_be(from.read(2));
-        let bytes: [u8; 4] = from.read(4);
-        call.address = [bytes[0], bytes[1], bytes[2], bytes[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    /// Family, port, IPv4 address (struct sockaddr_in).
+    const V4: u64 = 8;
+    if length < V4 {
+        call.family = from.read(0);
+        return;
+    }
+    let [f0, f1, p0, p1, a, b, c, d]: [u8; 8] = from.read(0);
+    call.family = u16::from_ne_bytes([f0, f1]);
+    if call.family == AF_INET {
+        call.port = u16::from_be_bytes([p0, p1]);
+        call.address = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     } else if call.family == AF_INET6 && length >= 24 {
-        call.port = u16::from_be(from.read(2));
+        call.port = u16::from_be_bytes([p0, p1]);
         call.address = from.read(8);
         if length >= 28 {
             call.scope = from.read(24);
@@ -117,45 +119,86 @@ pub(super) fn is_wanted(call: &Call) -> bool {
     (call.family == AF_INET || call.family == AF_INET6) && filter::port(call.port) && filter::current_task()
 }
 
-/// Keeps a call until it returns; one that isn't wanted only as seen.
+/// Keeps a call until it returns. `read` notes what it was given and says whether it is wanted; else it is kept only as seen.
 #[inline(always)]
-pub(super) fn begin(mut call: Call, wanted: bool) {
+pub(super) fn begin(read: impl FnOnce(&mut Call) -> bool) {
+    let tid = task::tid();
+    if find!(CALLS, tid).is_none() {
+        // Without room the arguments of this one are lost.
+        let _ = CALLS.insert(tid, &Call::EMPTY, 0);
+    }
+    let Some(call) = find!(CALLS, tid) else {
+        return;
+    };
+    *call = Call::EMPTY;
     call.started = now();
-    if !wanted {
+    if !read(call) {
         call.family = Call::FOREIGN;
     }
-    // A full map (8192 calls under way) loses the arguments of this one.
-    let _ = CALLS.insert(task::tid(), &call, 0);
+}
+
+/// The same for a call that is given a descriptor, an address and its length.
+#[inline(always)]
+pub(super) fn begin_with_address(context: &TracePointContext) {
+    begin(|call| {
+        call.fd = syscall_field(context, 0) as i32;
+        address(User(syscall_field(context, 1)), syscall_field(context, 2), call);
+        is_wanted(call)
+    });
 }
 
 /// Writes a call that failed, with what was kept of it.
 #[inline(always)]
 fn end(number: i32, which: u16, result: i32) {
     let fine = result >= 0 || which == call::CONNECT && matches!(-result, EISCONN | EALREADY | EINPROGRESS);
-    let tid = task::tid();
-    let kept = find!(CALLS, tid);
-    let own = match &kept {
-        Some(call) => call.family != Call::FOREIGN,
+    let Some(call) = find!(CALLS, task::tid()).filter(|call| call.family != Call::NONE) else {
         // socket returns at once: what has no entry there was not entered.
-        None => matches!(-result, EPERM | EACCES | ENOSYS) || which == call::SOCKET,
-    };
-    if !fine && own {
-        let task = task::read_current();
-        match kept {
-            Some(call) => write(which, result, &task, socket_of(call.fd), call),
-            None if filter::current_task() => {
-                let mut unseen = Call::EMPTY;
-                registers::arguments(number, which, &mut unseen);
-                // Without its arguments it can't pass a filter by port.
-                if filter::port(unseen.port) {
-                    write(which, result, &task, socket_of(unseen.fd), &mut unseen);
-                }
-            }
-            None => {}
+        let own = matches!(-result, EPERM | EACCES | ENOSYS) || which == call::SOCKET;
+        if !fine && own && filter::current_task() {
+            unseen(number, which, result);
         }
+        return;
+    };
+    if !fine && call.family != Call::FOREIGN && !(which == call::CONNECT && told(result, call)) {
+        write(which, result, &task::read_current(), socket_of(call.fd), call);
     }
-    // An exit without an entry leaves nothing to remove.
-    let _ = CALLS.remove(tid);
+    call.family = Call::NONE;
+}
+
+/// Writes a call that failed and whose entry nobody saw.
+#[inline(always)]
+fn unseen(number: i32, which: u16, result: i32) {
+    let mut call = Call::EMPTY;
+    registers::arguments(number, which, &mut call);
+    // Without its arguments it can't pass a filter by port.
+    if filter::port(call.port) {
+        write(which, result, &task::read_current(), socket_of(call.fd), &mut call);
+    }
+}
+
+/// Writes a connect that failed because its attempt did, which was written as it ended: the same task, and nothing is new
+/// on the socket but that its error was taken. False: that isn't so.
+#[inline(always)]
+fn told(result: i32, call: &Call) -> bool {
+    const SOCK_STREAM: u16 = 1;
+    if call.sock == 0 {
+        return false;
+    }
+    let Some(conn) = find!(CONNS, call.sock) else {
+        return false;
+    };
+    if conn.last.id != call.id || conn.flags & Conn::ENDED == 0 {
+        return false;
+    }
+    record(call::CONNECT, result, &conn.task, call, |record| {
+        record.sock = conn.last;
+        record.sock.state = state::CLOSE as u8;
+        record.sock.error = 0;
+        record.sock.soft_error = 0;
+        record.sock.retransmits = 0;
+        record.socket_type = SOCK_STREAM;
+    });
+    true
 }
 
 /// Writes a call that failed. `socket`: the kernel's `struct socket`, if there is one.
@@ -176,13 +219,21 @@ pub(super) fn write(which: u16, result: i32, task: &Task, socket: Kernel, call: 
     }
     task::remember(task);
     task::announce(task.tgid);
-    emit::record::<CallFailed>(Wake::Now, |record| {
-        record.started = call.started;
-        record.task = *task;
+    record(which, result, task, call, |record| {
         if is_socket {
             socket::describe(sk, conn, &mut record.sock);
             record.socket_type = socket.read(offset!(socket_type));
         }
+    });
+}
+
+/// The record of a call that failed; `describe` notes its socket.
+#[inline(always)]
+fn record(which: u16, result: i32, task: &Task, call: &Call, describe: impl FnOnce(&mut CallFailed)) {
+    emit::record::<CallFailed>(Wake::Now, |record| {
+        record.started = call.started;
+        record.task = *task;
+        describe(record);
         if record.sock.id == 0 {
             record.sock.id = call.id;
         }
@@ -224,28 +275,22 @@ pub(super) fn socket_of_file(file: Kernel) -> Kernel {
     file.pointer(offset!(file_private))
 }
 
-/// How the current task came to connect `sk`.
+/// An attempt to connect `sk` begins in the current thread. `begin` is told how it came to that, and gives the attempt's id,
+/// which the call or request under way is told.
 #[inline(always)]
-pub(super) fn via(sk: Kernel, tid: u32) -> u32 {
-    if sk.read::<u16>(offset!(sk_protocol)) == socket::TCP && !sk.pointer(offset!(tcp_fastopen_req)).is_null() {
-        return via::FAST_OPEN;
-    }
-    if under_way(tid).is_some() {
-        return via::CONNECT;
-    }
-    if super::request::under_way(tid).is_some() {
-        return via::IO_URING;
-    }
-    via::UNKNOWN
-}
-
-/// Tells the call under way which attempt it began.
-#[inline(always)]
-pub(super) fn began(tid: u32, id: u64) {
-    if let Some(call) = under_way(tid) {
+pub(super) fn attempt<P: Place>(sk: P, tid: u32, begin: impl FnOnce(u32) -> u64) {
+    let (call, way) = match under_way(tid) {
+        Some(call) => (Some(call), via::CONNECT),
+        None => match super::request::under_way(tid) {
+            Some(request) => (Some(&mut request.call), via::IO_URING),
+            None => (None, via::UNKNOWN),
+        },
+    };
+    let fast_open = socket::tcp(sk).is_some_and(|tcp| tcp.read::<u64>(offset!(tcp_fastopen_req)) != 0);
+    let id = begin(if fast_open { via::FAST_OPEN } else { way });
+    if let Some(call) = call {
+        call.sock = if call.id == 0 { sk.address().0 } else { 0 };
         call.id = id;
-    } else if let Some(request) = super::request::under_way(tid) {
-        request.call.id = id;
     }
 }
 
@@ -255,5 +300,5 @@ pub(super) fn under_way(tid: u32) -> Option<&'static mut Call> {
     if !filter::on(flag::CONNECT_CALLS) {
         return None;
     }
-    find!(CALLS, tid).filter(|call| call.family != Call::FOREIGN)
+    find!(CALLS, tid).filter(|call| call.family != Call::FOREIGN && call.family != Call::NONE)
 }

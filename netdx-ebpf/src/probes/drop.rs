@@ -14,7 +14,7 @@ use crate::{
     emit::{self, Wake},
     maps::Conn,
     packet::{self, ETH_ARP, ETH_IP, ETH_IPV6, tcp_flag},
-    read::{self, Kernel, config, offset},
+    read::{self, Kernel, Place, config, offset},
     socket::{self, TCP, UDP, state},
     task,
 };
@@ -40,11 +40,11 @@ fn dropped<A: Arguments>(arguments: &A) {
     if reset::was_answered(skb) {
         return;
     }
-    let protocol =
-        u16::from_be(if A::TYPED { skb.load(offset!(skb_protocol)) } else { skb.read(offset!(skb_protocol)) });
+    let protocol = u16::from_be(skb.read(offset!(skb_protocol)));
     if protocol != ETH_IP && protocol != ETH_IPV6 && protocol != 0 && protocol != ETH_ARP {
         return;
     }
+    let skb = skb.address();
     let (sk, role) = owner(arguments, skb);
     emit::scratch(|dropped| {
         if !read_headers(skb, protocol, sk, role, dropped) {
@@ -176,7 +176,7 @@ fn has(bits: [u32; 8], reason: u32) -> bool {
 #[inline(always)]
 fn owner<A: Arguments>(arguments: &A, skb: Kernel) -> (Kernel, u32) {
     if config!(arguments.kfree_skb_rx_sk) != 0 {
-        let receiver = arguments.pointer(3);
+        let receiver = arguments.pointer(3).address();
         if !receiver.is_null() && socket::is_internet(receiver) {
             return (receiver, RECEIVER);
         }

@@ -12,7 +12,7 @@ use crate::{
     emit::{self, Wake},
     filter,
     maps::Conn,
-    read::offset,
+    read::{Place, offset},
     socket::{self, MPTCP, TCP, UDP, direction, state},
     task,
 };

@@ -11,7 +11,7 @@ use crate::{
     emit::{self, Wake},
     filter,
     maps::{LOOKUPS, Lookup, find},
-    read::{Kernel, User, now},
+    read::{Kernel, Place, User, now},
     task,
 };
 

@@ -10,7 +10,7 @@ use super::{Arguments, kprobe, tracepoint};
 use crate::{
     emit::{self, Wake},
     packet::{self, ETH_IP, ETH_IPV6, ICMP, ICMPV6},
-    read::{self, Kernel, offset},
+    read::{self, Kernel, Place, offset},
 };
 
 tracepoint!("netif_receive_skb", netif_receive_skb, netif_receive_skb_raw, received);
@@ -21,12 +21,8 @@ kprobe!("__icmp_send", icmp_send_kprobe, sent);
 fn received<A: Arguments>(arguments: &A) {
     let skb = arguments.pointer(0);
     // The network header isn't set yet (__netif_receive_skb_core does that next), but `data` is at it.
-    let (protocol, data) = if A::TYPED {
-        (skb.load::<u16>(offset!(skb_protocol)), Kernel(skb.load(offset!(skb_data))))
-    } else {
-        (skb.read::<u16>(offset!(skb_protocol)), skb.pointer(offset!(skb_data)))
-    };
-    let icmp = match u16::from_be(protocol) {
+    let data = Kernel(skb.read(offset!(skb_data)));
+    let icmp = match u16::from_be(skb.read(offset!(skb_protocol))) {
         ETH_IP => data.read::<u8>(9) as u16 == ICMP,
         ETH_IPV6 => data.read::<u8>(6) as u16 == ICMPV6,
         _ => false,

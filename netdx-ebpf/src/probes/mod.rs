@@ -27,25 +27,25 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, ProbeContext, RawTracePointContext, TracePointContext},
 };
 
-use crate::read::Kernel;
+use crate::read::{Kernel, Place, Typed};
 
 /// A context with a tracepoint's arguments.
 trait Arguments: EbpfContext {
-    /// Whether its pointers have types, so that the verifier allows loads through them.
-    const TYPED: bool;
+    /// What its pointers are: `Typed`, if the verifier allows loads through them.
+    type Pointer: Place;
 
     /// The argument at `position`.
     fn number(&self, position: usize) -> u64;
 
     /// The pointer at `position`.
     #[inline(always)]
-    fn pointer(&self, position: usize) -> Kernel {
-        Kernel(self.number(position))
+    fn pointer(&self, position: usize) -> Self::Pointer {
+        Self::Pointer::at(self.number(position))
     }
 }
 
 impl Arguments for BtfTracePointContext {
-    const TYPED: bool = true;
+    type Pointer = Typed;
 
     #[inline(always)]
     fn number(&self, position: usize) -> u64 {
@@ -54,7 +54,7 @@ impl Arguments for BtfTracePointContext {
 }
 
 impl Arguments for RawTracePointContext {
-    const TYPED: bool = false;
+    type Pointer = Kernel;
 
     #[inline(always)]
     fn number(&self, position: usize) -> u64 {
@@ -64,7 +64,7 @@ impl Arguments for RawTracePointContext {
 
 /// The result comes after the last argument.
 impl Arguments for FExitContext {
-    const TYPED: bool = true;
+    type Pointer = Typed;
 
     #[inline(always)]
     fn number(&self, position: usize) -> u64 {
@@ -73,7 +73,7 @@ impl Arguments for FExitContext {
 }
 
 impl Arguments for ProbeContext {
-    const TYPED: bool = false;
+    type Pointer = Kernel;
 
     #[inline(always)]
     fn number(&self, position: usize) -> u64 {

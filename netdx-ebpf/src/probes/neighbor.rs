@@ -5,7 +5,7 @@ use netdx_common::record::NeighborFailed;
 use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
-    read::offset,
+    read::{Place, offset},
     socket::{AF_INET, AF_INET6},
 };
 
@@ -16,7 +16,7 @@ const FAILED: u8 = 0x20;
 
 #[inline(always)]
 fn ran<A: Arguments>(arguments: &A) {
-    let neighbor = arguments.pointer(0);
+    let neighbor = arguments.pointer(0).address();
     if neighbor.read::<u8>(offset!(neigh_state)) & FAILED == 0 {
         return;
     }

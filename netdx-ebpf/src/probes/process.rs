@@ -6,8 +6,8 @@ use netdx_common::config::{ABSENT, flag};
 use super::{Arguments, tracepoint};
 use crate::{
     filter,
-    maps::{FAILED_LOOKUPS, LOOKUPS, SUBMITTED, TREE},
-    read::offset,
+    maps::{CALLS, FAILED_LOOKUPS, LOOKUPS, SUBMITTED, TREE},
+    read::{Place, offset},
     task,
 };
 
@@ -16,7 +16,7 @@ tracepoint!("sched_process_exit", sched_process_exit, sched_process_exit_raw, ex
 
 #[inline(always)]
 fn forked<A: Arguments>(arguments: &A) {
-    let (parent, child) = (arguments.pointer(0), arguments.pointer(1));
+    let (parent, child) = (arguments.pointer(0).address(), arguments.pointer(1).address());
     let (from, to): (u32, u32) = (parent.read(offset!(task_tgid)), child.read(offset!(task_tgid)));
     if from != to && TREE.get_ptr(from).is_some() {
         // A full map is a tree of 32768 processes; what is beyond isn't followed.
@@ -26,7 +26,7 @@ fn forked<A: Arguments>(arguments: &A) {
 
 #[inline(always)]
 fn exited<A: Arguments>(arguments: &A) {
-    let thread = arguments.pointer(0);
+    let thread = arguments.pointer(0).address();
     forget(task::tid());
     // do_exit has counted this thread out already; the last one ends the process.
     if offset!(signal_live) != ABSENT && thread.pointer(offset!(task_signal)).read::<u32>(offset!(signal_live)) != 0 {
@@ -40,11 +40,14 @@ fn exited<A: Arguments>(arguments: &A) {
     }
 }
 
-/// Forgets what a thread that ends had under way: killed in getaddrinfo it never returns from it, and its id will be
-/// another's. Most threads have none of it.
+/// Forgets what is kept of a thread that ends: killed in getaddrinfo it never returns from it, and its id will be another's.
+/// Most threads have none of it.
 #[inline(always)]
 fn forget(tid: u32) {
     let _ = FAILED_LOOKUPS.remove(tid);
+    if filter::on(flag::CONNECT_CALLS) {
+        let _ = CALLS.remove(tid);
+    }
     if filter::on(flag::DNS) {
         let _ = LOOKUPS.remove(tid);
     }

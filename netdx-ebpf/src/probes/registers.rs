@@ -40,7 +40,7 @@ mod x86_64 {
     use super::super::{bind::SOCKET_TYPE, connect::address};
     use crate::{
         maps::Call,
-        read::{Kernel, User, current, offset},
+        read::{Kernel, Place, User, current, offset},
     };
 
     /// THREAD_SIZE, without KASAN.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     filter,
     maps::{Call, REQUESTS, Request, SUBMITTED, find},
-    read::{Kernel, User, config, now, offset},
+    read::{Kernel, Place, User, config, now, offset},
     task,
 };
 
@@ -30,10 +30,10 @@ const EISCONN: i32 = -106;
 #[inline(always)]
 fn submitted<A: Arguments>(arguments: &A) {
     let kernel = arguments.pointer(0);
-    let opcode: u8 = if A::TYPED { kernel.load(offset!(io_opcode)) } else { kernel.read(offset!(io_opcode)) };
-    if opcode != CONNECT {
+    if kernel.read::<u8>(offset!(io_opcode)) != CONNECT {
         return;
     }
+    let kernel = kernel.address();
     let mut request = Request { call: Call::EMPTY, task: task::read_current() };
     let arguments = kernel.field(offset!(io_cmd));
     address(
@@ -63,7 +63,7 @@ pub(super) fn under_way(tid: u32) -> Option<&'static mut Request> {
 #[inline(always)]
 fn completed<A: Arguments>(arguments: &A) {
     let result = if config!(arguments.io_uring_complete_cqe) != 0 {
-        arguments.pointer(2).read(offset!(cqe_res))
+        arguments.pointer(2).address().read(offset!(cqe_res))
     } else if config!(arguments.io_uring_complete_res) != 0 {
         arguments.number(3) as i32
     } else {

@@ -10,7 +10,7 @@ use crate::{
     emit::{self, Wake},
     maps::{ANSWERED, Conn},
     packet,
-    read::{self, Kernel, config, now, offset},
+    read::{self, Kernel, Place, config, now, offset},
     socket::{self, direction, state},
     task,
 };
@@ -48,6 +48,7 @@ fn sent<A: Arguments>(arguments: &A) {
         }
         return;
     }
+    let (sk, skb) = (sk.address(), skb.address());
     let listener = sk.read::<u8>(offset!(skc_state)) as u32 == state::LISTEN;
     // An abort by this side is trouble of this socket; an answer is written whoever gets it.
     let mut conn =
@@ -77,10 +78,10 @@ fn sent<A: Arguments>(arguments: &A) {
 
 /// A packet is answered for which there is no socket. There is one way to come here (tcp_v4_rcv, tcp_v6_rcv).
 #[inline(always)]
-fn answered(skb: Kernel, reason: i32) {
+fn answered<P: Place>(skb: P, reason: i32) {
     if let Some(last) = ANSWERED.get_ptr_mut(0) {
         // SAFETY: this CPU's own slot. A softirq can't interrupt another one.
-        unsafe { *last = skb.0 }
+        unsafe { *last = skb.address().0 }
     }
     emit::record_if::<ResetAnswer>(Wake::Later, |record| {
         record.reason = reason;
@@ -90,7 +91,7 @@ fn answered(skb: Kernel, reason: i32) {
 
 /// Reads the packet that a reset answers. False: it isn't worth a record.
 #[inline(always)]
-fn answers(skb: Kernel, to: &mut Packet) -> bool {
+fn answers<P: Place>(skb: P, to: &mut Packet) -> bool {
     let transport = packet::headers(packet::network_header(skb), to).unwrap_or(Kernel::NULL);
     if !packet::wanted(to, transport) || !emit::has_room_for_flood() {
         return false;
@@ -101,13 +102,13 @@ fn answers(skb: Kernel, to: &mut Packet) -> bool {
 
 /// Whether a packet, dropped now, is the one that this CPU answered with a reset before.
 #[inline(always)]
-pub(super) fn was_answered(skb: Kernel) -> bool {
+pub(super) fn was_answered<P: Place>(skb: P) -> bool {
     let Some(last) = ANSWERED.get_ptr_mut(0) else {
         return false;
     };
     // SAFETY: this CPU's own slot. A softirq can't interrupt another one.
     unsafe {
-        let same = *last == skb.0;
+        let same = *last == skb.address().0;
         if same {
             // Its memory becomes another packet's.
             *last = 0;

@@ -8,7 +8,7 @@ use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
     filter,
-    read::{config, offset},
+    read::{Place, config, offset},
     socket::{self, AF_INET, AF_INET6, TCP, direction, state},
 };
 
@@ -20,7 +20,7 @@ const LIMIT: u8 = 20;
 
 #[inline(always)]
 fn segment<A: Arguments>(arguments: &A) {
-    let (sk, skb) = (arguments.pointer(0), arguments.pointer(1));
+    let (sk, skb) = (arguments.pointer(0).address(), arguments.pointer(1).address());
     let result = if config!(arguments.tcp_retransmit_skb_err) != 0 { arguments.number(2) as i32 } else { i32::MIN };
     let connecting = sk.read::<u8>(offset!(skc_state)) as u32 == state::SYN_SENT;
     // Fast retransmissions are TCP at work; a timer that expires, or a send that fails, is trouble.
@@ -47,7 +47,7 @@ fn segment<A: Arguments>(arguments: &A) {
 
 #[inline(always)]
 fn synack<A: Arguments>(arguments: &A) {
-    let (sk, request) = (arguments.pointer(0), arguments.pointer(1));
+    let (sk, request) = (arguments.pointer(0).address(), arguments.pointer(1).address());
     let local_port: u16 = request.read(offset!(req_num));
     let remote_port = u16::from_be(request.read(offset!(req_dport)));
     if !filter::ports(local_port, remote_port) || !emit::has_room_for_flood() {

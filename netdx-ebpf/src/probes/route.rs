@@ -11,7 +11,7 @@ use netdx_common::record::RouteLookups;
 use super::{Arguments, connect, request, tracepoint};
 use crate::{
     maps::{FAILED_LOOKUPS, FailedLookup, find},
-    read::{current, now, offset},
+    read::{Place, current, now, offset},
     socket::{AF_INET, AF_INET6},
     task,
 };
@@ -42,23 +42,24 @@ fn error_of(kind: u8) -> i32 {
 #[inline(always)]
 fn looked_up<A: Arguments>(arguments: &A) {
     let flow = arguments.pointer(1);
-    let word: [u8; 4] =
-        if A::TYPED { flow.load::<u32>(offset!(flow4_daddr)).to_ne_bytes() } else { flow.read(offset!(flow4_daddr)) };
+    let word: [u8; 4] = flow.read::<u32>(offset!(flow4_daddr)).to_ne_bytes();
     let address = [word[0], word[1], word[2], word[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let device = if A::TYPED { flow.load(offset!(flow4_oif)) } else { flow.read(offset!(flow4_oif)) };
+    let device = flow.read(offset!(flow4_oif));
     answered(AF_INET, &address, arguments.number(0) as u32, arguments.number(3) as i32, 0, device);
 }
 
 #[inline(always)]
 fn looked_up6<A: Arguments>(arguments: &A) {
     let (net, result, table, flow) =
-        (arguments.pointer(0), arguments.pointer(1), arguments.pointer(2), arguments.pointer(3));
-    let address: [u8; 16] = flow.read(offset!(flow6_daddr));
+        (arguments.pointer(0).address(), arguments.pointer(1), arguments.pointer(2), arguments.pointer(3));
+    let mut address = [0; 16];
+    flow.copy::<16>(offset!(flow6_daddr), &mut address);
     let kind: u8 = result.read(offset!(fib6_type));
     // Nothing found gives a route of its own, of type "unreachable".
+    let found = result.address();
     let nothing = offset!(net_fib6_null) != ABSENT
-        && !result.pointer(offset!(fib6_info)).is_null()
-        && result.pointer(offset!(fib6_info)) == net.pointer(offset!(net_fib6_null));
+        && !found.pointer(offset!(fib6_info)).is_null()
+        && found.pointer(offset!(fib6_info)) == net.pointer(offset!(net_fib6_null));
     let error = if nothing { NOTHING_HERE } else { error_of(kind) };
     let id: u32 = table.read(offset!(fib6_table));
     answered(AF_INET6, &address, id, error, kind as u32, flow.read(offset!(flow6_oif)));

@@ -12,7 +12,7 @@ use crate::{
     emit::{self, Wake},
     filter,
     maps::Call,
-    read::{Kernel, offset},
+    read::{Kernel, Place, offset},
     socket::{self, MPTCP, NOWHERE, TCP, UDP},
     task,
 };
@@ -46,7 +46,7 @@ pub fn inet_recvmsg(context: FExitContext) -> i32 {
 fn returned_by_socket<A: Arguments>(arguments: &A, position: usize, which: u16) {
     let result = arguments.number(position) as i32;
     if is_failure(result) {
-        failed(arguments.pointer(0).pointer(offset!(socket_sk)), result, which);
+        failed(arguments.pointer(0).address().pointer(offset!(socket_sk)), result, which);
     }
 }
 
@@ -64,7 +64,7 @@ fn received<A: Arguments>(arguments: &A) {
 fn returned<A: Arguments>(arguments: &A, which: u16) {
     let result = arguments.number(1) as i32;
     if is_failure(result) {
-        failed(arguments.pointer(0), result, which);
+        failed(arguments.pointer(0).address(), result, which);
     }
 }
 

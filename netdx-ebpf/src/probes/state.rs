@@ -15,7 +15,7 @@ use crate::{
     emit::{self, Wake},
     filter,
     maps::Conn,
-    read::{self, Kernel, config, now, offset},
+    read::{self, Place, config, now, offset},
     socket::{self, MPTCP, TCP, direction, state},
     task,
 };
@@ -27,7 +27,7 @@ tracepoint!("tcp_destroy_sock", tcp_destroy_sock, tcp_destroy_sock_raw, destroye
 fn changed<A: Arguments>(arguments: &A) {
     let sk = arguments.pointer(0);
     let (old, new) = (arguments.number(1) as u32, arguments.number(2) as u32);
-    let protocol: u16 = if A::TYPED { sk.load(offset!(sk_protocol)) } else { sk.read(offset!(sk_protocol)) };
+    let protocol: u16 = sk.read(offset!(sk_protocol));
     if protocol != TCP && protocol != MPTCP || old == new {
         return;
     }
@@ -64,7 +64,7 @@ fn changed<A: Arguments>(arguments: &A) {
 
 /// A connection that a reset ends, which is what fails most.
 #[inline(always)]
-fn reset(sk: Kernel, conn: &mut Conn, old: u32) {
+fn reset<P: Place>(sk: P, conn: &mut Conn, old: u32) {
     let first = socket::is_new(conn);
     emit::record_of::<ResetEnd>(Wake::Now, if first { 3 } else { 2 }, |record| {
         record.received = conn.reset;
@@ -81,7 +81,7 @@ fn reset(sk: Kernel, conn: &mut Conn, old: u32) {
 
 /// In the context of whoever connects.
 #[inline(always)]
-fn begins(sk: Kernel) {
+fn begins<P: Place>(sk: P) {
     if !filter::current_task() {
         return;
     }
@@ -93,19 +93,18 @@ fn begins(sk: Kernel) {
     }
     let task = task::read_current();
     task::remember(&task);
-    let via = connect::via(sk, task.tid);
-    let Some(conn) = socket::begin(sk, &task, &tuple, direction::OUTBOUND, via) else {
-        return;
-    };
-    connect::began(task.tid, conn.id);
-    if filter::on(flag::ALL) && emit::has_room_for_what_works() {
+    connect::attempt(sk, task.tid, |via| socket::begin(sk, &task, &tuple, direction::OUTBOUND, via));
+    if filter::on(flag::ALL)
+        && emit::has_room_for_what_works()
+        && let Some(conn) = socket::followed(sk)
+    {
         socket::introduce(sk, conn);
     }
 }
 
 /// A connection that is established, if that is to be told.
 #[inline(always)]
-fn established(sk: Kernel, old: u32) -> Option<&'static mut Conn> {
+fn established<P: Place>(sk: P, old: u32) -> Option<&'static mut Conn> {
     let conn = if old == state::SYN_RECV && filter::any(flag::ALL | flag::INBOUND) {
         socket::follow(sk, direction::INBOUND)
     } else {
@@ -119,7 +118,7 @@ fn established(sk: Kernel, old: u32) -> Option<&'static mut Conn> {
 
 /// A connection that ends, if that is to be told.
 #[inline(always)]
-fn closed(sk: Kernel, old: u32) -> Option<&'static mut Conn> {
+fn closed<P: Place>(sk: P, old: u32) -> Option<&'static mut Conn> {
     if old == state::LISTEN {
         return None;
     }

@@ -189,6 +189,13 @@ pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
+/// The version that a kernel's release begins with; (0, 0) where it begins with none.
+#[must_use]
+pub fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(['.', '-', '+']).map_while(|n| n.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// A sysctl by its path under /proc/sys.
 #[must_use]
 pub fn sysctl(key: &str) -> Option<String> {

@@ -440,6 +440,8 @@ fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
     config.slow_us = settings.slow.map_or(0, |d| u32::try_from(d.as_micros()).unwrap_or(u32::MAX).max(1));
     config.hz = clock::ticks_per_second();
     config.own_tgid = if settings.own { 0 } else { std::process::id() };
+    // For tracing programs since 5.11, for all since 5.16 (bpf_base_func_proto); nothing but the version tells.
+    config.task_btf = (features::version(&features::kernel_release()) >= (6, 0)).into();
     config
 }
 

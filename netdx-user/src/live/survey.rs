@@ -166,9 +166,7 @@ fn expected(fact: &Fact, kernel: Option<&Kernel>) -> Option<String> {
 }
 
 fn release(release: &str) -> Check {
-    let mut numbers = release.split(['.', '-', '+']).map_while(|n| n.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let old = version < OLDEST;
+    let old = features::version(release) < OLDEST;
     Check {
         name: "kernel",
         state: if old { State::Missing } else { State::Good },
