@@ -46,6 +46,17 @@ pub(super) struct Chunk {
     records: u64,
 }
 
+/// How much of a backlog's memory is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// A chunk at most: what is always there for a moment.
+    Empty,
+    /// Less than half of it.
+    Some,
+    /// More.
+    Crowded,
+}
+
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
@@ -76,6 +87,15 @@ impl Backlog {
     /// Nothing is in it.
     pub(super) fn is_empty(&self) -> bool {
         self.chunks.is_empty() && self.loss.is_none()
+    }
+
+    /// How much of its memory is in use.
+    pub(super) fn fill(&self) -> Fill {
+        match self.chunks.len() {
+            0 | 1 => Fill::Empty,
+            _ if self.held > self.limit / 2 => Fill::Crowded,
+            _ => Fill::Some,
+        }
     }
 
     /// How many records are in it.

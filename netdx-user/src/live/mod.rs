@@ -10,6 +10,7 @@ mod clock;
 pub mod features;
 mod libraries;
 mod loader;
+mod manners;
 mod names;
 pub mod offsets;
 pub mod probes;
@@ -287,11 +288,6 @@ impl Live {
         self.ring.readable().await;
     }
 
-    /// Takes in all that has been recorded until now, as bytes: it will be drained before what is recorded later.
-    pub fn collect(&self) {
-        self.ring.collect();
-    }
-
     /// Some of what was collected has not been drained yet.
     #[must_use]
     pub fn is_behind(&self) -> bool {
@@ -317,7 +313,6 @@ impl Live {
             self.names.complete(reading);
         }
         let before = out.len();
-        self.ring.collect();
         self.ring.drain(&self.names, out);
         for stamped in &out[before..] {
             self.told = self.told.max(stamped.t);

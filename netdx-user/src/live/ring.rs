@@ -6,6 +6,7 @@
 //! Taking records off the ring is copying bytes; understanding them costs a hundred times as much, and showing what came
 //! of it may wait for a slow terminal. So a thread of its own takes them off, into a [`Backlog`], as fast as a flood of
 //! failures puts them in. When the backlog is full the ring fills up, and the kernel counts what it has no room for.
+//! While there is a backlog, and room in it, the rest of netdx gives way to what it watches (see [`Manners`]).
 //!
 //! Programs wake the thread once for many records (waking for each halves a busy machine's connection rate): after it
 //! was woken it looks by itself every [`INTERVAL`] until a look finds nothing, and then sleeps until it is woken again.
@@ -13,20 +14,18 @@
 use super::{
     Error,
     backlog::{Backlog, Chunk, Entry},
+    manners::Manners,
     names::Names,
 };
 use crate::{
     decode,
     input::{Input, Stamped},
-    privilege,
 };
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use netdx_common::config::WAKE_INTERVAL;
 use rustix::{
     buffer::spare_capacity,
     event::{EventfdFlags, Timespec, epoll, eventfd},
-    process::setpriority_process,
-    thread::CapabilitySet,
 };
 use std::{
     io,
@@ -43,8 +42,6 @@ const INTERVAL: Duration = Duration::from_nanos(WAKE_INTERVAL);
 const LOSSES: Duration = Duration::from_secs(1);
 /// How many records are understood at a time: bounds memory and the time until reports are written.
 const SLICE: usize = 256;
-/// How urgent emptying the ring is (a nice value).
-const URGENT: i32 = -10;
 /// Bytes that may wait, compressed: seconds of refused connections, at the highest rate that one CPU makes.
 const WAITING: usize = 64 << 20;
 
@@ -86,14 +83,7 @@ impl Ring {
         let shared = Arc::new(Shared { source: Mutex::new(source), news: Notify::new() });
         let of_thread = Arc::clone(&shared);
         let collect = move || {
-            // A ring that is not emptied in time loses records. Copying them takes no time that others would miss. Of this
-            // thread alone; where it may not be set it stays as it is.
-            _ = setpriority_process(None, URGENT);
-            // Started before the rest of netdx gives its rights up.
-            if let Err(error) = privilege::reduce(CapabilitySet::empty()) {
-                tracing::warn!("rights that are not needed could not be given up: {error}");
-            }
-            if let Err(error) = of_thread.collect_until_the_end(&wakes) {
+            if let Err(error) = of_thread.collect_until_the_end(&wakes, &mut Manners::of_this_thread()) {
                 // The reader still looks whenever its deadlines come.
                 tracing::warn!("the event buffer can't be watched: {error}");
             }
@@ -120,7 +110,7 @@ impl Ring {
     }
 
     /// Takes everything off the ring, as far as there is room for it.
-    pub(super) fn collect(&self) {
+    fn collect(&self) {
         if self.collector.is_some() {
             self.shared.source().collect();
         }
@@ -136,9 +126,15 @@ impl Ring {
         _ = collector.join();
     }
 
-    /// Understands some of what was taken off the ring, in order.
+    /// Understands some of what was recorded until now, in order.
     pub(super) fn drain(&mut self, names: &Names, out: &mut Vec<Stamped>) {
+        let mut collected = false;
         for _ in 0..SLICE {
+            // While there is a backlog its thread goes on collecting: what is on the ring is later than all of it.
+            if !collected && !self.is_behind() {
+                self.collect();
+                collected = true;
+            }
             if self.chunk.is_empty() {
                 self.shared.source().backlog.next(&mut self.chunk);
                 if let Err(error) = self.chunk.unpack() {
@@ -174,7 +170,7 @@ impl Shared {
     }
 
     /// The thread.
-    fn collect_until_the_end(&self, wakes: &Wakes) -> io::Result<()> {
+    fn collect_until_the_end(&self, wakes: &Wakes, manners: &mut Manners) -> io::Result<()> {
         let mut pause = INTERVAL;
         loop {
             let woken = match wakes.wait(pause)? {
@@ -182,11 +178,15 @@ impl Shared {
                 Wake::Time => false,
                 Wake::End => return Ok(()),
             };
-            let found = self.source().collect();
+            let (found, fill) = {
+                let mut source = self.source();
+                (source.collect(), source.backlog.fill())
+            };
             if found {
                 self.news.notify_one();
             }
-            pause = if found || woken { INTERVAL } else { LOSSES };
+            let gives_way = manners.suit(fill);
+            pause = if found || woken || gives_way { INTERVAL } else { LOSSES };
         }
     }
 }

@@ -22,9 +22,9 @@ use tokio::{
 
 /// How long an answer may take: on an overloaded host a late verdict is better than a weaker one.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Questions that are answered together. What they ask for in common is looked up once; an answer to the first waits for
-/// the last.
-const TOGETHER: usize = 256;
+/// Questions that are answered together, at most. What they ask for in common is looked up once, which under a flood is
+/// what counts: a search through every process and namespace takes milliseconds.
+const TOGETHER: usize = 4096;
 
 /// The asking end.
 pub(super) struct Answers {
