@@ -183,6 +183,8 @@ offsets! {
     nsproxy_net = nsproxy, "net_ns", [8], required;
     nsproxy_mounts = nsproxy, "mnt_ns", [8], optional;
     mounts_inum = mnt_namespace, "ns.inum", [4], optional;
+    /// Absent without CONFIG_SECCOMP.
+    task_seccomp_mode = task_struct, "seccomp.mode", [4], optional;
     task_fs = task_struct, "fs", [8], optional;
     fs_root = fs_struct, "root.dentry", [8], optional;
     dentry_inode = dentry, "d_inode", [8], optional;

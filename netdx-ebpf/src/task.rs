@@ -75,6 +75,13 @@ fn by_offset<P: Place>(task: P) -> Task {
     read
 }
 
+/// Whether seccomp filters the current task's system calls (SECCOMP_MODE_FILTER, uapi/linux/seccomp.h).
+#[inline(always)]
+pub fn is_filtered() -> bool {
+    const FILTER: u32 = 2;
+    current().read::<u32>(offset!(task_seccomp_mode)) == FILTER
+}
+
 /// The current thread's id.
 #[inline(always)]
 pub fn tid() -> u32 {

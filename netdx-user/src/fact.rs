@@ -55,6 +55,8 @@ pub enum Answer {
     Conntrack(Conntrack),
     /// `Want::Translations`, in the order of the packet's way; empty: no namespace that can be seen translates it.
     Translations(Vec<Translation>),
+    /// `Want::HalfOpen`: how many.
+    HalfOpen(u64),
     /// `Want::Counters`: name (`TcpExt.ListenOverflows`) and value.
     Counters(Vec<(String, u64)>),
 }

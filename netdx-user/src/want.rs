@@ -56,6 +56,8 @@ pub enum Want {
     Conntrack { netns: Netns },
     /// What network address translation makes of packets with these endpoints (local is the source), in every namespace.
     Translations { packet: Tuple },
+    /// Connections to a local port of a namespace that are half open: SYN-ACK sent, nothing heard since.
+    HalfOpen { netns: Netns, port: u16 },
     /// Counters of /proc/net/netstat and snmp of a namespace that tell of dropped connections.
     Counters { netns: Netns },
 }

@@ -32,6 +32,10 @@ pub enum Hook {
     TcEgress,
     /// A packet that an interface gets (tcx).
     TcIngress,
+    /// The same before the kernel makes a packet of it, by the interface's driver (XDP).
+    XdpNative,
+    /// The same for any interface, by the kernel's own code (XDP).
+    XdpGeneric,
 }
 
 impl Hook {
@@ -39,6 +43,7 @@ impl Hook {
     fn program_type(self) -> u32 {
         match self {
             Hook::TcEgress | Hook::TcIngress => 3,
+            Hook::XdpNative | Hook::XdpGeneric => 6,
             Hook::Egress | Hook::Ingress => 8,
             Hook::SockCreate => 9,
             Hook::Connect4 | Hook::Connect6 | Hook::Sendmsg4 => 18,
@@ -54,30 +59,104 @@ impl Hook {
             Hook::Connect4 => 10,
             Hook::Connect6 => 11,
             Hook::Sendmsg4 => 14,
+            Hook::XdpNative | Hook::XdpGeneric => 37,
             Hook::TcIngress => 46,
             Hook::TcEgress => 47,
         }
     }
 
-    /// The instructions that say no; of an interface's packets only to those of IPv4, so that ARP goes on.
-    fn instructions(self) -> Vec<u64> {
-        /// `r0 = NUMBER` and `exit`
-        const fn result(number: u32) -> u64 {
-            (number as u64) << 32 | 0xb7
-        }
-        const EXIT: u64 = 0x95;
-        /// `r2 = *(u32 *)(r1 + 16)`: `__sk_buff.protocol`
-        const PROTOCOL: u64 = 16 << 16 | 0x12 << 8 | 0x61;
-        /// `if r2 == htons(ETH_P_IP) goto +1`
-        const UNLESS_IPV4: u64 = (0x0800_u16.to_be() as u64) << 32 | 1 << 16 | 0x2 << 8 | 0x15;
-        const TC_ACT_SHOT: u32 = 2;
+    /// `link_create.flags` of bpf(2): `XDP_FLAGS_SKB_MODE`, `XDP_FLAGS_DRV_MODE`.
+    fn flags(self) -> u32 {
         match self {
-            Hook::TcEgress | Hook::TcIngress => {
-                vec![PROTOCOL, result(0), UNLESS_IPV4, EXIT, result(TC_ACT_SHOT), EXIT]
-            }
-            _ => vec![result(0), EXIT],
+            Hook::XdpGeneric => 2,
+            Hook::XdpNative => 4,
+            _ => 0,
         }
     }
+
+    /// The instructions that say no. Of an interface's packets only to those of IPv4 (tc) or TCP (XDP), so that ARP and
+    /// neighbour discovery go on. `errno`: of a call, what it is to fail with; none: EPERM.
+    fn instructions(self, errno: Option<i32>) -> Vec<u64> {
+        let exit = step(0x95, 0, 0, 0, 0);
+        let result = |number| step(0xb7, 0, 0, 0, number);
+        match self {
+            Hook::TcEgress | Hook::TcIngress => {
+                const PROTOCOL: i16 = 16;
+                const TC_ACT_SHOT: i32 = 2;
+                vec![
+                    step(LOAD_WORD, 2, 1, PROTOCOL, 0),
+                    result(0),
+                    step(IF_EQUAL, 2, 0, 1, network_order(0x0800)),
+                    exit,
+                    result(TC_ACT_SHOT),
+                    exit,
+                ]
+            }
+            Hook::XdpNative | Hook::XdpGeneric => {
+                const TCP: i32 = 6;
+                const XDP_DROP: i32 = 1;
+                const XDP_PASS: i32 = 2;
+                const ETHERTYPE: i16 = 12;
+                // Of the protocol in an IPv4 header, of the next header in one of IPv6, behind that of Ethernet.
+                const PROTOCOLS: [(u16, i16); 2] = [(0x0800, 14 + 9), (0x86dd, 14 + 6)];
+                /// Ethernet, IPv4, TCP: no smaller packet is asked for.
+                const SMALLEST: i32 = 54;
+                let mut steps = vec![
+                    result(XDP_PASS),
+                    // `xdp_md.data_end`, `xdp_md.data`
+                    step(LOAD_WORD, 2, 1, 4, 0),
+                    step(LOAD_WORD, 1, 1, 0, 0),
+                    step(COPY, 3, 1, 0, 0),
+                    step(ADD, 3, 0, 0, SMALLEST),
+                    step(IF_GREATER, 3, 2, 7, 0),
+                    step(LOAD_HALF, 4, 1, ETHERTYPE, 0),
+                ];
+                for (left, (ethertype, protocol)) in [(4, PROTOCOLS[0]), (1, PROTOCOLS[1])] {
+                    steps.extend([
+                        step(IF_NOT_EQUAL, 4, 0, 2, network_order(ethertype)),
+                        step(LOAD_BYTE, 5, 1, protocol, 0),
+                        step(IF_EQUAL, 5, 0, left, TCP),
+                    ]);
+                }
+                steps.extend([exit, result(XDP_DROP), exit]);
+                steps
+            }
+            _ => {
+                const BPF_FUNC_SET_RETVAL: i32 = 187;
+                let mut steps = Vec::new();
+                if let Some(errno) = errno {
+                    steps.extend([step(0xb7, 1, 0, 0, -errno), step(CALL, 0, 0, 0, BPF_FUNC_SET_RETVAL)]);
+                }
+                steps.extend([result(0), exit]);
+                steps
+            }
+        }
+    }
+}
+
+// Opcodes of include/uapi/linux/bpf.h and bpf_common.h, with a number (K) or a register (X) as the other operand.
+const LOAD_WORD: u8 = 0x61;
+const LOAD_HALF: u8 = 0x69;
+const LOAD_BYTE: u8 = 0x71;
+const COPY: u8 = 0xbf;
+const ADD: u8 = 0x07;
+const IF_EQUAL: u8 = 0x15;
+const IF_NOT_EQUAL: u8 = 0x55;
+const IF_GREATER: u8 = 0x2d;
+const CALL: u8 = 0x85;
+
+/// `struct bpf_insn` on a little-endian machine.
+fn step(code: u8, to: u8, from: u8, offset: i16, number: i32) -> u64 {
+    u64::from(code)
+        | u64::from(to) << 8
+        | u64::from(from) << 12
+        | u64::from(offset.cast_unsigned()) << 16
+        | u64::from(number.cast_unsigned()) << 32
+}
+
+/// A 16-bit number of a packet as a little-endian machine loads it.
+fn network_order(number: u16) -> i32 {
+    number.to_be().into()
 }
 
 /// A program that is asked, as long as this lives and its place is there.
@@ -117,10 +196,10 @@ impl Attributes {
 }
 
 /// Loads a program called `name`.
-fn load(hook: Hook, name: &str) -> OwnedFd {
+fn load(hook: Hook, name: &str, errno: Option<i32>) -> OwnedFd {
     const BPF_PROG_LOAD: libc::c_int = 5;
     const LICENCE: &CStr = c"Dual MIT/GPL";
-    let instructions = hook.instructions();
+    let instructions = hook.instructions(errno);
     let mut attributes = Attributes::new()
         .number(0, hook.program_type())
         .number(4, u32::try_from(instructions.len()).expect("a short program"))
@@ -143,6 +222,16 @@ impl Cgroup {
     /// A new one below the root.
     #[must_use]
     pub fn new(what: &str) -> Cgroup {
+        Cgroup::called(what, "")
+    }
+
+    /// The same called as those of systemd's services are.
+    #[must_use]
+    pub fn service(what: &str) -> Cgroup {
+        Cgroup::called(what, ".service")
+    }
+
+    fn called(what: &str, suffix: &str) -> Cgroup {
         let mounts = fs::read_to_string("/proc/mounts").expect("read the mounts");
         let root = mounts
             .lines()
@@ -152,7 +241,7 @@ impl Cgroup {
             })
             .expect("control groups, version 2, are mounted");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(root).join(format!("netdx-{what}-{}-{number}", std::process::id()));
+        let path = PathBuf::from(root).join(format!("netdx-{what}-{}-{number}{suffix}", std::process::id()));
         fs::create_dir(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
         Cgroup { path }
     }
@@ -169,9 +258,18 @@ impl Cgroup {
     /// Has this program say no to everything at this hook.
     #[must_use]
     pub fn forbid(&self, hook: Hook, name: &str) -> Program {
+        self.attach(hook, load(hook, name, None))
+    }
+
+    /// Has this program make a call fail with this error.
+    #[must_use]
+    pub fn fail(&self, hook: Hook, name: &str, errno: i32) -> Program {
+        self.attach(hook, load(hook, name, Some(errno)))
+    }
+
+    fn attach(&self, hook: Hook, program: OwnedFd) -> Program {
         const BPF_PROG_ATTACH: libc::c_int = 8;
         const BPF_F_ALLOW_MULTI: u32 = 2;
-        let program = load(hook, name);
         let group = File::open(&self.path).expect("open the control group");
         Attributes::new()
             .descriptor(0, group.as_raw_fd())
@@ -204,11 +302,11 @@ impl Drop for Cgroup {
     }
 }
 
-/// Has a program say no to all IPv4 packets of an interface.
+/// Has a program say no to packets of an interface: IPv4 (tc), TCP (XDP).
 #[must_use]
 pub fn forbid_at(island: &Island, device: &str, hook: Hook, name: &str) -> Program {
     const BPF_LINK_CREATE: libc::c_int = 28;
-    let program = load(hook, name);
+    let program = load(hook, name, None);
     let fd = program.as_raw_fd();
     let device = device.to_owned();
     let link = island.inside(move || {
@@ -216,7 +314,12 @@ pub fn forbid_at(island: &Island, device: &str, hook: Hook, name: &str) -> Progr
         // SAFETY: the name ends with NUL.
         let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
         assert_ne!(index, 0, "no interface {device}");
-        Attributes::new().descriptor(0, fd).number(4, index).number(8, hook.attach_type()).call(BPF_LINK_CREATE)
+        Attributes::new()
+            .descriptor(0, fd)
+            .number(4, index)
+            .number(8, hook.attach_type())
+            .number(12, hook.flags())
+            .call(BPF_LINK_CREATE)
     });
     let link = link.unwrap_or_else(|error| panic!("attach {hook:?}: {error}"));
     // SAFETY: a new descriptor that nobody else has.

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// A system call that fails with EPERM.
+/// A system call that fails.
 #[derive(Clone, Copy, Debug)]
 pub enum Forbidden {
     /// Whatever its arguments.
@@ -13,11 +13,19 @@ pub enum Forbidden {
     CallOf(libc::c_long, u32),
 }
 
-/// Runs the program under a filter that refuses these calls, and lets everything else happen.
+/// Runs the program under a filter that refuses these calls with EPERM, and lets everything else happen.
 ///
 /// # Panics
 /// When there are too many.
 pub fn forbid(command: &mut Command, calls: &[Forbidden]) {
+    answer(command, calls, libc::EPERM);
+}
+
+/// The same with another error.
+///
+/// # Panics
+/// When there are too many.
+pub fn answer(command: &mut Command, calls: &[Forbidden], errno: i32) {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
@@ -25,7 +33,7 @@ pub fn forbid(command: &mut Command, calls: &[Forbidden]) {
     const NUMBER: u32 = 0;
     const FIRST_ARGUMENT: u32 = 16;
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let refuse = step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned());
+    let refuse = step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | errno.cast_unsigned());
     let mut steps = Vec::new();
     for call in calls {
         let (number, argument) = match *call {

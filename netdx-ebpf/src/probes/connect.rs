@@ -1,8 +1,9 @@
 //! `sys_enter_connect(int fd, struct sockaddr *uservaddr, int addrlen)` and `sys_exit_connect(long ret)`: what an
 //! application asked for, and what it got when that is a failure.
 //!
-//! An exit whose entry wasn't seen was answered by seccomp before the call began (the entry's tracepoint comes after
-//! it), or began before netdx did: only results that seccomp gives are taken for the first.
+//! An exit whose entry wasn't seen was answered by a seccomp filter before the call began (the entry's tracepoint comes after
+//! it), with whatever error the filter gives; or it began before netdx did. The first needs a filter, and leaves a socket as
+//! it was: one of TCP has no sequence number yet.
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use netdx_common::config::flag;
@@ -14,7 +15,7 @@ use crate::{
     filter,
     maps::{CALLS, Call, Conn, find},
     read::{Kernel, Place, User, current, now, offset},
-    socket::{self, AF_INET, AF_INET6, state},
+    socket::{self, AF_INET, AF_INET6, TCP, state},
     task,
 };
 
@@ -152,9 +153,7 @@ pub(super) fn begin_with_address(context: &TracePointContext) {
 fn end(number: i32, which: u16, result: i32) {
     let fine = result >= 0 || which == call::CONNECT && matches!(-result, EISCONN | EALREADY | EINPROGRESS);
     let Some(call) = find!(CALLS, task::tid()).filter(|call| call.family != Call::NONE) else {
-        // socket returns at once: what has no entry there was not entered.
-        let own = matches!(-result, EPERM | EACCES | ENOSYS) || which == call::SOCKET;
-        if !fine && own && filter::current_task() {
+        if !fine && task::is_filtered() && filter::current_task() {
             unseen(number, which, result);
         }
         return;
@@ -170,9 +169,10 @@ fn end(number: i32, which: u16, result: i32) {
 fn unseen(number: i32, which: u16, result: i32) {
     let mut call = Call::EMPTY;
     registers::arguments(number, which, &mut call);
+    let socket = socket_of(call.fd);
     // Without its arguments it can't pass a filter by port.
-    if filter::port(call.port) {
-        write(which, result, &task::read_current(), socket_of(call.fd), &mut call);
+    if filter::port(call.port) && is_unbegun(which, result, call.fd, socket) {
+        write(which, result, &task::read_current(), socket, &mut call);
     }
 }
 
@@ -199,6 +199,23 @@ fn told(result: i32, call: &Call) -> bool {
         record.socket_type = SOCK_STREAM;
     });
     true
+}
+
+/// Whether a call that nobody saw begin can't have begun before netdx did either. Where its arguments are not known the
+/// usual answers of filters are taken for such.
+#[inline(always)]
+fn is_unbegun(which: u16, result: i32, fd: i32, socket: Kernel) -> bool {
+    if which == call::SOCKET {
+        // It returns at once.
+        return true;
+    }
+    if fd < 0 {
+        return matches!(-result, EPERM | EACCES | ENOSYS);
+    }
+    let sk = socket.pointer(offset!(socket_sk));
+    !sk.is_null()
+        && socket::is_internet(sk)
+        && (sk.read::<u16>(offset!(sk_protocol)) != TCP || sk.read::<u32>(offset!(tcp_write_seq)) == 0)
 }
 
 /// Writes a call that failed. `socket`: the kernel's `struct socket`, if there is one.

@@ -1,14 +1,17 @@
 //! BPF programs that can refuse a call or drop a packet. Owns: finding those attached to cgroups and interfaces. Must not know:
 //! what they do.
 //!
-//! netdx's own programs are left out, those of another netdx of the same version too: they let everything pass.
+//! netdx's own programs are left out, those of another netdx too: they let everything pass.
 
 use super::{Error, Host, cgroup::Cgroups, interface, netlink};
 use crate::{
     event::Netns,
     fact::{BpfProgram, Interface},
 };
-use aya::programs::{ProgramInfo, loaded_programs};
+use aya::{
+    maps::MapInfo,
+    programs::{ProgramInfo, loaded_programs},
+};
 use aya_obj::generated::{bpf_attach_type as Attach, bpf_cmd, bpf_prog_type};
 use netlink_packet_core::{NLM_F_DUMP, NlaBuffer};
 use netlink_packet_route::{
@@ -163,18 +166,24 @@ fn filters(link: &Interface, (major, minor): (u16, u16)) -> io::Result<Vec<u32>>
     }
 }
 
-type Kind = (u32, Vec<u8>, u64);
+/// By type and name.
+type Kind = (u32, Vec<u8>);
 
 fn kind(program: &ProgramInfo) -> Kind {
-    (program.program_type() as u32, program.name().to_vec(), program.tag())
+    (program.program_type() as u32, program.name().to_vec())
+}
+
+/// Names of the maps that a program uses; empty: it uses none, or they may not be seen.
+fn maps(program: &ProgramInfo) -> BTreeSet<Vec<u8>> {
+    let ids = program.map_ids().ok().flatten().unwrap_or_default();
+    ids.into_iter().filter_map(|id| MapInfo::from_id(id).ok()).map(|map| map.name().to_vec()).collect()
 }
 
 /// What is loaded, as far as the kernel tells: names and types need CAP_SYS_ADMIN.
 struct Loaded {
     programs: BTreeMap<u32, ProgramInfo>,
     own: BTreeSet<u32>,
-    /// Types, names and tags (hashes of the instructions) of those.
-    own_kinds: BTreeSet<Kind>,
+    own_by_kind: BTreeMap<Kind, u32>,
 }
 
 impl Loaded {
@@ -182,12 +191,22 @@ impl Loaded {
         let programs: BTreeMap<u32, ProgramInfo> =
             loaded_programs().map_while(Result::ok).map(|p| (p.id(), p)).collect();
         let own = own();
-        let own_kinds = own.iter().filter_map(|id| programs.get(id)).map(kind).collect();
-        Self { programs, own, own_kinds }
+        let own_by_kind = own.iter().filter_map(|id| Some((kind(programs.get(id)?), *id))).collect();
+        Self { programs, own, own_by_kind }
     }
 
+    /// A program of this netdx or of another one: called the same as one of this netdx, with the same instructions (of which
+    /// the tag is a hash) or, in another version, with maps that are called the same.
     fn is_own(&self, id: u32) -> bool {
-        self.own.contains(&id) || self.programs.get(&id).is_some_and(|p| self.own_kinds.contains(&kind(p)))
+        let alike = |program: &ProgramInfo| {
+            let own = self.own_by_kind.get(&kind(program)).and_then(|id| self.programs.get(id))?;
+            let maps_alike = || {
+                let own = maps(own);
+                !own.is_empty() && own == maps(program)
+            };
+            Some(own.tag() == program.tag() || maps_alike())
+        };
+        self.own.contains(&id) || self.programs.get(&id).and_then(alike).unwrap_or(false)
     }
 
     fn name(&self, id: u32) -> String {

@@ -265,6 +265,9 @@ impl Host {
             Want::PortUse { netns, protocol, remote, remote_port } => {
                 Answer::PortUse(self.port_use(*netns, *protocol, *remote, *remote_port)?)
             }
+            Want::HalfOpen { netns, port } => {
+                Answer::HalfOpen(self.kernel(*netns, "its sockets", || sockets::half_open(*port))?)
+            }
             Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),
             Want::Ruleset { netns } => Answer::Ruleset(self.namespaces()?.within(*netns, firewall::read)??),

@@ -222,6 +222,23 @@ pub fn holders(protocol: Protocol, address: IpAddr, port: u16) -> io::Result<Vec
     })
 }
 
+/// How many connections to a local port of the calling thread's namespace are half open: the listener has answered a SYN and
+/// heard nothing since.
+///
+/// # Errors
+/// As [`dump`].
+pub fn half_open(port: u16) -> io::Result<u64> {
+    // TCP_SYN_RECV, by which TCP_NEW_SYN_RECV is meant as well (inet_diag_dump, 6.18).
+    const SYN_RECV: u32 = 1 << 3;
+    let states = States::Only(SYN_RECV);
+    let mut count = 0;
+    dump(&Query { protocol: Protocol::Tcp, states, local_port: port, remote_port: 0, info: false }, |_| {
+        count += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(count)
+}
+
 /// The sockets with exactly these endpoints; endpoints not known yet (unspecified, 0) match any. A datagram socket that isn't
 /// connected, or not bound to one address, sends and receives with any.
 ///

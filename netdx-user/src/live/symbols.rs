@@ -36,6 +36,7 @@ pub const FUNCTIONS: &[&str] = &[
     "icmp6_send",
     "icmp_rcv",
     "icmpv6_rcv",
+    "inet_csk_listen_stop",
     "inet_rtm_getroute",
     "inet_shutdown",
     "ip6_finish_output",
@@ -121,6 +122,7 @@ pub const FUNCTIONS: &[&str] = &[
     "tcp_write_timer_handler",
     "udp_queue_rcv_one_skb",
     "udpv6_queue_rcv_one_skb",
+    "veth_xdp_rcv_skb",
     "veth_xmit",
 ];
 

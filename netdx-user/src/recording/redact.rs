@@ -175,7 +175,11 @@ impl Redactor {
             Answer::BpfPrograms(all) => all.iter_mut().for_each(|program| self.program(program)),
             Answer::Translations(all) => all.iter_mut().for_each(|hop| self.tuple(&mut hop.to)),
             // Numbers, and settings of the kernel.
-            Answer::Owners(_) | Answer::Sysctl(_) | Answer::Conntrack(_) | Answer::Counters(_) => {}
+            Answer::Owners(_)
+            | Answer::Sysctl(_)
+            | Answer::Conntrack(_)
+            | Answer::HalfOpen(_)
+            | Answer::Counters(_) => {}
         }
     }
 
@@ -201,6 +205,7 @@ impl Redactor {
             | Want::Namespace { .. }
             | Want::BpfPrograms { .. }
             | Want::Conntrack { .. }
+            | Want::HalfOpen { .. }
             | Want::Counters { .. } => {}
         }
     }

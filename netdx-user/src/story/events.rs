@@ -23,8 +23,6 @@ pub struct FailedCall {
     pub route: RouteLookups,
     /// A cgroup program slot was reached; none: netdx has none there.
     pub cgroup_hook: Option<bool>,
-    /// Its entry was seen (seccomp answers before it).
-    pub entered: bool,
     /// SOCK_*; 0 unknown.
     pub socket_type: u16,
     /// Protocol asked for.
@@ -125,25 +123,37 @@ impl Connection {
         first.filter(|n| *n != 0)
     }
 
-    /// The call that told the application, if one did.
+    /// The call that told the application, if one did. What was answered in its place is [`Self::call_not_entered`].
     #[must_use]
     pub fn failed_call(&self) -> Option<FailedCall> {
+        self.last_call().filter(|(_, entered)| *entered).map(|(call, _)| call)
+    }
+
+    /// The call that told the application, if it was not even begun: a seccomp filter answers before it, with whatever error
+    /// it was told to. It says nothing of sockets, addresses or routes.
+    #[must_use]
+    pub fn call_not_entered(&self) -> Option<FailedCall> {
+        self.last_call().filter(|(_, entered)| !*entered).map(|(call, _)| call)
+    }
+
+    /// The last call that failed, and whether its entry was seen.
+    fn last_call(&self) -> Option<(FailedCall, bool)> {
         self.events.iter().rev().find_map(|(time, e)| match &**e {
             Event::CallFailed { call, result, route, cgroup_hook, started, socket_type, protocol, family, .. }
                 if *call != Call::Receive || self.established.is_some() || !self.is_tcp() =>
             {
-                Some(FailedCall {
+                let failed = FailedCall {
                     time: *time,
                     call: *call,
                     errno: -*result,
                     route: *route,
                     cgroup_hook: *cgroup_hook,
-                    // Sending and receiving are seen on their return only.
-                    entered: started.is_some() || matches!(call, Call::Send | Call::Receive),
                     socket_type: *socket_type,
                     protocol: *protocol,
                     family: *family,
-                })
+                };
+                // Sending and receiving are seen on their return only.
+                Some((failed, started.is_some() || matches!(call, Call::Send | Call::Receive)))
             }
             _ => None,
         })

@@ -1,10 +1,11 @@
 //! It worked, then it did not.
 
-use netdx_tests::lab::Lab;
+use netdx_tests::lab::{Attempt, Lab};
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
-use netdx_tests::tracer::{Expected, Tracer};
+use netdx_tests::tracer::{Expected, Tracer, check};
 use rustix::net::sockopt;
+use serde_json::Value;
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -42,6 +43,46 @@ fn the_application_ends_without_reading() {
     client.wait();
     trace.explains(&attempt, &Expected { code: "broken.reset-by-us", ..BROKEN });
     trace.only(&["broken.reset-by-us", "broken.reset-by-peer"]);
+}
+
+/// The server stops while the connection waits to be accepted; the report of the side that is asked for.
+fn never_accepted(target: &str, side: &str) -> (Attempt, Value, Tracer) {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, target);
+    let trace = Tracer::with(&lab, &["--all", side]);
+    let mut client = lab.start(&format!("blocking {target} --receive"));
+    let of = |report: &Value, outcome: &str| {
+        report["outcome"] == outcome && side.ends_with(report["direction"].as_str().expect("a direction"))
+    };
+    // It is in the queue once it is told to be established.
+    trace.wait_for(Duration::from_secs(10), |report| of(report, "established"));
+    drop(listener);
+    let attempt = client.attempt();
+    assert_eq!(attempt.errno, libc::ECONNRESET);
+    let report = trace.wait_for(Duration::from_secs(10), |report| of(report, "broken"));
+    (attempt, report, trace)
+}
+
+#[test]
+fn the_listener_closes_before_it_accepts() {
+    for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
+        let (attempt, report, trace) = never_accepted(target, "--outbound");
+        assert_eq!(report["process"]["pid"], attempt.pid, "{report:#}");
+        let names = &[target, "its program closed its listener before it accepted it"];
+        let code = "broken.reset-by-peer";
+        check(&report, &Expected { code, errno: Some("ECONNRESET"), remote: Some(target), names, ..BROKEN });
+        trace.only(&[code]);
+    }
+}
+
+#[test]
+fn this_hosts_listener_closes_before_it_accepts() {
+    let (attempt, report, trace) = never_accepted("10.1.2.2:80", "--inbound");
+    let code = "broken.reset-by-us";
+    let remote = attempt.local.expect("it was connected").to_string();
+    let names = &["closed its listener before it accepted it"];
+    check(&report, &Expected { code, remote: Some(&remote), names, ..BROKEN });
+    trace.only(&[code]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::needs::{Feature, by_its_reason, skipped_without};
 use netdx_tests::bpf::{self, Cgroup, Hook};
 use netdx_tests::lab::{Client, Lab};
-use netdx_tests::sandbox::{Forbidden, forbid};
+use netdx_tests::sandbox::{Forbidden, answer, forbid};
 use netdx_tests::tracer::{Expected, Tracer};
 use std::os::unix::process::CommandExt as _;
 
@@ -27,6 +27,61 @@ fn seccomp_forbids_it() {
         },
     );
     trace.only(&["denied.policy"]);
+}
+
+/// A filter answers in place of a call, with an error that means something else where the call gives it.
+fn answered_instead(call: Forbidden, target: &str, errno: (&str, i32), names: &[&str]) {
+    let lab = Lab::new();
+    let _listener = netdx_tests::servers::listen(&lab.server, target);
+    let trace = Tracer::start(&lab);
+    let mut command = lab.command(&format!("blocking {target}"));
+    answer(&mut command, &[call], errno.1);
+    let mut client = Client::spawn(command);
+    let attempt = client.attempt();
+    assert_eq!(attempt.errno, errno.1);
+    let expected = Expected { code: "denied.policy", errno: Some(errno.0), names, ..DENIED };
+    let report = trace.explains(&attempt, &expected);
+    assert_eq!(report["also"].as_array().map(Vec::len), Some(0), "{report:#}");
+    trace.only(&["denied.policy"]);
+}
+
+#[test]
+fn seccomp_says_that_there_is_no_route() {
+    // And there is none.
+    let lab = Lab::new();
+    lab.client.ip("route del default");
+    let trace = Tracer::start(&lab);
+    let mut command = lab.command("blocking 10.1.2.2:80");
+    answer(&mut command, &[Forbidden::Call(libc::SYS_connect)], libc::ENETUNREACH);
+    let attempt = Client::spawn(command).attempt();
+    assert_eq!(attempt.errno, libc::ENETUNREACH);
+    let names = &["seccomp", "ENETUNREACH"];
+    let expected = Expected { code: "denied.policy", errno: Some("ENETUNREACH"), names, ..DENIED };
+    let report = trace.explains(&attempt, &expected);
+    assert_eq!(report["also"].as_array().map(Vec::len), Some(0), "{report:#}");
+    trace.only(&["denied.policy"]);
+}
+
+#[test]
+fn seccomp_says_that_nobody_listens() {
+    let connect = Forbidden::Call(libc::SYS_connect);
+    let refused = ("ECONNREFUSED", libc::ECONNREFUSED);
+    answered_instead(connect, "10.1.2.2:80", refused, &["seccomp", "connect with ECONNREFUSED"]);
+    answered_instead(connect, "[fd01:2::2]:80", refused, &["seccomp", "connect with ECONNREFUSED"]);
+}
+
+#[test]
+fn seccomp_forbids_sockets() {
+    let socket = Forbidden::Call(libc::SYS_socket);
+    answered_instead(socket, "10.1.2.2:80", ("EPERM", libc::EPERM), &["seccomp", "socket for IPv4 with EPERM"]);
+}
+
+#[test]
+fn a_service_may_use_no_ipv6() {
+    // RestrictAddressFamilies=AF_INET
+    let socket = Forbidden::CallOf(libc::SYS_socket, libc::AF_INET6.cast_unsigned());
+    let names = &["seccomp", "socket for IPv6 with EAFNOSUPPORT"];
+    answered_instead(socket, "[fd01:2::2]:80", ("EAFNOSUPPORT", libc::EAFNOSUPPORT), names);
 }
 
 const DENIED: Expected<'static> =
@@ -81,6 +136,54 @@ fn a_control_group_drops_what_leaves() {
     forbidden(Hook::Egress, "blocking", "[fd01:2::2]:80", ("ETIMEDOUT", libc::ETIMEDOUT), None);
 }
 
+/// systemd's own program for IPAddressDeny= at a service's control group.
+#[test]
+fn a_service_may_not_use_the_address() {
+    for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
+        let lab = Lab::new();
+        let _listener = netdx_tests::servers::listen(&lab.server, target);
+        let group = Cgroup::service("denied");
+        let _program = group.forbid(Hook::Egress, "sd_fw_egress");
+        let trace = Tracer::start(&lab);
+        let mut command = lab.command(&format!("blocking {target}"));
+        group.holds(&mut command);
+        let attempt = Client::spawn(command).attempt();
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let names = &["sd_fw_egress", "IPAddressDeny=", ".service"];
+        let expected = Expected { errno: Some("ETIMEDOUT"), remote: Some(target), names, ..DENIED };
+        let expected = by_its_reason(expected);
+        trace.explains(&attempt, &expected);
+        trace.only(&[expected.code]);
+    }
+}
+
+#[test]
+fn a_control_group_chooses_the_error() {
+    if skipped_without(Feature::ChosenErrors) {
+        return;
+    }
+    let cases = [
+        (Hook::Connect4, "10.1.2.2:80", ("ECONNREFUSED", libc::ECONNREFUSED)),
+        (Hook::Connect6, "[fd01:2::2]:80", ("ENETUNREACH", libc::ENETUNREACH)),
+    ];
+    for (hook, target, errno) in cases {
+        let lab = Lab::new();
+        let _listener = netdx_tests::servers::listen(&lab.server, target);
+        let group = Cgroup::new("denied");
+        let _program = group.fail(hook, "lab_says_no", errno.1);
+        let trace = Tracer::start(&lab);
+        let mut command = lab.command(&format!("blocking {target}"));
+        group.holds(&mut command);
+        let attempt = Client::spawn(command).attempt();
+        assert_eq!(attempt.errno, errno.1);
+        let names = &["lab_says_no", "netdx-denied-"];
+        let report =
+            trace.explains(&attempt, &Expected { errno: Some(errno.0), remote: Some(target), names, ..DENIED });
+        assert_eq!(report["also"].as_array().map(Vec::len), Some(0), "{report:#}");
+        trace.only(&["denied.bpf"]);
+    }
+}
+
 #[test]
 fn a_control_group_drops_what_arrives() {
     forbidden(Hook::Ingress, "blocking", "10.1.2.2:80", ("ETIMEDOUT", libc::ETIMEDOUT), None);
@@ -110,6 +213,31 @@ fn an_interface_drops_what_leaves() {
 #[test]
 fn an_interface_drops_what_arrives() {
     dropped_at(Hook::TcIngress);
+}
+
+/// An XDP program drops the server's TCP packets as they come in.
+fn dropped_before_it_is_a_packet(hook: Hook) {
+    for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
+        let lab = Lab::new();
+        let _listener = netdx_tests::servers::listen(&lab.server, target);
+        let _program = bpf::forbid_at(&lab.server, "eth0", hook, "lab_says_no");
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let names = &["lab_says_no", "xdp of eth0", lab.server.name()];
+        trace.explains(&attempt, &Expected { errno: Some("ETIMEDOUT"), remote: Some(target), names, ..DENIED });
+        trace.only(&["denied.bpf"]);
+    }
+}
+
+#[test]
+fn an_interface_drops_it_by_xdp() {
+    dropped_before_it_is_a_packet(Hook::XdpGeneric);
+}
+
+#[test]
+fn an_interfaces_driver_drops_it_by_xdp() {
+    dropped_before_it_is_a_packet(Hook::XdpNative);
 }
 
 /// A Landlock domain in which connect(2) to any TCP port fails with EACCES and everything else works.

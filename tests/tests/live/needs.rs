@@ -23,6 +23,8 @@ pub(crate) enum Feature {
     Tcx,
     /// Landlock rules for connecting (6.7).
     LandlockConnect,
+    /// BPF programs of control groups that choose the error of a call (5.18).
+    ChosenErrors,
 }
 
 /// What of the kernel's types comes with a feature.
@@ -59,6 +61,10 @@ impl Feature {
             Feature::LandlockConnect => (
                 Sign::Type(Kind::Struct, "landlock_net_port_attr"),
                 "the kernel's Landlock has no rules for connecting (no `struct landlock_net_port_attr`)",
+            ),
+            Feature::ChosenErrors => (
+                Sign::Type(Kind::Func, "bpf_set_retval"),
+                "the kernel's BPF programs of control groups can't choose an error (no function `bpf_set_retval`)",
             ),
         }
     }

@@ -88,10 +88,15 @@ fn the_application_gives_up_too_soon() {
 
 /// A listener with room for `backlog + 1` connections that never accepts.
 fn deaf(lab: &Lab, backlog: i32) -> OwnedFd {
+    deaf_at(lab, "10.1.2.2:80", backlog)
+}
+
+fn deaf_at(lab: &Lab, address: &str, backlog: i32) -> OwnedFd {
+    let address: SocketAddr = address.parse().expect("address");
     lab.server.inside(move || {
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("socket");
         sockopt::set_socket_reuseaddr(&socket, true).expect("SO_REUSEADDR");
-        rustix::net::bind(&socket, &"10.1.2.2:80".parse::<SocketAddr>().expect("address")).expect("bind");
+        rustix::net::bind(&socket, &address).expect("bind");
         rustix::net::listen(&socket, backlog).expect("listen");
         socket
     })
@@ -117,6 +122,78 @@ fn the_accept_queue_is_full() {
     let expected = Expected { code, remote: Some("10.1.2.2:80"), names: &["10.1.2.2:80"], ..SILENT };
     trace.explains(&attempt, &expected);
     trace.only(&[code]);
+}
+
+/// Connections that the listener has answered and that never answer: their SYN-ACKs are dropped here.
+fn half_open(lab: &Lab, target: &str, connections: u32) -> Client {
+    lab.client.ip("addr add 10.1.1.3/24 dev eth0");
+    lab.client.guard("input", "ip daddr 10.1.1.3 drop");
+    let filler = lab.start(&format!("epoll {target} --bind 10.1.1.3:0 --at-once {connections} --give-up 60000"));
+    let count = || {
+        let listed = lab.server.command("ss").args(["-Htn", "state", "syn-recv"]).output().expect("ss runs");
+        String::from_utf8_lossy(&listed.stdout).lines().count()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while count() < connections as usize {
+        assert!(std::time::Instant::now() < deadline, "{} half-open connections", count());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    filler
+}
+
+#[test]
+fn the_queue_of_half_open_connections_is_full() {
+    let lab = Lab::new();
+    lab.server.sysctl("net.ipv4.tcp_syncookies=0, net.ipv4.tcp_max_syn_backlog=4");
+    // No other lab has a listener on this port.
+    let target = "10.1.2.2:8089";
+    let _listener = deaf_at(&lab, target, 8);
+    let filler = half_open(&lab, target, 4);
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let code = "timeout.queue-full";
+    let names = &[target, "half-open connections is full", "SYN cookies are off"];
+    let certainty = Some("likely");
+    trace.explains(&attempt, &Expected { code, remote: Some(target), names, certainty, ..SILENT });
+    drop(filler);
+    // The others began before netdx did: of some it saw a drop.
+    trace.only(&[code, "firewall.dropped", "unexplained"]);
+}
+
+/// A listener of this host has dropped SYNs before; then one never gets to it. What netdx says, and what it says beside it.
+fn lost_on_the_way(target: &str, cookies: &str, expected: Expected<'_>) -> Vec<String> {
+    let lab = Lab::new();
+    remote::attach(&lab.client, Answer::Silence);
+    lab.server.sysctl(&format!("net.ipv4.tcp_syncookies={cookies}"));
+    // No other lab has this address.
+    lab.server.ip("addr add 10.7.0.9/32 dev lo");
+    let _listener = servers::listen(&lab.server, target);
+    let full = deaf(&lab, 0);
+    let _filler = fill(&lab, 1);
+    assert_eq!(lab.connect("blocking 10.1.2.2:80").errno, libc::ETIMEDOUT);
+    drop(full);
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let report = trace.explains(&attempt, &Expected { remote: Some(target), ..expected });
+    trace.only(&[expected.code]);
+    let also = report["also"].as_array().expect("a list");
+    also.iter().map(|also| also["code"].as_str().expect("a code").to_owned()).collect()
+}
+
+#[test]
+fn a_listener_that_dropped_others_may_have_dropped_it() {
+    let names = &["netdx-sv-", "may have been full", "lost on the way"];
+    let expected = Expected { code: "timeout.queue-full", names, certainty: Some("possible"), ..SILENT };
+    assert_eq!(lost_on_the_way("10.7.0.9:5433", "0", expected), ["timeout.silent"]);
+}
+
+/// With SYN cookies a listener drops no SYN that netdx would not see.
+#[test]
+fn a_listener_that_would_have_been_seen_did_not_drop_it() {
+    let expected = Expected { certainty: Some("likely"), ..SILENT };
+    assert_eq!(lost_on_the_way("10.7.0.9:5434", "1", expected), [""; 0]);
 }
 
 #[test]

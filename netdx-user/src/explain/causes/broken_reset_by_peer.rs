@@ -1,6 +1,9 @@
 //! `broken.reset-by-peer`
 
-use super::evidence::{life, told};
+use super::{
+    aborts,
+    evidence::{life, told},
+};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing, phrase, seen},
@@ -22,7 +25,7 @@ The other side broke the connection off.
 
 # What happened
 The connection was up, and the other side answered with a reset (RST): its program closed the connection with data unread or
-with SO_LINGER 0, it ended or was restarted, it has forgotten the connection (after a restart, or a time-out of a load
+with SO_LINGER 0, it ended or was restarted (also before it had accepted the connection), it has forgotten the connection (after a restart, or a time-out of a load
 balancer or NAT in between), or somebody in between sent the reset.
 
 # How netdx knows
@@ -79,18 +82,21 @@ fn who(c: &Connection, s: &SentReset<'_>, before: &str, after: &str) -> String {
 }
 
 /// `enum sk_rst_reason` (include/net/rstreason.h) in words.
-fn reason(s: &SentReset<'_>) -> &'static str {
-    match s.reason {
-        Some("TCP_ABORT_ON_CLOSE") => "its program closed the connection with data unread",
-        Some("TCP_ABORT_ON_LINGER" | "TCP_DISCONNECT_WITH_DATA") => {
-            "its program closed the connection with SO_LINGER 0"
+fn reason(s: &SentReset<'_>) -> String {
+    let words = match s.reason {
+        _ if aborts::by_destroyer(s) => "its socket was destroyed from outside (SOCK_DESTROY)",
+        // Without a packet that it answers a reset is the program's doing.
+        _ if s.packet.is_none()
+            && let Some(abort) = aborts::by_program(s) =>
+        {
+            return format!("its program {}", abort.did);
         }
-        Some("TCP_STATE") => "its program aborted the connection (SO_LINGER 0, or the socket was destroyed)",
         Some("TCP_TIMEWAIT_SOCKET") => "it had closed the connection before",
         Some("TCP_FLAGS" | "NO_SOCKET") => "it doesn't know this connection (any more)",
         Some("TCP_KEEPALIVE_TIMEOUT") => "its keepalives were not answered",
-        Some("TCP_ABORT_ON_MEMORY") => "it ran out of socket memory",
         Some("TCP_ABORT_ON_DATA") => "data came after its program had closed",
+        Some("TCP_ABORT_ON_MEMORY") => "it ran out of socket memory",
         _ => "the kernel gives no reason that says more",
-    }
+    };
+    words.to_owned()
 }

@@ -1,6 +1,6 @@
 //! `broken.reset-by-us`
 
-use super::evidence::life;
+use super::{aborts, evidence::life};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, exit_status, nothing, phrase, seen},
@@ -20,16 +20,17 @@ const PAGE: &str = "\
 This side broke the connection off.
 
 # What happened
-The application closed the connection with data still unread, or with SO_LINGER set to 0, or its process ended so. The kernel
-then tells the other side by a reset instead of an orderly end; data under way is lost.
+The application closed the connection with data still unread, or with SO_LINGER set to 0, or it closed a listener in whose
+queue the connection still waited to be accepted; or its process ended so. The kernel then tells the other side by a reset
+instead of an orderly end; data under way is lost.
 
 # How netdx knows
 The socket went from established to closed without an error in the application's own close, and this host's TCP sent a reset
-for it, with the kernel's reason.
+for it, with the kernel's reason and the functions it came by.
 
 # What to do
 Read all data before closing, or shut down in order (shutdown, then read to the end). Don't set SO_LINGER 0 to get rid of
-TIME_WAIT.
+TIME_WAIT. A server that is to stop first accepts what waits.
 
 # Easily confused with
 broken.reset-by-peer: the other side did it. broken.destroyed: an administrator's `ss -K`.
@@ -47,14 +48,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some(reset) = c.resets_sent(false).find(|r| r.time >= established && r.packet.is_none()) else {
         return Judgement::No;
     };
-    let how = match reset.reason {
-        Some("TCP_ABORT_ON_CLOSE") => "closed it with data unread",
-        Some("TCP_ABORT_ON_LINGER" | "TCP_DISCONNECT_WITH_DATA") => "closed it with SO_LINGER 0",
-        Some("TCP_ABORT_ON_DATA") => "had closed it when more data came",
-        Some("TCP_ABORT_ON_MEMORY") => "ran out of socket memory",
-        Some("TCP_STATE") => "aborted it (SO_LINGER 0)",
-        Some("TCP_KEEPALIVE_TIMEOUT") => return Judgement::No,
-        _ => "aborted it",
+    let abort = aborts::by_program(&reset);
+    let how = match (&abort, reset.reason) {
+        (Some(abort), _) => abort.did,
+        (None, Some("TCP_ABORT_ON_MEMORY")) => "ran out of socket memory",
+        (None, Some("TCP_KEEPALIVE_TIMEOUT")) => return Judgement::No,
+        (None, _) => "aborted it",
     };
     let who = c.task.as_ref().or(end.current).map_or_else(|| "this side".to_owned(), phrase::task);
     let because = match c.died {
@@ -62,14 +61,15 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         None => format!("{who} {how} {}", life(c)),
     };
     let reason = reset.reason.map(|r| format!(" ({r})")).unwrap_or_default();
-    Judgement::Yes(
-        Finding::new(
-            Certainty::Proven,
-            because,
-            seen(c, reset.time, "reset-sent", format!("RST sent for this socket{reason}")),
-        )
-        .and(seen(c, end.time, "closed", "closed without an error, by this side"))
-        .and_all(c.died.map(|(t, status)| seen(c, t, "process-exit", exit_status(status))))
-        .advise("read all data before closing, and don't set SO_LINGER to 0"),
+    let finding = Finding::new(
+        Certainty::Proven,
+        because,
+        seen(c, reset.time, "reset-sent", format!("RST sent for this socket{reason}")),
     )
+    .and(seen(c, end.time, "closed", "closed without an error, by this side"))
+    .and_all(c.died.map(|(t, status)| seen(c, t, "process-exit", exit_status(status))));
+    Judgement::Yes(match abort {
+        Some(abort) => finding.advise(abort.instead),
+        None => finding,
+    })
 }

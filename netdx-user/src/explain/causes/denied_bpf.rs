@@ -56,7 +56,8 @@ fn dropped(c: &Connection) -> Option<(Dropped<'_>, &'static [&'static str])> {
             "TC_EGRESS" => &["tc-egress", "tcx-egress"],
             "TC_INGRESS" => &["tc-ingress", "tcx-ingress"],
             "XDP" => &["xdp"],
-            _ if d.by("do_xdp_generic") => &["xdp"],
+            // Without a reason of its own (6.18). Most drivers drop it before it is a packet, which nothing tells.
+            _ if d.by("do_xdp_generic") || d.by("veth_xdp_rcv_skb") => &["xdp"],
             _ => return None,
         };
         Some((d, attach))
@@ -107,9 +108,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 /// A call that programs can refuse without netdx having one of its own there to tell that they were asked.
 fn socket_refused(c: &Connection) -> bool {
-    c.failed_call().is_some_and(|call| {
-        matches!(call.call, Call::Socket | Call::Bind) && call.entered && call.errno == errno::EPERM
-    })
+    c.failed_call().is_some_and(|call| matches!(call.call, Call::Socket | Call::Bind) && call.errno == errno::EPERM)
 }
 
 fn attached<'a>(c: &'a Connection, netns: Netns, at: &[&str]) -> Option<Vec<&'a BpfProgram>> {
@@ -174,7 +173,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             "{} dropped {}: {}",
             phrase::dropped(&d),
             place(c, &d),
-            if d.reason.is_empty() { d.at } else { d.reason }
+            if matches!(d.reason, "" | "NOT_SPECIFIED") { d.at } else { d.reason }
         ),
     );
     let certainty = super::route_neighbor_silent::certainty(c, &d);
@@ -211,11 +210,29 @@ fn yes(
     what: &str,
 ) -> Judgement {
     let names = list(programs);
+    let setting = programs.iter().find_map(|p| systemd(p));
+    let by = setting.map(|(setting, place)| format!(", which is {setting} of {place}")).unwrap_or_default();
     let ids = programs.iter().map(|p| p.id.to_string()).collect::<Vec<_>>().join(", ");
     Judgement::Yes(
-        Finding::new(certainty, format!("BPF {names} {what}"), proof)
+        Finding::new(certainty, format!("BPF {names} {what}{by}"), proof)
             .and(fact("bpf-programs", names))
             .and_all(told(c))
-            .advise(format!("`bpftool prog show id {ids}` says what it is and who loaded it")),
+            .advise(match setting {
+                Some((setting, place)) => format!("look at {setting} of {place} (`systemctl show {place}`)"),
+                None => format!("`bpftool prog show id {ids}` says what it is and who loaded it"),
+            }),
     )
+}
+
+/// The setting that systemd loads a program for, by the name it gives it (bpf-firewall.c, socket-bind.bpf.c and
+/// restrict-ifaces.bpf.c of systemd 255), and the unit, which its control group is called by.
+fn systemd(program: &BpfProgram) -> Option<(&'static str, &str)> {
+    let setting = match program.name.as_str() {
+        "sd_fw_egress" | "sd_fw_ingress" => "IPAddressDeny= or IPAddressAllow=",
+        "sd_bind4" | "sd_bind6" => "SocketBindDeny= or SocketBindAllow=",
+        "sd_restrictif_e" | "sd_restrictif_i" => "RestrictNetworkInterfaces=",
+        _ => return None,
+    };
+    let unit = program.place.rsplit('/').next().filter(|unit| !unit.is_empty());
+    Some((setting, unit.unwrap_or("-.slice")))
 }

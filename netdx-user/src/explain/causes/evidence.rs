@@ -101,7 +101,7 @@ pub(super) fn reset_came(c: &Connection) -> Option<Evidence> {
 /// What the application got.
 pub(super) fn told(c: &Connection) -> Option<Evidence> {
     let errno = c.errno?;
-    Some(match c.failed_call() {
+    Some(match c.failed_call().or(c.call_not_entered()) {
         Some(call) => seen(c, call.time, "errno", format!("the application got {}", errno::name(errno))),
         None => seen(c, c.ended.unwrap_or(c.began), "errno", format!("the socket's error is {}", errno::name(errno))),
     })

@@ -57,8 +57,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some(call) = c.failed_call() else { return Judgement::No };
-    // What answered in place of the call says nothing of families.
-    if !suspicious(c) || !call.entered {
+    if !suspicious(c) {
         return Judgement::No;
     }
     let (because, note) = match call.errno {

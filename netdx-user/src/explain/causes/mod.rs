@@ -3,6 +3,7 @@
 
 use super::Cause;
 
+mod aborts;
 mod answers;
 mod evidence;
 mod firewall_rule;

@@ -94,7 +94,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         )
         .and(fact("route", r.text.clone()))
         .and_all(told(c))
-        .advise(format!("in {at}: remove the {} if it is not meant", entry(r))),
+        .advise(format!("in {at}: remove {} if it is not meant", entry(r))),
     )
 }
 

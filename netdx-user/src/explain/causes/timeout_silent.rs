@@ -1,11 +1,14 @@
 //! `timeout.silent`
 
-use super::evidence::{absence, anything_came_back, route_fact, stopping_drops, syns, told};
+use super::{
+    evidence::{absence, anything_came_back, route_fact, stopping_drops, syns, told, vanished_at},
+    timeout_queue_full::may_have_dropped,
+};
 use crate::{
     coverage::Coverage,
     event::Opened,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing, phrase, seen},
-    report::Outcome,
+    report::{Certainty, Outcome},
     story::Connection,
 };
 
@@ -27,7 +30,8 @@ the answer takes a way on which it is lost.
 
 # How netdx knows
 The SYNs went out to the interface, none of them was dropped by anything on this host (rules, queues, neighbours, programs),
-and no packet of this connection came in before it ended.
+and no packet of this connection came in before it ended. Where a program of this host listens on the target, it is likely
+at best: a SYN can also be lost within this host, or by the listener without a trace.
 
 # What to do
 Is the address right, and the host up? Look at firewalls on the other host and on the way (cloud security groups drop
@@ -73,7 +77,14 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         })
         .unwrap_or_default();
     let because = format!("{} left{via}, nothing came back, and nothing here dropped them", phrase::count(n, "SYN"));
-    let certainty = absence(c, coverage, &["drop", "retransmit", "icmp"]);
+    // A listener of this host that did not answer: it can have dropped the SYN, or the SYN did not get there.
+    let listening = vanished_at(c);
+    let doubt = listening.iter().any(|netns| may_have_dropped(c, coverage, *netns).is_some());
+    let certainty = match (absence(c, coverage, &["drop", "retransmit", "icmp"]), &listening[..]) {
+        _ if doubt => Certainty::Possible,
+        (seen, []) => seen,
+        _ => Certainty::Likely,
+    };
     let first = seen(c, c.began, "syn-sent", "SYN sent");
     Judgement::Yes(
         Finding::new(certainty, because, first)
