@@ -340,8 +340,11 @@ fn few_descriptors_and_no_types_are_told() {
         let output = Command::new("prlimit").arg(limit).arg(netdx()).args(arguments).output().expect("netdx runs");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (status, said) = run("--nofile=12", &["trace", "--duration", "1s"]);
-    assert!(said.contains("Too many open files") && !said.contains("panicked"), "{status:?} {said}");
+    for limit in ["--nofile=5", "--nofile=12", "--nofile=24"] {
+        let (status, said) = run(limit, &["trace", "--duration", "1s"]);
+        assert!(said.contains("Too many open files") && said.contains("ulimit -n"), "{limit}: {said}");
+        assert_eq!(status, Some(1), "{limit}: {said}");
+    }
     let (status, said) = run("--nofile=1024", &["trace", "--btf", "/no/such/file", "--duration", "1s"]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("/no/such/file") && said.contains("CONFIG_DEBUG_INFO_BTF"), "{said}");
@@ -399,4 +402,128 @@ fn in_a_time_namespace_the_times_are_right() {
     let hour = |value: &Value| value["time"].as_str().expect("a time")[..13].to_owned();
     assert_eq!(hour(&start), hour(&report), "within the hour");
     child.wait().expect("it ends");
+}
+
+/// netdx in a process-id namespace of its own, as a container without `--pid=host` has it.
+fn as_in_a_container() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]).arg(netdx());
+    command
+}
+
+#[test]
+fn in_a_container_processes_are_not_mistaken_for_others() {
+    for asked in [&["--pid", "1"][..], &["--", "true"]] {
+        let output = as_in_a_container().arg("trace").args(asked).output().expect("netdx runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{asked:?}: {said}");
+        assert!(said.contains("--pid and -- CMD") && said.contains("--pid=host"), "{asked:?}: {said}");
+    }
+    let lab = Lab::new();
+    let mut child = as_in_a_container()
+        .args(["trace", "--format", "json", "--count", "1", "--netns", &lab.client.inode().to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("netdx runs");
+    let mut reports = lines(&mut child);
+    let start = next(&mut reports);
+    let probes = start["coverage"]["probes"].as_array().expect("a list");
+    let processes = probes.iter().find(|probe| probe["name"] == "processes").expect("it is told");
+    assert!(processes["hook"].is_null() && processes["reason"].to_string().contains("--pid=host"), "{processes}");
+    let attempt = lab.connect("blocking 127.0.0.1:9");
+    let report = next(&mut reports);
+    assert_eq!(report["process"]["pid"], attempt.pid, "the machine's number: {report:#}");
+    check(&report, &REFUSED);
+    assert!(report["process"]["exe"].is_null() && report["process"]["cgroup"].is_null(), "{report:#}");
+    child.wait().expect("it ends");
+}
+
+/// Records for a moment, into a file that may not grow beyond so many bytes: netdx's status, and what it said.
+fn limited(file: &std::path::Path, bytes: usize) -> (Option<i32>, String) {
+    let lab = Lab::new();
+    let output = Command::new("prlimit")
+        .arg(format!("--fsize={bytes}"))
+        .arg(netdx())
+        // Nobody uses this port: nothing but the beginning and the end is written.
+        .args(["record", "--force", "--no-dns", "--port", "4", "--netns", lab.client.name(), "--duration", "300ms"])
+        .arg("--output")
+        .arg(file)
+        .output()
+        .expect("netdx runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_recording_that_may_not_grow_further_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("limited.netdx.jsonl");
+    let (status, said) = limited(&file, 1 << 20);
+    assert_eq!(status, Some(0), "{said}");
+    let whole = fs::read_to_string(&file).expect("a recording");
+    let end = whole.trim_end().lines().last().expect("lines").len();
+    // In its first line, and in its very last one.
+    for bytes in [100, whole.len() - end / 2] {
+        let (status, said) = limited(&file, bytes);
+        assert_eq!(status, Some(1), "{bytes}: {said}");
+        assert!(said.contains("File too large") && said.contains("the recording ends here"), "{bytes}: {said}");
+    }
+    let replay = Command::new(netdx()).arg("replay").arg(&file).output().expect("netdx runs");
+    let said = String::from_utf8_lossy(&[replay.stdout, replay.stderr].concat()).into_owned();
+    assert!(said.contains("the recording is cut"), "{said}");
+}
+
+#[test]
+fn what_is_no_file_is_not_recorded_into() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    run(Command::new("mkfifo").arg(at("pipe")));
+    fs::create_dir(at("folder")).expect("a folder");
+    fs::write(at("other"), "somebody's\n").expect("a file");
+    std::os::unix::fs::symlink(at("other"), at("link")).expect("a link");
+    let record = |flags: &[&str], path: &std::path::Path| {
+        let output = Command::new(netdx())
+            .args(["record", "--duration", "100ms", "--no-dns", "--port", "4"])
+            .args(flags)
+            .arg("--output")
+            .arg(path)
+            .output()
+            .expect("netdx runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for path in [at("pipe"), at("folder"), at("link"), "/dev/full".into()] {
+        let (status, said) = record(&[], &path);
+        assert!(status == Some(1) && said.contains("exists"), "{}: {said}", path.display());
+        let (status, said) = record(&["--force"], &path);
+        assert!(status == Some(1) && said.contains("is no ordinary file"), "{}: {said}", path.display());
+    }
+    let (status, said) = record(&[], &at("other"));
+    assert!(status == Some(1) && said.contains("exists"), "{said}");
+    assert_eq!(fs::read_to_string(at("other")).expect("it is still there"), "somebody's\n");
+    let (status, said) = record(&["--force"], &at("other"));
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(fs::metadata(at("other")).expect("the recording").mode() & 0o777, 0o600);
+    let (status, said) = record(&[], &at("no/such/folder"));
+    assert!(status == Some(1) && said.contains("No such file or directory"), "{said}");
+}
+
+#[test]
+fn with_closed_standard_streams_nothing_is_written_into_other_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("alone.netdx.jsonl");
+    let lab = Lab::new();
+    let script = "exec \"$@\" <&- >&- 2>&-";
+    let status = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(netdx())
+        .args(["record", "--netns", lab.client.name(), "--duration", "300ms", "--output"])
+        .arg(&file)
+        .status()
+        .expect("sh runs");
+    assert!(status.success(), "{status}");
+    // Had the recording got the number of a closed stream, reports would stand in it.
+    let text = fs::read_to_string(&file).expect("a recording");
+    for line in text.lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+    }
+    run(Command::new(netdx()).arg("replay").arg(&file));
 }

@@ -18,9 +18,11 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Write},
+    os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     time::Duration,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Smallest event buffer: a page would do for the kernel, but not for a burst.
 const MIN_BUFFER: u32 = 64 << 10;
@@ -108,9 +110,13 @@ impl LiveArgs {
     pub(super) fn run(self, reporter: Reporter, target: Option<Target>) -> anyhow::Result<Exit> {
         let mut filter = self.filters.resolve()?;
         let (kernel_filter, cgroups) = kernel_filter(&mut filter, !self.command.is_empty());
+        enough_descriptors()?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
         runtime.block_on(async {
+            // A file that may not grow further (ulimit -f) is told as any other that can't be written. A handler is gone in
+            // what the command runs, unlike a signal that is ignored.
+            let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ)).context("watch for SIGXFSZ")?;
             // Held before anything is given up that the command may need.
             let command = if self.command.is_empty() { None } else { Some(Command::hold(&self.command)?) };
             let live = Live::start(&self.live_settings(kernel_filter))?;
@@ -185,6 +191,17 @@ fn kernel_filter(filter: &mut Filter, tree: bool) -> (live::KernelFilter, Vec<St
         tree,
     };
     (kernel, paths)
+}
+
+/// Where there are hardly any, the runtime can't even be started, and it panics. With some more what is missing is told as
+/// it is found out.
+fn enough_descriptors() -> anyhow::Result<()> {
+    const LEAST: usize = 12;
+    let stdin = io::stdin();
+    let taken: io::Result<Vec<OwnedFd>> = (0..LEAST).map(|_| stdin.as_fd().try_clone_to_owned()).collect();
+    taken.map(drop).context(
+        "too few files may be open at once; tracing takes about a hundred (ulimit -n; LimitNOFILE= in a systemd unit)",
+    )
 }
 
 /// With the probes attached, fewer rights will do. Kept beside those that reading this host's state takes: signalling a

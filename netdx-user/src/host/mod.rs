@@ -31,6 +31,7 @@ pub mod unix;
 use crate::{
     event::{Netns, Protocol},
     fact::Answer,
+    live::features,
     want::Want,
 };
 use namespace::Namespaces;
@@ -113,6 +114,9 @@ pub enum Error {
         "{0} is not installed: firewall rules can't be listed (install the package nftables or iptables that has it)"
     )]
     NoTool(String),
+    /// Process ids are others than the kernel's.
+    #[error("{}", features::OTHER_PROCESS_IDS)]
+    ProcessIds,
     /// A process has ended.
     #[error("process {0} has ended")]
     Ended(u32),
@@ -247,6 +251,12 @@ impl Host {
                 Answer::Neighbor(self.kernel(*netns, "its neighbours", || neigh::find(*address, *device))?)
             }
             Want::Interfaces { netns } => Answer::Interfaces(self.kernel(*netns, "its interfaces", interface::list)?),
+            // Of what the kernel named. By another namespace's number another process would be found.
+            Want::Process { .. } | Want::Resolver { root: None, .. } | Want::Hosts { root: None, .. }
+                if !features::proc_counts_processes_alike() =>
+            {
+                return Err(Error::ProcessIds);
+            }
             Want::Process { pid } => Answer::Process(process::describe(*pid)?.map(Box::new)),
             Want::Resolver { pid, root } => Answer::Resolver(root::through(*pid, *root, resolver::resolver)?),
             Want::Hosts { pid, root, name } => {

@@ -11,8 +11,46 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
+
+/// Inode of the machine's own process-id namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h, 3.8).
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Whether a link leads to the machine's own process-id namespace; none: it can't be told.
+fn is_first_pid_namespace(link: &str) -> Option<bool> {
+    fs::metadata(link).ok().map(|namespace| namespace.ino() == FIRST_PID_NAMESPACE)
+}
+
+/// Whether this process counts processes as the kernel's records do: not in a container that has process ids of its own.
+#[must_use]
+pub fn counts_processes_alike() -> bool {
+    is_first_pid_namespace("/proc/self/ns/pid").unwrap_or(true)
+}
+
+/// Whether /proc does.
+#[must_use]
+pub fn proc_counts_processes_alike() -> bool {
+    static ALIKE: LazyLock<bool> = LazyLock::new(|| {
+        // The namespace of its process 1, at which not everybody may look. If /proc has another number for this process
+        // than the process itself, it is of one further out.
+        let further_out = || ids(&fs::read_to_string("/proc/self/status").unwrap_or_default()) > 1;
+        is_first_pid_namespace("/proc/1/ns/pid").unwrap_or_else(|| further_out() || counts_processes_alike())
+    });
+    *ALIKE
+}
+
+/// How many numbers a process has, from the namespace of the /proc that is read to its own (`NSpid`, proc(5)).
+fn ids(status: &str) -> usize {
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.map_or(0, |numbers| numbers.split_whitespace().count())
+}
+
+/// Said where that is not so.
+pub const OTHER_PROCESS_IDS: &str = "netdx runs in a process-id namespace of its own, as in a container: what the kernel \
+     calls a process is another one here. Start netdx outside, or the container with the machine's: docker run --pid=host";
 
 /// A mounted file system, from /proc/self/mountinfo (proc(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,6 +243,14 @@ pub fn sysctl(key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_has_a_number_in_each_namespace() {
+        assert_eq!(ids("Name:\tsh\nNSpid:\t4711\t1\n"), 2);
+        assert_eq!(ids("NSpid:\t4711\n"), 1);
+        assert_eq!(ids("Name:\tsh\n"), 0, "Linux before 4.1");
+        assert!(ids(&fs::read_to_string("/proc/self/status").expect("its own")) >= 1);
+    }
 
     #[test]
     fn a_directory_is_found_or_the_kernel_says_why_not() {

@@ -109,6 +109,9 @@ pub enum Error {
     /// Too few rights.
     #[error(transparent)]
     Privileges(#[from] Insufficient),
+    /// Processes are asked for by ids that aren't the kernel's.
+    #[error("--pid and -- CMD can't be followed: {}", features::OTHER_PROCESS_IDS)]
+    ProcessIds,
     /// No type information.
     #[error("cannot read the kernel's type information {path}: {error}\n{advice}", advice = btf_advice())]
     NoBtf {
@@ -218,6 +221,9 @@ impl Live {
         let began = Instant::now();
         let step = |what: &str| tracing::debug!("{what}: {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
         Privileges::current().check()?;
+        if (settings.filter.tree || !settings.filter.pids.is_empty()) && !features::counts_processes_alike() {
+            return Err(Error::ProcessIds);
+        }
         let kernel = read_kernel(settings.btf.as_deref())?;
         step("kernel types read");
         let places = places(&kernel, settings);
@@ -243,6 +249,7 @@ impl Live {
         }
         coverage.probes.push(unhooked::function_names());
         coverage.probes.push(unhooked::drop_reasons(&kernel));
+        coverage.probes.extend(unhooked::processes());
         step("programs attached");
         // Beside what follows, not beside the verifier: it takes a CPU for as long as all the rest.
         let reading = Reading::start().map_err(Error::Thread)?;
@@ -434,7 +441,9 @@ fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
     }
     config.slow_us = settings.slow.map_or(0, |d| u32::try_from(d.as_micros()).unwrap_or(u32::MAX).max(1));
     config.hz = clock::ticks_per_second();
-    config.own_tgid = if settings.own { 0 } else { std::process::id() };
+    // By another namespace's number another process would be left out.
+    let leave_out = !settings.own && features::counts_processes_alike();
+    config.own_tgid = if leave_out { std::process::id() } else { 0 };
     // For tracing programs since 5.11, for all since 5.16 (bpf_base_func_proto); nothing but the version tells.
     config.task_btf = (features::version(&features::kernel_release()) >= (6, 0)).into();
     config

@@ -90,6 +90,7 @@ pub fn survey(file: Option<PathBuf>) -> Survey {
     checks.push(rights(privileges));
     checks.extend(places());
     checks.push(function_names());
+    checks.push(process_ids());
     checks.extend(kernel.as_ref().map(drop_reasons));
 
     let attempt = Live::start(&Settings { btf: file, ..Settings::default() });
@@ -284,6 +285,16 @@ fn function_names() -> Check {
         state: if hidden.is_some() { State::Limited } else { State::Good },
         found: hidden.map_or_else(|| symbols::KALLSYMS.to_owned(), |e| e.to_string()),
         advice: restricted.then(|| "sudo sysctl kernel.kptr_restrict=1".to_owned()),
+    }
+}
+
+fn process_ids() -> Check {
+    let alike = features::counts_processes_alike() && features::proc_counts_processes_alike();
+    Check {
+        name: "process ids",
+        state: if alike { State::Good } else { State::Limited },
+        found: if alike { "the machine's".to_owned() } else { features::OTHER_PROCESS_IDS.to_owned() },
+        advice: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: their places in the coverage. Must not know: how hooks are attached.
 
-use super::{offsets::Kernel, symbols};
+use super::{features, offsets::Kernel, symbols};
 use crate::coverage::Probe;
 
 /// Names of kernel functions are a thing to observe, too: a drop is placed by them.
@@ -25,6 +25,16 @@ pub(super) fn drop_reasons(kernel: &Kernel) -> Probe {
         reason: (!has_reasons).then(|| NO_REASONS.to_owned()),
         gives: "why a packet was dropped, and drops after the handshake".to_owned(),
     }
+}
+
+/// What /proc tells of a process that the kernel names is a thing to observe where that can't be done.
+pub(super) fn processes() -> Option<Probe> {
+    (!features::proc_counts_processes_alike()).then(|| Probe {
+        name: "processes".to_owned(),
+        hook: None,
+        reason: Some(features::OTHER_PROCESS_IDS.to_owned()),
+        gives: "the program, the cgroup, the restrictions and the resolver of the process that failed".to_owned(),
+    })
 }
 
 /// Verdicts that are weaker where the kernel names no reasons for drops.
