@@ -21,6 +21,7 @@ mod packets;
 mod questions;
 mod relays;
 mod settling;
+mod subflows;
 #[cfg(test)]
 mod tests;
 mod tracker;

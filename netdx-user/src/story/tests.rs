@@ -151,6 +151,32 @@ pub(super) fn code(reports: &[Report]) -> Vec<&str> {
     reports.iter().map(|r| r.verdict.as_ref().map_or("-", |v| v.code)).collect()
 }
 
+/// The kernel ends an MPTCP connection when its worker comes to it, long after its subflow has failed and been told.
+#[test]
+fn a_subflow_tells_the_story_of_its_connection() {
+    let whole = |state| {
+        let tuple = Tuple { protocol: Protocol::Mptcp, ..tuple() };
+        Sock { id: Some(SockId(8)), ..Sock { tuple, ..sock(state) } }
+    };
+    let began = |started, sock| Event::Attempt { started: Time(started), task: Some(task()), sock, via: Via::Connect };
+    let ended = |sock| match closed(0) {
+        Event::State { old, new, current, icmp, tcp, stack, .. } => {
+            Event::State { sock, old, new, current, icmp, tcp, stack }
+        }
+        other => other,
+    };
+    let events = vec![
+        (2 * MS, began(MS, sock(TcpState::SynSent))),
+        (2 * MS, reset_received()),
+        (3 * MS, closed(111)),
+        (130 * MS, began(MS - 1, whole(TcpState::SynSent))),
+        (130 * MS, ended(whole(TcpState::Close))),
+    ];
+    let reports = run(events, |_| Answer::Unavailable("a test".into()));
+    let told: Vec<_> = reports.iter().map(|r| (r.errno.as_deref(), r.outcome)).collect();
+    assert_eq!(told, [(Some("ECONNREFUSED"), Outcome::Failed)]);
+}
+
 #[test]
 fn a_reset_by_this_hosts_tcp_is_a_missing_listener() {
     let events =

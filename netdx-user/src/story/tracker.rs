@@ -12,6 +12,7 @@ use super::{
     neighbors::Neighbors,
     packets::Packets,
     settling::Settling,
+    subflows::Subflows,
 };
 use crate::{
     event::{Event, Netns, Opened, Packet, Protocol, Sock, SockId, Task, TcpState, Tuple, Via},
@@ -68,6 +69,7 @@ pub struct Tracker {
     /// Connections whose story has been told: what still comes of their sockets is the kernel's own tidying up.
     pub(super) told: Recent<SockId, ()>,
     fallbacks: Fallbacks,
+    subflows: Subflows,
     ended: VecDeque<Story>,
     pub(super) wants: Vec<Want>,
 }
@@ -89,6 +91,7 @@ impl Tracker {
             opened: Recent::new(KNOWN),
             told: Recent::new(KNOWN),
             fallbacks: Fallbacks::default(),
+            subflows: Subflows::default(),
             ended: VecDeque::new(),
             wants: Vec::new(),
         }
@@ -297,6 +300,7 @@ impl Tracker {
         c.task = task;
         c.via = via;
         self.memory.dress(&mut c);
+        self.subflows.began(&c);
         self.open.insert(id, Box::new(c));
         if self.open.len() > OPEN_LIMIT {
             self.open.pop_first();
@@ -417,7 +421,8 @@ impl Tracker {
     /// A story whose events are all there.
     fn finish(&mut self, mut c: Box<Connection>) {
         if c.tuple.protocol == Protocol::Mptcp {
-            if self.subflow_told(&c) {
+            // Its first subflow tells the story.
+            if c.tuple.remote.is_unspecified() || self.subflows.had(&c) {
                 return;
             }
             if c.established.is_none() && c.errno.is_some() {
@@ -462,19 +467,6 @@ impl Tracker {
             }
         }
         self.ended.push_back(Story::Lookup(Box::new(lookup)));
-    }
-
-    /// An MPTCP connection's first subflow tells its story.
-    fn subflow_told(&self, c: &Connection) -> bool {
-        let Some(task) = &c.task else { return false };
-        let near = |o: &Connection| {
-            o.tuple.protocol == Protocol::Tcp
-                && o.task.as_ref().is_some_and(|t| t.tid == task.tid)
-                && o.began.since(c.began).max(c.began.since(o.began)) < Duration::from_millis(50)
-        };
-        self.open.values().chain(self.settling.iter()).any(|c| near(c))
-            || self.ended.iter().any(|s| matches!(s, Story::Connection(o) if near(o)))
-            || c.tuple.remote.is_unspecified()
     }
 
     /// A connection that worked is told; where the same program is still at an IPv6 address, once that is known, too.
