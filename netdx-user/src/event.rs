@@ -385,6 +385,34 @@ pub enum Hook {
     Egress,
 }
 
+/// Netfilter dropped it: the reason says so or, where there is none or one that says nothing, the function that did.
+#[must_use]
+pub fn dropped_by_netfilter(reason: Option<&str>, at: Option<&str>) -> bool {
+    match (reason, at) {
+        (Some("NETFILTER_DROP"), _) => true,
+        // Before 5.17 only the place tells.
+        (None | Some("" | "NOT_SPECIFIED"), Some(at)) => {
+            matches!(
+                at,
+                "nf_hook_slow"
+                    | "nf_hook_slow_list"
+                    | "nft_do_chain"
+                    | "ipt_do_table"
+                    | "ip6t_do_table"
+                    | "arpt_do_table"
+            ) || dropped_in_queue(at)
+        }
+        _ => false,
+    }
+}
+
+/// A function that drops packets which a rule gave to a queue for a program (NFQUEUE, `queue`): nobody reads it or it is
+/// full (`nf_queue`), or whoever reads it said so (`nf_reinject`, since 6.4 `nfqnl_reinject`).
+#[must_use]
+pub fn dropped_in_queue(at: &str) -> bool {
+    matches!(at, "nf_queue" | "nf_reinject" | "nfqnl_reinject")
+}
+
 /// What a kernel said. Every event has its time beside it (`Stamped`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

@@ -4,7 +4,7 @@
 //! What is said holds on 5.10 ... 7.3: the frame under `nf_hook_slow` is the hook's place in the stack; without one the
 //! route tells, for it is looked up between PREROUTING and the others, and what it does with packets is their way.
 
-use crate::event::{Hook, Name};
+use crate::event::{Hook, Name, dropped_by_netfilter};
 
 /// What of a packet tells where it was.
 pub(super) struct Place {
@@ -20,14 +20,7 @@ pub(super) struct Place {
 
 /// The hook, if netfilter dropped the packet and it can be told.
 pub(super) fn of_drop(reason: Option<&str>, at: Option<&str>, stack: &[Name], place: &Place) -> Option<Hook> {
-    let by_netfilter = match reason {
-        Some(reason) => reason == "NETFILTER_DROP",
-        // Before 5.17 only the place tells.
-        None => at.is_some_and(|at| {
-            matches!(at, "nf_hook_slow" | "nft_do_chain" | "ipt_do_table" | "ip6t_do_table" | "arpt_do_table")
-        }),
-    };
-    if !by_netfilter { None } else { by_stack(stack).or_else(|| by_route(place)) }
+    if dropped_by_netfilter(reason, at) { by_stack(stack).or_else(|| by_route(place)) } else { None }
 }
 
 /// By the function that ran the hook.

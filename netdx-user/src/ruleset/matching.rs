@@ -37,7 +37,9 @@ pub(super) enum Verdict<'a> {
     Return,
     Jump(&'a str),
     Goto(&'a str),
-    /// A queue to user space, or an extension that isn't known: it may drop.
+    /// Given to a program of user space.
+    Queue,
+    /// An extension that isn't known: it may drop.
     Opaque,
 }
 
@@ -45,8 +47,8 @@ impl Verdict<'_> {
     /// Whether it can do what was done.
     pub(super) fn does(self, action: Action) -> bool {
         match (self, action) {
-            (Self::Drop | Self::Reject(_) | Self::Opaque, Action::Discard) => true,
-            (Self::Drop, Action::Drop) | (Self::Opaque, _) => true,
+            (Self::Drop | Self::Reject(_), Action::Discard) => true,
+            (Self::Drop, Action::Drop) | (Self::Queue, Action::Queue) | (Self::Opaque, _) => true,
             (Self::Reject(how), Action::Reset) => how["type"] == "tcp reset",
             (Self::Reject(how), Action::Icmp { v6, kind, code }) => icmp(how, v6) == Some((kind, code)),
             _ => false,
@@ -173,6 +175,7 @@ fn extension(body: &Value) -> Extension {
         (Some("match"), _) => Extension::Match,
         (Some("target"), Some(name)) if NEXT.contains(&name) => Extension::Nothing,
         (Some("target"), Some(name)) if TRANSLATION.contains(&name) => Extension::Verdict(Verdict::Accept),
+        (Some("target"), Some("NFQUEUE" | "QUEUE")) => Extension::Verdict(Verdict::Queue),
         (Some("target"), _) => Extension::Verdict(Verdict::Opaque),
         _ => Extension::Nameless,
     }
@@ -189,7 +192,8 @@ fn verdict<'a>(name: &str, body: &'a Value) -> Option<Verdict<'a>> {
         "continue" => Verdict::Continue,
         // Translation accepts the packet.
         "dnat" | "snat" | "masquerade" | "redirect" => Verdict::Accept,
-        "queue" | "synproxy" | "fwd" | "tproxy" => Verdict::Opaque,
+        "queue" => Verdict::Queue,
+        "synproxy" | "fwd" | "tproxy" => Verdict::Opaque,
         _ => return None,
     })
 }

@@ -63,6 +63,8 @@ pub enum Action {
     },
     /// Dropped or answered: it isn't known which.
     Discard,
+    /// Given to a queue for a program, and dropped there.
+    Queue,
 }
 
 /// A rule, or a chain's policy, as it is shown to a person.
@@ -245,11 +247,16 @@ impl<'a> Walk<'a> {
                         end => Some(end),
                     },
                     Verdict::Goto(target) => Some(self.target(chain, target, depth)),
-                    Verdict::Drop | Verdict::Reject(_) | Verdict::Opaque => {
+                    Verdict::Drop | Verdict::Reject(_) | Verdict::Queue | Verdict::Opaque => {
                         if verdict.does(self.action) {
                             self.found.push(self.name(chain, rule.text.clone(), Some(rule.handle)));
                         }
-                        (verdict != Verdict::Opaque).then_some(End::Taken)
+                        match verdict {
+                            Verdict::Opaque => None,
+                            // What the program lets pass goes on with the next chain (nfqnl_reinject, 6.18).
+                            Verdict::Queue => Some(End::Accepted),
+                            _ => Some(End::Taken),
+                        }
                     }
                 };
                 match (truth, end) {

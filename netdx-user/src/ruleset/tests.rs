@@ -331,3 +331,15 @@ proptest::proptest! {
         assert_eq!(texts(vec![base("c", "input", "accept", rules)], &syn(), Action::Drop), ["exactly all"]);
     }
 }
+
+#[test]
+fn a_queue_takes_what_was_dropped_in_it() {
+    let queue = |name: &str, port: u16| rule(name, json!([dport(json!(port)), { "queue": { "num": 7 } }]));
+    let rules = vec![queue("other", 81), queue("it", 80), rule("later", json!([drop()]))];
+    let first = || base("in", "input", "drop", rules.clone());
+    assert_eq!(texts(vec![first()], &syn(), Action::Queue), ["exactly it"]);
+    // What the program lets pass is not asked about again by this chain, but by the next one.
+    assert!(texts(vec![first()], &syn(), Action::Drop).is_empty());
+    let next = base("later", "input", "drop", Vec::new());
+    assert_eq!(texts(vec![first(), next], &syn(), Action::Drop), ["exactly policy drop"]);
+}

@@ -315,3 +315,17 @@ fn a_poll_takes_the_error_that_came_while_connect_was_at_work() {
     trace.explains(&attempt, &Expected { errno: Some("EHOSTUNREACH"), names: &["forward"], ..REJECTED });
     trace.only(&["firewall.rejected"]);
 }
+
+#[test]
+fn a_queue_that_no_program_reads() {
+    for (tool, target) in [("iptables-nft", "10.1.2.2:80"), ("ip6tables-legacy", "[fd01:2::2]:80")] {
+        let lab = Lab::new();
+        let rule = ["-A", "INPUT", "-p", "tcp", "--dport", "80", "-j", "NFQUEUE", "--queue-num", "7"];
+        netdx_tests::island::run(lab.server.command(tool).args(rule));
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        let names = &["-j NFQUEUE --queue-num 7", "no program takes packets from that queue"];
+        trace.explains(&attempt, &Expected { remote: Some(target), names, ..DROPPED });
+        trace.only(&[DROPPED.code]);
+    }
+}

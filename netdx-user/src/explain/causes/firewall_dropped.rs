@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
+    event::dropped_in_queue,
     explain::{Cause, Finding, Judgement, Rule, Tells, phrase, seen},
     story::{Connection, Dropped},
     want::Want,
@@ -32,8 +33,9 @@ A firewall rule of this host drops the packets.
 
 # What happened
 A rule (or a chain's policy) of the packet filter of this host, in one of its network namespaces, silently dropped a packet
-of this connection: the first one, the answer to it, or a later one. The sender waits until it gives up. Or it dropped the
-question for the next hop's link address (ARP, neighbour discovery) or the answer: then no packet can leave at all.
+of this connection: the first one, the answer to it, or a later one; or gave it to a queue (NFQUEUE) where a program dropped
+it, or none takes it. The sender waits until it gives up. Or it dropped the question for the next hop's link address (ARP,
+neighbour discovery) or the answer: then no packet can leave at all.
 
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, with netfilter as the reason, the namespace and
@@ -79,7 +81,15 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let what = phrase::the_dropped(&d);
     let at = place(c, &d);
     let because = match &culprit {
-        Culprit::Exact(rule) => format!("{rule} dropped {what} {at}"),
+        Culprit::Exact(rule) => match d.at {
+            "nf_queue" => format!(
+                "{rule} gave {what} {at} to a queue, and it was dropped: no program takes packets from that queue, or it is full"
+            ),
+            at_queue if dropped_in_queue(at_queue) => {
+                format!("{rule} gave {what} {at} to a queue, and the program that reads it dropped it")
+            }
+            _ => format!("{rule} dropped {what} {at}"),
+        },
         Culprit::Possible(rules) => {
             format!("the firewall dropped {what} {at}; it can have been {}", rules.join(", or "))
         }

@@ -1,7 +1,7 @@
 //! Which rule it was: what the two firewall causes share. Owns: from a drop to the rule that can have done it.
 
 use crate::{
-    event::{Discovery, Hook, Netns, Protocol, Tuple},
+    event::{Discovery, Hook, Netns, Protocol, Tuple, dropped_by_netfilter, dropped_in_queue},
     explain::fact,
     fact::{Answer, Ruleset},
     report::Evidence,
@@ -12,23 +12,9 @@ use crate::{
 
 pub(super) use crate::ruleset::Action;
 
-/// Netfilter dropped it: the reason says so, or, on kernels without one, the function.
+/// Netfilter dropped it.
 pub(super) fn by_netfilter(d: &Dropped<'_>) -> bool {
-    match d.reason {
-        "NETFILTER_DROP" => true,
-        "" | "NOT_SPECIFIED" => {
-            matches!(
-                d.at,
-                "nf_hook_slow"
-                    | "nft_do_chain"
-                    | "ipt_do_table"
-                    | "ip6t_do_table"
-                    | "arpt_do_table"
-                    | "nf_hook_slow_list"
-            )
-        }
-        _ => false,
-    }
+    dropped_by_netfilter(Some(d.reason), Some(d.at))
 }
 
 /// The questions for the rules of the namespace where it was dropped.
@@ -88,6 +74,7 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
         Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == index).map(|i| i.name.as_str()),
         _ => None,
     };
+    let action = if dropped_in_queue(d.at) { Action::Queue } else { action };
     let found = match d.hook {
         Some(hook) => ruleset::culprits(rules, hook, &view(c, d, hook, name_of(d.packet.in_device)), action),
         None => Culprits::None,
