@@ -49,7 +49,7 @@ pub enum Answer {
     Sockets(Vec<SocketEntry>),
     /// `Want::Namespace`
     Namespace(Namespace),
-    /// `Want::BpfPrograms`
+    /// `Want::BpfPrograms`, `Want::BpfProgramsOf`
     BpfPrograms(Vec<BpfProgram>),
     /// `Want::Conntrack`
     Conntrack(Conntrack),

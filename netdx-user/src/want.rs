@@ -52,6 +52,8 @@ pub enum Want {
     Namespace { netns: Netns },
     /// BPF programs that can deny: attached to the cgroup (v2 id) and its ancestors, and to interfaces of the namespace.
     BpfPrograms { netns: Netns, cgroup: u64 },
+    /// The same for the cgroup that a process is in.
+    BpfProgramsOf { netns: Netns, pid: u32 },
     /// Connection tracking of a namespace: table fill and limit, drop counters.
     Conntrack { netns: Netns },
     /// What network address translation makes of packets with these endpoints (local is the source), in every namespace.

@@ -226,6 +226,22 @@ pub fn signing(island: &Island, endpoint: &str, peer: &str) -> OwnedFd {
     prepared(island, endpoint, 8, move |socket| set(socket, libc::TCP_MD5SIG, &option))
 }
 
+/// Listens, and has a filter of its own (classic BPF) that lets nothing in.
+#[must_use]
+pub fn deaf(island: &Island, endpoint: &str) -> OwnedFd {
+    prepared(island, endpoint, 8, |socket| {
+        // BPF_RET | BPF_K: of each packet, keep nothing.
+        let mut drop_all = [libc::sock_filter { code: 6, jt: 0, jf: 0, k: 0 }];
+        let program = libc::sock_fprog { len: 1, filter: drop_all.as_mut_ptr() };
+        let length = libc::socklen_t::try_from(size_of_val(&program)).expect("a short option");
+        let value = (&raw const program).cast();
+        // SAFETY: the kernel copies the program, and the one instruction that it points to, before the call returns.
+        let result =
+            unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, length) };
+        assert_eq!(result, 0, "attach a filter: {}", std::io::Error::last_os_error());
+    })
+}
+
 /// Listens on a socket with options of its own, and never accepts.
 fn prepared(island: &Island, endpoint: &str, backlog: i32, options: impl FnOnce(&OwnedFd) + Send + 'static) -> OwnedFd {
     let endpoint: SocketAddr = endpoint.parse().expect("an endpoint");

@@ -3,7 +3,7 @@
 //!
 //! netdx's own programs are left out, those of another netdx too: they let everything pass.
 
-use super::{Error, Host, cgroup::Cgroups, interface, netlink};
+use super::{Error, Host, cgroup::Cgroups, interface, netlink, process};
 use crate::{
     event::Netns,
     fact::{BpfProgram, Interface},
@@ -24,6 +24,7 @@ use std::{
     fs, io,
     ops::ControlFlow,
     os::fd::AsRawFd,
+    path::Path,
 };
 
 /// Attach types of cgroups that can refuse a socket, a call or a packet, and what they are called.
@@ -62,12 +63,35 @@ impl Host {
     pub fn bpf_programs(&mut self, netns: Netns, cgroup: u64) -> Result<Vec<BpfProgram>, Error> {
         let mut found = Vec::new();
         if cgroup != 0 {
-            let cgroups = match &mut self.cgroups {
-                Some(cgroups) => cgroups,
-                unopened @ None => unopened.insert(Cgroups::open()?),
+            let gone = || Error::Malformed {
+                what: format!("cgroup {cgroup}"),
+                why: "it is gone, and its programs with it".into(),
             };
-            found.extend(of_cgroup(cgroups, cgroup)?);
+            let cgroups = self.cgroups()?;
+            let path = cgroups.path(cgroup).ok_or_else(gone)?;
+            found = of_cgroup(cgroups, &path)?;
         }
+        self.with_those_of_interfaces(netns, found)
+    }
+
+    /// The same for the cgroup that a process is in.
+    ///
+    /// # Errors
+    /// The process has ended, its cgroup is gone, or the kernel does not tell.
+    pub fn bpf_programs_of(&mut self, netns: Netns, pid: u32) -> Result<Vec<BpfProgram>, Error> {
+        let path = process::cgroup(pid)?;
+        let found = of_cgroup(self.cgroups()?, Path::new(&path))?;
+        self.with_those_of_interfaces(netns, found)
+    }
+
+    fn cgroups(&mut self) -> Result<&mut Cgroups, Error> {
+        Ok(match &mut self.cgroups {
+            Some(cgroups) => cgroups,
+            unopened @ None => unopened.insert(Cgroups::open()?),
+        })
+    }
+
+    fn with_those_of_interfaces(&mut self, netns: Netns, mut found: Vec<BpfProgram>) -> Result<Vec<BpfProgram>, Error> {
         found.extend(self.kernel(netns, "the programs of its interfaces", of_interfaces)?);
         let loaded = Loaded::read();
         found.extend(loaded.lsm());
@@ -80,10 +104,8 @@ impl Host {
 }
 
 /// The programs that are run for a cgroup, the innermost cgroup's first.
-fn of_cgroup(cgroups: &mut Cgroups, id: u64) -> Result<Vec<BpfProgram>, Error> {
-    let gone = || Error::Malformed { what: format!("cgroup {id}"), why: "it is gone, and its programs with it".into() };
-    let path = cgroups.path(id).ok_or_else(gone)?;
-    let levels = cgroups.ancestors(&path)?;
+fn of_cgroup(cgroups: &Cgroups, path: &Path) -> Result<Vec<BpfProgram>, Error> {
+    let levels = cgroups.ancestors(path)?;
     let mut found = Vec::new();
     for (attach, name) in CGROUP {
         let Some((_, innermost)) = levels.first() else { break };

@@ -283,6 +283,7 @@ impl Host {
             Want::Ruleset { netns } => Answer::Ruleset(self.namespaces()?.within(*netns, firewall::read)??),
             Want::Translations { packet } => Answer::Translations(self.translations(*packet)?),
             Want::BpfPrograms { netns, cgroup } => Answer::BpfPrograms(self.bpf_programs(*netns, *cgroup)?),
+            Want::BpfProgramsOf { netns, pid } => Answer::BpfPrograms(self.bpf_programs_of(*netns, *pid)?),
         })
     }
 

@@ -112,6 +112,17 @@ pub fn place(pid: u32) -> Place {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).map(|text| place_of(&text)).unwrap_or_default()
 }
 
+/// The path of a process's cgroup in the v2 hierarchy, `/` for its root.
+///
+/// # Errors
+/// The process has ended, or there is no such hierarchy.
+pub fn cgroup(pid: u32) -> Result<String, Error> {
+    let file = format!("/proc/{pid}/cgroup");
+    let text = fs::read_to_string(&file).map_err(|e| Error::read(file.as_str(), e))?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    path.map(str::to_string).ok_or_else(|| Error::Malformed { what: file, why: "it has no line of cgroups v2".into() })
+}
+
 /// Reads /proc/PID/cgroup (cgroups(7)): `hierarchy:controllers:path` lines. With both versions mounted, v2 may hold
 /// every process in its root while systemd's v1 hierarchy or a controller's has the real place.
 fn place_of(text: &str) -> Place {

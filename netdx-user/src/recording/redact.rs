@@ -204,6 +204,7 @@ impl Redactor {
             | Want::Sysctl { .. }
             | Want::Namespace { .. }
             | Want::BpfPrograms { .. }
+            | Want::BpfProgramsOf { .. }
             | Want::Conntrack { .. }
             | Want::HalfOpen { .. }
             | Want::Counters { .. } => {}

@@ -292,3 +292,37 @@ fn a_low_port_needs_a_capability() {
     assert_eq!(report["also"].as_array().map(Vec::len), Some(0), "{report:#}");
     trace.only(&["denied.policy"]);
 }
+
+/// A program of the server's control group says no to the client's packets, or to its own.
+#[test]
+fn the_servers_control_group_forbids() {
+    for (hook, target) in [(Hook::Ingress, "10.1.2.2:80"), (Hook::Egress, "[fd01:2::2]:80")] {
+        let lab = Lab::new();
+        let group = Cgroup::new("denied");
+        let _program = group.forbid(hook, "server_says_no");
+        let mut command = lab.command_in(&lab.server, &format!("listen {target} --hold 60000"));
+        group.holds(&mut command);
+        let mut server = Client::spawn(command);
+        assert_eq!(server.attempt().errno, 0);
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        let names = &["server_says_no", "netdx-denied-"];
+        let expected = Expected { errno: Some("ETIMEDOUT"), remote: Some(target), names, ..DENIED };
+        let expected = by_its_reason(expected);
+        trace.explains(&attempt, &expected);
+        trace.only(&[expected.code]);
+    }
+}
+
+#[test]
+fn the_listeners_own_filter_drops() {
+    let lab = Lab::new();
+    let _listener = netdx_tests::servers::deaf(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    let names = &["a filter attached to the socket of "];
+    let expected = Expected { errno: Some("ETIMEDOUT"), certainty: Some("likely"), names, ..DENIED };
+    let expected = by_its_reason(expected);
+    trace.explains(&attempt, &expected);
+    trace.only(&[expected.code]);
+}

@@ -1,6 +1,6 @@
 //! `denied.bpf`
 
-use super::evidence::{obstructing_drops, place, told};
+use super::evidence::{listener, obstructing_drops, place, told, who_listens, who_listens_want};
 use crate::{
     coverage::Coverage,
     event::{Call, Netns, Protocol},
@@ -35,8 +35,9 @@ Programs can be attached to control groups (systemd's IPAddressDeny and SocketBi
 
 # How netdx knows
 A refused call failed after the control group's programs had been asked and before any routing lookup was made; a dropped
-packet carries the reason (BPF_CGROUP_EGRESS, TC_INGRESS, TC_EGRESS, XDP, SOCKET_FILTER). The programs attached there are
-listed by id and name.
+packet carries the reason (BPF_CGROUP_EGRESS, TC_INGRESS, TC_EGRESS, XDP, SOCKET_FILTER). The programs attached there, to the
+interface or to the control group of the side whose socket it was, are listed by id and name. SOCKET_FILTER where there is
+none is a filter of the socket itself (SO_ATTACH_FILTER).
 
 # What to do
 `bpftool prog show id ID` and `bpftool cgroup tree` show the program and who loaded it. For a systemd unit look at
@@ -47,20 +48,32 @@ firewall.dropped: a netfilter rule. denied.policy: seccomp, Landlock or a securi
 group's programs are asked.
 ";
 
-/// A packet dropped by a program, and where such programs are attached.
-fn dropped(c: &Connection) -> Option<(Dropped<'_>, &'static [&'static str])> {
+/// Whose programs dropped a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// An interface's.
+    Interface,
+    /// This side's control group's.
+    Own,
+    /// The control group's of the socket on the other side.
+    Peer,
+}
+
+/// A packet dropped by a program, where such programs are attached, and whose they are.
+fn dropped(c: &Connection) -> Option<(Dropped<'_>, &'static [&'static str], Whose)> {
+    let side = |own: bool| if own { Whose::Own } else { Whose::Peer };
     obstructing_drops(c).find_map(|d| {
-        let attach: &[&str] = match d.reason {
-            "BPF_CGROUP_EGRESS" => &["egress"],
-            "SOCKET_FILTER" => &["ingress"],
-            "TC_EGRESS" => &["tc-egress", "tcx-egress"],
-            "TC_INGRESS" => &["tc-ingress", "tcx-ingress"],
-            "XDP" => &["xdp"],
+        let (attach, whose): (&[&str], Whose) = match d.reason {
+            "BPF_CGROUP_EGRESS" => (&["egress"], side(d.ours)),
+            "SOCKET_FILTER" => (&["ingress"], side(!d.ours)),
+            "TC_EGRESS" => (&["tc-egress", "tcx-egress"], Whose::Interface),
+            "TC_INGRESS" => (&["tc-ingress", "tcx-ingress"], Whose::Interface),
+            "XDP" => (&["xdp"], Whose::Interface),
             // Without a reason of its own (6.18). Most drivers drop it before it is a packet, which nothing tells.
-            _ if d.by("do_xdp_generic") || d.by("veth_xdp_rcv_skb") => &["xdp"],
+            _ if d.by("do_xdp_generic") || d.by("veth_xdp_rcv_skb") => (&["xdp"], Whose::Interface),
             _ => return None,
         };
-        Some((d, attach))
+        Some((d, attach, whose))
     })
 }
 
@@ -103,7 +116,21 @@ fn wants(c: &Connection) -> Vec<Want> {
     if refused(c) || socket_refused(c) || send_refused(c) {
         return vec![programs_want(c, c.netns)];
     }
-    dropped(c).and_then(|(d, _)| d.netns()).map(|n| vec![programs_want(c, n)]).unwrap_or_default()
+    let Some((d, _, whose)) = dropped(c) else { return Vec::new() };
+    let mut wants = if whose == Whose::Peer { who_listens_want(c) } else { Vec::new() };
+    wants.extend(d.netns().and_then(|netns| droppers_want(c, netns, whose)));
+    wants
+}
+
+/// The question for the programs that can have dropped a packet; none: whose socket it was is not known (yet).
+fn droppers_want(c: &Connection, netns: Netns, whose: Whose) -> Option<Want> {
+    match whose {
+        Whose::Interface | Whose::Own => Some(programs_want(c, netns)),
+        Whose::Peer => {
+            let pid = listener(c, netns)?.owners.first()?.pid;
+            Some(Want::BpfProgramsOf { netns, pid })
+        }
+    }
 }
 
 /// A call that programs can refuse without netdx having one of its own there to tell that they were asked.
@@ -111,8 +138,8 @@ fn socket_refused(c: &Connection) -> bool {
     c.failed_call().is_some_and(|call| matches!(call.call, Call::Socket | Call::Bind) && call.errno == errno::EPERM)
 }
 
-fn attached<'a>(c: &'a Connection, netns: Netns, at: &[&str]) -> Option<Vec<&'a BpfProgram>> {
-    match c.facts.get(&programs_want(c, netns)) {
+fn attached<'a>(c: &'a Connection, want: &Want, at: &[&str]) -> Option<Vec<&'a BpfProgram>> {
+    match c.facts.get(want) {
         Some(Answer::BpfPrograms(all)) => Some(all.iter().filter(|p| at.contains(&p.attach.as_str())).collect()),
         _ => None,
     }
@@ -141,7 +168,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             (_, false, _) => &["connect4"],
             (_, true, _) => &["connect6"],
         };
-        let programs = attached(c, c.netns, at);
+        let programs = attached(c, &programs_want(c, c.netns), at);
         let asked = if refused(c) { " after the control group's programs were asked," } else { "" };
         let proof = seen(
             c,
@@ -163,7 +190,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             None => Judgement::No,
         };
     }
-    let Some((d, at)) = dropped(c) else { return Judgement::No };
+    let Some((d, at, whose)) = dropped(c) else { return Judgement::No };
     let Some(netns) = d.netns() else { return Judgement::No };
     let proof = seen(
         c,
@@ -177,9 +204,31 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         ),
     );
     let certainty = super::route_neighbor_silent::certainty(c, &d);
-    match attached(c, netns, at) {
-        // A socket's own filter, or a queue's filter that is no program.
+    let what = phrase::the_dropped(&d);
+    match droppers_want(c, netns, whose).and_then(|want| attached(c, &want, at)) {
         Some(p) if p.is_empty() => match d.reason {
+            // sk_filter_trim_cap (6.18) has this reason for both.
+            "SOCKET_FILTER" => {
+                let owner =
+                    if whose == Whose::Peer { who_listens(c, netns) } else { c.task.as_ref().map(phrase::task) };
+                let socket =
+                    owner.map_or_else(|| "the receiving socket".to_owned(), |who| format!("the socket of {who}"));
+                Judgement::Yes(
+                    Finding::new(
+                        Certainty::Likely,
+                        format!(
+                            "a filter attached to {socket} (SO_ATTACH_FILTER, SO_ATTACH_BPF) dropped {what} {}",
+                            place(c, &d)
+                        ),
+                        proof,
+                    )
+                    .and(fact(
+                        "bpf-programs",
+                        "the control group of that socket's owner has no program for packets that come in",
+                    ))
+                    .and_all(told(c)),
+                )
+            }
             "BPF_CGROUP_EGRESS" | "XDP" => Judgement::Yes(
                 Finding::new(
                     certainty,
@@ -188,6 +237,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                 )
                 .and_all(told(c)),
             ),
+            // A queue's filter that is no program.
             _ => Judgement::No,
         },
         Some(p) => yes(c, proof, certainty, &p, &format!("dropped {} {}", phrase::the_dropped(&d), place(c, &d))),
