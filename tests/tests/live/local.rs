@@ -214,3 +214,13 @@ fn a_link_local_source_has_no_interface() {
     let names = &["fe80::1", "scope"];
     set_up(&Lab::new(), client, ("EINVAL", libc::EINVAL), "local.bad-source", names);
 }
+
+#[test]
+fn a_source_that_is_not_ours_is_found_out_late() {
+    let lab = Lab::new();
+    // bind takes any address then, as it does with IP_FREEBIND, or before the address is taken away.
+    lab.client.sysctl("net.ipv4.ip_nonlocal_bind=1");
+    let unreachable = ("ENETUNREACH", libc::ENETUNREACH);
+    let names = &["its source address 10.1.1.77 is not an address of this host"];
+    set_up(&lab, "blocking 10.1.2.2:80 --bind 10.1.1.77:0", unreachable, "local.bad-source", names);
+}

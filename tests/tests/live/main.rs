@@ -13,6 +13,7 @@ mod kernel;
 mod load;
 mod local;
 mod many;
+mod meanwhile;
 mod nat;
 mod needs;
 mod refused;

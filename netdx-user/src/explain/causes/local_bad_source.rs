@@ -1,12 +1,15 @@
 //! `local.bad-source`
 
-use super::evidence::{anything_came_back, call_proof, stopping_drops, target_here, target_want, told};
+use super::{
+    evidence::{anything_came_back, call_proof, stopping_drops, target_here, target_want, told},
+    lost_route,
+};
 use crate::{
     coverage::Coverage,
     event::Call,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, owners_want, phrase, seen},
     fact::Answer,
-    report::Certainty,
+    report::{Certainty, Evidence},
     story::Connection,
     want::Want,
 };
@@ -15,7 +18,17 @@ pub(super) const CAUSE: Cause = Cause {
     code: "local.bad-source",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["route.rejects", "route.none", "route.reverse-path", "timeout.dropped", "timeout.silent"],
+    hides: &[
+        "route.rejects",
+        "route.none",
+        "route.interface-down",
+        "route.forwarding-off",
+        "route.reverse-path",
+        "timeout.dropped",
+        "timeout.silent",
+        "timeout.abandoned",
+        "broken.timeout",
+    ],
     tells: Tells::Failure,
 };
 
@@ -24,11 +37,13 @@ The local address can't be used for that.
 
 # What happened
 The program bound its socket to a source address that is not (or not any more) an address of this host, or to one from which
-that target can't be reached: a loopback address for a target elsewhere, an address of another scope.
+that target can't be reached: a loopback address for a target elsewhere, an address of another scope. Or the address was
+taken away while the connection was up: then nothing can be sent from it, or no answer to it is taken in.
 
 # How netdx knows
-bind failed with EADDRNOTAVAIL, or connect failed with EINVAL although its routing lookup found a route; the addresses of
-the namespace were read right after.
+bind failed with EADDRNOTAVAIL, connect failed with EINVAL although its routing lookup found a route, or with ENETUNREACH
+without any lookup; or the kernel dropped the connection's packets for want of a route from there. The addresses of the
+namespace were read right after.
 
 # What to do
 `netdx addrs` shows this host's addresses. Correct the configured source or listen address; after a failover or a changed
@@ -49,14 +64,16 @@ fn wants(c: &Connection) -> Vec<Want> {
     }
     let suspicious =
         c.failed_call().is_some_and(|f| matches!(f.errno, errno::EADDRNOTAVAIL | errno::EINVAL | errno::ENODEV));
+    let mut wants = lost_route::wants(c);
     if suspicious {
-        vec![
-            Want::Interfaces { netns: c.netns },
-            Want::Sysctl { netns: c.netns, key: "ipv6/conf/all/disable_ipv6".into() },
-        ]
-    } else {
-        Vec::new()
+        wants.push(Want::Interfaces { netns: c.netns });
+        wants.push(Want::Sysctl { netns: c.netns, key: "ipv6/conf/all/disable_ipv6".into() });
     }
+    if no_lookup(c) {
+        wants.push(Want::Interfaces { netns: c.netns });
+        wants.push(owners_want(c, c.tuple.local));
+    }
+    wants
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
@@ -64,18 +81,25 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if from_loopback(c) && !own && !anything_came_back(c) {
         return dead_source(c);
     }
-    let Some(call) = c.failed_call() else { return Judgement::No };
     let local = c.tuple.local;
-    let addresses: Option<Vec<String>> = match c.facts.get(&Want::Interfaces { netns: c.netns }) {
-        Some(Answer::Interfaces(all)) => Some(
-            all.iter()
-                .flat_map(|i| i.addresses.iter())
-                .filter(|(a, _)| a.is_ipv4() == local.is_ipv4())
-                .map(|(a, _)| a.to_string())
-                .collect(),
-        ),
-        _ => None,
-    };
+    // It may have been lost with its interface: route.interface-down says so.
+    let went_down = super::route_interface_down::went_down(c).is_some();
+    let lost = lost_route::proof(c).or_else(|| lost_route::unclaimed(c)).filter(|_| !went_down);
+    if let Some(proof) = lost.filter(|_| lost_route::has_its_address(c) == Some(false)) {
+        return Judgement::Yes(
+            Finding::new(
+                Certainty::Proven,
+                format!("its source address {local} is no address of this host any more"),
+                proof,
+            )
+            .and_all(addresses(c))
+            .and_all(told(c))
+            .advise(format!(
+                "look what took the address {local} away (DHCP, a VPN, a network manager), or connect again"
+            )),
+        );
+    }
+    let Some(call) = c.failed_call() else { return Judgement::No };
     let because = match (call.call, call.errno) {
         (Call::Bind, errno::EADDRNOTAVAIL) if !super::local_no_family::switched_off(c) => {
             if local.is_unspecified() {
@@ -91,20 +115,37 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         {
             format!("the source address {local} is a loopback address, from which {} can't be reached", c.tuple.remote)
         }
+        _ if no_lookup(c) && lost_route::has_its_address(c) == Some(false) => {
+            format!("its source address {local} is not an address of this host")
+        }
         _ => return Judgement::No,
     };
-    let list = addresses.map(|a| {
-        fact(
-            "addresses",
-            format!("addresses of that family here: {}", if a.is_empty() { "none".into() } else { a.join(", ") }),
-        )
-    });
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, call_proof(c, &call))
-            .and_all(list)
+            .and_all(addresses(c))
             .and_all(told(c))
             .advise("use an address of this host (`netdx addrs` shows them), or none and let the kernel choose"),
     )
+}
+
+/// The kernel looks for no route from an address that isn't its own (ip_route_output_key_hash_rcu, 6.18): a socket may be
+/// bound to one that has been taken away since, or by IP_FREEBIND.
+fn no_lookup(c: &Connection) -> bool {
+    !c.tuple.local.is_unspecified()
+        && c.failed_call().is_some_and(|call| {
+            matches!(call.call, Call::Connect | Call::IoUringConnect | Call::Send)
+                && matches!(call.errno, errno::ENETUNREACH | errno::EINVAL)
+                && call.route.count == 0
+        })
+}
+
+/// The addresses that it could have.
+fn addresses(c: &Connection) -> Option<Evidence> {
+    let Some(Answer::Interfaces(all)) = c.facts.get(&Want::Interfaces { netns: c.netns }) else { return None };
+    let of_family = all.iter().flat_map(|i| &i.addresses).filter(|(a, _)| a.is_ipv4() == c.tuple.local.is_ipv4());
+    let list: Vec<String> = of_family.map(|(a, _)| a.to_string()).collect();
+    let list = if list.is_empty() { "none".into() } else { list.join(", ") };
+    Some(fact("addresses", format!("addresses of that family here: {list}")))
 }
 
 fn dead_source(c: &Connection) -> Judgement {

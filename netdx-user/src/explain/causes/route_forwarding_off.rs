@@ -38,11 +38,14 @@ route.rejects and route.icmp-unreachable: forwarding is on, and routing says no.
 
 fn dropped(c: &Connection) -> Option<Dropped<'_>> {
     stopping_drops(c).find(|d| {
-        d.by("ip_error")
-            || d.by("ip6_forward")
-            || d.by("ip_forward")
-            || d.by("ip6_pkt_discard")
-            || d.reason == "IP_INADDRERRORS"
+        // An answer has arrived: it is not to be passed on.
+        let arrived = !d.ours && d.netns() == Some(c.netns);
+        !arrived
+            && (d.by("ip_error")
+                || d.by("ip6_forward")
+                || d.by("ip_forward")
+                || d.by("ip6_pkt_discard")
+                || d.reason == "IP_INADDRERRORS")
     })
 }
 

@@ -1,12 +1,15 @@
 //! `route.interface-down`
 
-use super::evidence::{obstructing_drops, route, route_fact, stopping_drops, target_here, target_want, told};
+use super::{
+    evidence::{obstructing_drops, route, route_fact, stopping_drops, target_here, target_want, told},
+    lost_route,
+};
 use crate::{
     coverage::Coverage,
     event::Netns,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::{Answer, Interface},
-    report::Certainty,
+    report::{Certainty, Evidence},
     story::{Connection, Dropped},
     want::Want,
 };
@@ -22,6 +25,7 @@ pub(super) const CAUSE: Cause = Cause {
         "timeout.silent",
         "timeout.dropped",
         "timeout.abandoned",
+        "broken.timeout",
     ],
     tells: Tells::Failure,
 };
@@ -35,7 +39,8 @@ radio), or the program bound its socket to an interface that doesn't lead there.
 
 # How netdx knows
 The routing lookup failed or the packet died at the interface, and the interface's state, read right after, is down or
-without carrier; or the socket is bound to an interface by which the address can't be reached.
+without carrier; or the socket is bound to an interface by which the address can't be reached. Of a connection that was up
+the packets were dropped for want of a route, and the interface that has (IPv6: had) its address is down.
 
 # What to do
 `netdx addrs` shows the interfaces. `ip link set DEV up`; check the cable, the peer of a veth pair, the VPN. For a bound
@@ -58,6 +63,7 @@ fn wants(c: &Connection) -> Vec<Want> {
     } else {
         Vec::new()
     };
+    wants.extend(lost_route::wants(c));
     wants.extend(elsewhere(c).filter_map(|d| d.netns()).map(|netns| Want::Interfaces { netns }));
     wants
 }
@@ -79,6 +85,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         no_route(c)
     } else if let Some((d, i)) = elsewhere(c).find_map(|d| Some((d, at_one_that_is_down(c, &d)?))) {
         on_the_way(c, &d, i)
+    } else if let Some((i, proof)) = went_down(c) {
+        with_its_route(c, i, proof)
     } else if c.tried() && c.established.is_none() {
         dead_end(c)
     } else {
@@ -108,6 +116,35 @@ fn no_route(c: &Connection) -> Judgement {
         .and(fact("interface", way.clone()))
         .and_all(told(c))
         .advise("switch the interface on (`ip link set DEV up`), or mend its cable or peer"),
+    )
+}
+
+/// The interface that has the connection's address is down, and its routes are gone with it.
+pub(super) fn went_down(c: &Connection) -> Option<(&Interface, Evidence)> {
+    let proof = lost_route::proof(c)?;
+    let mut down = interfaces(c, c.netns).iter().filter(|i| !(i.loopback || i.up && i.carrier));
+    let has_it = |i: &&Interface| i.addresses.iter().any(|(a, _)| *a == c.tuple.local);
+    // The IPv6 addresses of an interface are lost when it is switched off (addrconf_ifdown, 6.18).
+    let took_it = |i: &&Interface| !i.up && c.tuple.local.is_ipv6();
+    Some((down.clone().find(has_it).or_else(|| down.find(took_it))?, proof))
+}
+
+fn with_its_route(c: &Connection, i: &Interface, proof: Evidence) -> Judgement {
+    let state = if i.up { "has no carrier" } else { "is down" };
+    let local = c.tuple.local;
+    let (certainty, because) = if i.addresses.iter().any(|(a, _)| *a == local) {
+        (
+            Certainty::Proven,
+            format!("interface {}, which has its address {local}, {state}, and the route went with it", i.name),
+        )
+    } else {
+        (Certainty::Likely, format!("interface {} {state}, and its address {local} and the route went with it", i.name))
+    };
+    Judgement::Yes(
+        Finding::new(certainty, because, proof)
+            .and(fact("interface", format!("{} {state}", i.name)))
+            .and_all(told(c))
+            .advise(format!("`ip link set {} up`, or mend its cable or peer", i.name)),
     )
 }
 

@@ -1,9 +1,13 @@
 //! `route.none`
 
-use super::evidence::{no_way_back, route, route_fact, told, vanished_at, way_back_want, who_listens};
+use super::{
+    evidence::{no_way_back, route, route_fact, told, vanished_at, way_back_want, who_listens},
+    lost_route,
+};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
+    fact::Route,
     report::Certainty,
     story::Connection,
     want::Want,
@@ -14,7 +18,7 @@ pub(super) const CAUSE: Cause = Cause {
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     // What is said of the way back is said of a connection that seems to be lost without a trace.
-    hides: &["timeout.silent", "timeout.abandoned"],
+    hides: &["timeout.silent", "timeout.abandoned", "timeout.dropped", "broken.timeout"],
     tells: Tells::Failure,
 };
 
@@ -25,12 +29,14 @@ There is no route to that address, or none back from it.
 A route says by which interface, and over which router, packets for a range of addresses go. No route of this network
 namespace fits the address, not even a default route of its family, so nothing could be sent and the call failed at once.
 Or the target is a listener in another namespace of this host, and that one has no route back: its answer can't be sent, and
-the caller waits in vain.
+the caller waits in vain. Or the route went away while the connection was up: nothing can be sent any more, nobody tells the
+application, and its timers run out.
 
 # How netdx knows
 The kernel's routing lookup of this very call found nothing in the last table it asked, the call returned ENETUNREACH, and
 the same lookup made right after finds nothing either. For the way back: packets went to a listener of this host, nothing
-dropped them and no answer left, and the lookup of the way back, made right after in the listener's namespace, fails.
+dropped them and no answer left, and the lookup of the way back, made right after in the listener's namespace, fails. For a
+route that went away: the kernel dropped the packet before it was sent (reason IP_OUTNOROUTES), or a retransmission failed.
 
 # What to do
 `netdx routes ADDRESS` shows the decision step by step. Add the missing route, or a default route (`ip route add default
@@ -39,15 +45,20 @@ to anything?
 
 # Easily confused with
 route.interface-down: there would be a route, but its interface is down. route.rejects: a route or rule of type
-unreachable forbids it. route.icmp-unreachable: a router further on has no route.
+unreachable forbids it. route.icmp-unreachable: a router further on has no route. local.bad-source: the address that the
+socket has is not this host's, so the kernel looks for no route.
 ";
 
 fn wants(c: &Connection) -> Vec<Want> {
-    vanished_at(c).into_iter().map(|n| way_back_want(c, n)).collect()
+    let back = vanished_at(c).into_iter().map(|n| way_back_want(c, n));
+    back.chain(lost_route::wants(c)).collect()
 }
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if let Some(finding) = one_way(c) {
+        return Judgement::Yes(finding);
+    }
+    if let Some(finding) = lost(c) {
         return Judgement::Yes(finding);
     }
     let Some(call) = c.failed_call() else { return Judgement::No };
@@ -59,12 +70,13 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let missed =
         call.route.count > 0 && (call.route.error == -11 || v6_null || call.route.error == -errno::ENETUNREACH);
     let now = route(c);
-    if !missed && call.route.count > 0 {
+    // A rule may not have taken what the last table had (suppress_prefixlength).
+    let none_now = now.is_some_and(|r| r.errno == errno::ENETUNREACH && r.kind.is_empty());
+    if !missed && !none_now && call.route.count > 0 {
         return Judgement::No;
     }
-    let family = if c.tuple.remote.is_ipv4() { "IPv4" } else { "IPv6" };
     let certainty = match now {
-        Some(r) if r.errno == errno::ENETUNREACH && r.kind.is_empty() => Certainty::Proven,
+        Some(_) if none_now => Certainty::Proven,
         // The lookup rejects it by a route or rule: route.rejects says which.
         Some(r) if r.errno != 0 => return Judgement::No,
         // The lookup would have been seen.
@@ -73,21 +85,57 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         None if missed => Certainty::Likely,
         None => return Judgement::CannotTell("the routing table could not be read".into()),
     };
+    let because = match now {
+        Some(r) if r.errno == 0 => format!(
+            "no {} route to {} was found, although now there is one: the routes have changed, or the socket may reach only \
+             networks that it is itself on (SO_DONTROUTE)",
+            family(c),
+            c.tuple.remote
+        ),
+        now => no_route(c, now),
+    };
+    let proof = seen(c, call.time, "route-lookup", lookup(&call.route));
+    Judgement::Yes(Finding::new(certainty, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(format!(
+        "add a route to {} (or a default route); `netdx routes {}` shows the decision",
+        c.tuple.remote, c.tuple.remote
+    )))
+}
+
+fn family(c: &Connection) -> &'static str {
+    if c.tuple.remote.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+fn no_route(c: &Connection, now: Option<&Route>) -> String {
     let default = match now {
-        Some(r) if r.has_default => "although there is a default route",
-        Some(_) => "and there is no default route",
+        Some(r) if r.has_default => " although there is a default route",
+        Some(_) => " and there is no default route",
         None => "",
     };
-    let because = format!("no {family} route to {} {default}", c.tuple.remote);
-    let proof = seen(c, call.time, "route-lookup", lookup(&call.route));
-    Judgement::Yes(
-        Finding::new(certainty, because.trim_end().to_owned(), proof).and_all(route_fact(c)).and_all(told(c)).advise(
+    format!("no {} route to {}{default}", family(c), c.tuple.remote)
+}
+
+/// There was a route when it began.
+fn lost(c: &Connection) -> Option<Finding> {
+    let proof = lost_route::proof(c)?;
+    let now = route(c);
+    let (certainty, because) = match now {
+        Some(r) if r.errno == 0 => (
+            Certainty::Likely,
+            format!("this host had no {} route to {} for a while: now there is one", family(c), c.tuple.remote),
+        ),
+        Some(r) if !r.kind.is_empty() => return None,
+        Some(_) => (Certainty::Proven, format!("there is no {} route to {} any more", family(c), c.tuple.remote)),
+        None => (
+            Certainty::Possible,
             format!(
-                "add a route to {} (or a default route); `netdx routes {}` shows the decision",
-                c.tuple.remote, c.tuple.remote
+                "its packets to {} could not be routed any more; whether a route is missing or forbids it (route.rejects) \
+                 could not be read",
+                c.tuple.remote
             ),
         ),
-    )
+    };
+    let advice = format!("look what took the route to {} away (a network manager, a VPN, a script)", c.tuple.remote);
+    Some(Finding::new(certainty, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(advice))
 }
 
 /// The listener's namespace can't send its answer. It is inferred that the SYN got there.

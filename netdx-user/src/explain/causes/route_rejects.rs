@@ -2,6 +2,7 @@
 
 use super::{
     evidence::{route, route_fact, told},
+    lost_route,
     route_none::table,
 };
 use crate::{
@@ -18,7 +19,15 @@ pub(super) const CAUSE: Cause = Cause {
     code: "route.rejects",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &["route.icmp-unreachable", "timeout.dropped", "route.none", "firewall.rejected"],
+    hides: &[
+        "route.icmp-unreachable",
+        "timeout.dropped",
+        "timeout.silent",
+        "timeout.abandoned",
+        "broken.timeout",
+        "route.none",
+        "firewall.rejected",
+    ],
     tells: Tells::Failure,
 };
 
@@ -32,7 +41,8 @@ fits the address: on this host, or in a forwarding namespace of this host on the
 
 # How netdx knows
 The kernel's routing lookup of this call (or the router namespace's, for a forwarded packet) ended with that type's error,
-and the routing tables and rules, read right after, have the entry.
+and the routing tables and rules, read right after, have the entry. For an entry that came while the connection was up: its
+packets were dropped before they were sent (reason IP_OUTNOROUTES), or a retransmission failed.
 
 # What to do
 `netdx routes ADDRESS` names the entry. Remove it (`ip route del ...`, `ip rule del ...`) if it is not meant; VPN clients,
@@ -78,6 +88,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         let goes = matches!(call.call, Call::Connect | Call::IoUringConnect | Call::Send);
         return if goes { here(c, &call) } else { Judgement::No };
     }
+    if let Some(finding) = meanwhile(c) {
+        return Judgement::Yes(finding);
+    }
     let Some(d) = rejected_on_the_way(c) else { return Judgement::No };
     let Some(netns) = d.netns() else { return Judgement::No };
     let Some(Answer::Route(r)) = c.facts.get(&transit_want(c, &d, netns)) else { return Judgement::No };
@@ -96,6 +109,15 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         .and_all(told(c))
         .advise(format!("in {at}: remove {} if it is not meant", entry(r))),
     )
+}
+
+/// It was not there yet when the connection began.
+fn meanwhile(c: &Connection) -> Option<Finding> {
+    let proof = lost_route::proof(c)?;
+    let r = route(c).filter(|r| rejecting(r))?;
+    let because = format!("{} forbids {} now: {}", entry(r), c.tuple.remote, r.text);
+    let advice = format!("remove that entry if it is not meant; `netdx routes {}` shows the decision", c.tuple.remote);
+    Some(Finding::new(Certainty::Proven, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(advice))
 }
 
 fn entry(r: &Route) -> String {
@@ -123,8 +145,7 @@ fn here(c: &Connection, call: &FailedCall) -> Judgement {
     let by_rule = matches!(call.errno, errno::ENETUNREACH | errno::EACCES | errno::EINVAL | errno::EHOSTUNREACH)
         && lookups.count > 0
         && lookups.local
-        && !lookups.main
-        && c.tuple.remote.is_ipv4();
+        && !lookups.main;
     let now = route(c).filter(|r| rejecting(r));
     let Some(proof) = (match (by_kernel, now, by_rule) {
         (Some(kind), ..) => Some(seen(
