@@ -236,6 +236,64 @@ fn unanswered_syns_are_silence_and_one_is_too_early_to_tell() {
 }
 
 #[test]
+fn of_what_began_before_netdx_silence_is_not_claimed() {
+    let reports = run(vec![(1001 * MS, retransmit()), (3000 * MS, closed(110))], elsewhere);
+    assert_eq!(code(&reports), ["unexplained"]);
+    let verdict = reports[0].verdict.as_ref().expect("a verdict");
+    assert!(verdict.summary.contains("before netdx"), "{}", verdict.summary);
+}
+
+/// A connection that was up ends by a reset that this side sends, and then by its change to TCP_CLOSE with this error.
+fn reset_by_us(reason: Option<&'static str>, way: &'static [&'static str], error: i32) -> Vec<Report> {
+    let up = Event::State {
+        sock: sock(TcpState::Established),
+        old: TcpState::SynSent,
+        new: TcpState::Established,
+        current: None,
+        icmp: None,
+        tcp: TcpCounters::default(),
+        stack: vec![],
+    };
+    let reset = Event::ResetSent {
+        packet: None,
+        sock: Some(sock(TcpState::Established)),
+        reason: reason.map(Into::into),
+        current: Some(task()),
+        stack: way.iter().map(|f| (*f).into()).collect(),
+    };
+    let Event::State { sock, new, current, icmp, tcp, stack, .. } = closed(error) else { panic!("a change of state") };
+    let end = Event::State { sock, old: TcpState::Established, new, current, icmp, tcp, stack };
+    run(vec![(2 * MS, attempt()), (3 * MS, up), (9000 * MS, reset), (9000 * MS + 70_000, end)], elsewhere)
+}
+
+#[test]
+fn a_reset_for_keepalive_that_ran_out_is_not_this_sides_doing() {
+    for reason in [Some("TCP_KEEPALIVE_TIMEOUT"), None] {
+        let reports = reset_by_us(reason, &["tcp_send_active_reset", "tcp_keepalive_timer"], 110);
+        assert_eq!(code(&reports), ["broken.timeout"], "{reason:?}");
+        assert!(reports[0].also.is_empty(), "{:?}", reports[0].also);
+    }
+}
+
+#[test]
+fn the_way_to_a_reset_tells_what_the_program_did() {
+    let cases: [(Option<&'static str>, &'static [&'static str], &str); 6] = [
+        (Some("TCP_ABORT_ON_CLOSE"), &["__tcp_close", "tcp_close"], "data unread"),
+        (Some("TCP_STATE"), &["tcp_disconnect", "inet_csk_listen_stop", "tcp_close"], "waited to be accepted"),
+        (None, &["tcp_disconnect", "inet_csk_listen_stop", "tcp_close"], "waited to be accepted"),
+        (Some("TCP_STATE"), &["tcp_disconnect", "__tcp_close", "tcp_close"], "with SO_LINGER 0"),
+        (None, &["__tcp_close", "tcp_close"], "data unread"),
+        (Some("TCP_STATE"), &[], "SO_LINGER 0, or"),
+    ];
+    for (reason, way, words) in cases {
+        let reports = reset_by_us(reason, way, 0);
+        assert_eq!(code(&reports), ["broken.reset-by-us"], "{reason:?} {way:?}");
+        let summary = &reports[0].verdict.as_ref().expect("a verdict").summary;
+        assert!(summary.contains(words), "{reason:?} {way:?}: {summary}");
+    }
+}
+
+#[test]
 fn a_call_that_found_no_route_is_a_story_of_its_own() {
     let route = RouteLookups { count: 2, main: true, table: 254, error: -11, ..RouteLookups::default() };
     let event = Event::CallFailed {

@@ -68,7 +68,7 @@ fn the_listener_closes_before_it_accepts() {
     for target in ["10.1.2.2:80", "[fd01:2::2]:80"] {
         let (attempt, report, trace) = never_accepted(target, "--outbound");
         assert_eq!(report["process"]["pid"], attempt.pid, "{report:#}");
-        let names = &[target, "its program closed its listener before it accepted it"];
+        let names = &[target, "its program closed its listener while it still waited to be accepted"];
         let code = "broken.reset-by-peer";
         check(&report, &Expected { code, errno: Some("ECONNRESET"), remote: Some(target), names, ..BROKEN });
         trace.only(&[code]);
@@ -80,7 +80,7 @@ fn this_hosts_listener_closes_before_it_accepts() {
     let (attempt, report, trace) = never_accepted("10.1.2.2:80", "--inbound");
     let code = "broken.reset-by-us";
     let remote = attempt.local.expect("it was connected").to_string();
-    let names = &["closed its listener before it accepted it"];
+    let names = &["closed its listener while it still waited to be accepted"];
     check(&report, &Expected { code, remote: Some(&remote), names, ..BROKEN });
     trace.only(&[code]);
 }

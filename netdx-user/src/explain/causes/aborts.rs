@@ -13,11 +13,11 @@ pub(super) struct Abort {
 const UNREAD: Abort = Abort { did: "closed it with data unread", instead: "read all data before closing" };
 const LINGER: Abort = Abort { did: "closed it with SO_LINGER 0", instead: "don't set SO_LINGER to 0" };
 const WAITING: Abort = Abort {
-    did: "closed its listener before it accepted it",
+    did: "closed its listener while it still waited to be accepted",
     instead: "accept what waits in the listener's queue before closing the listener",
 };
 const NOT_TOLD: Abort = Abort {
-    did: "aborted it (SO_LINGER 0, or it closed its listener before it accepted it)",
+    did: "aborted it (SO_LINGER 0, or its listener was closed while it still waited to be accepted)",
     instead: "don't set SO_LINGER to 0, and accept what waits in a listener's queue before closing the listener",
 };
 

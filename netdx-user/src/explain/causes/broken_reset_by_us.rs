@@ -57,8 +57,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     };
     let who = c.task.as_ref().or(end.current).map_or_else(|| "this side".to_owned(), phrase::task);
     let because = match c.died {
-        Some((_, status)) => format!("{who} {how} {}: {}", life(c), exit_status(status)),
-        None => format!("{who} {how} {}", life(c)),
+        Some((_, status)) => format!("{who} {how}, {}: {}", life(c), exit_status(status)),
+        None => format!("{who} {how}, {}", life(c)),
     };
     let reason = reset.reason.map(|r| format!(" ({r})")).unwrap_or_default();
     let finding = Finding::new(

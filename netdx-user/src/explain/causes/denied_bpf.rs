@@ -261,14 +261,16 @@ fn yes(
 ) -> Judgement {
     let names = list(programs);
     let setting = programs.iter().find_map(|p| systemd(p));
-    let by = setting.map(|(setting, place)| format!(", which is {setting} of {place}")).unwrap_or_default();
+    let by = setting
+        .map(|(setting, place)| format!(", by which systemd enforces {setting} of {place},"))
+        .unwrap_or_default();
     let ids = programs.iter().map(|p| p.id.to_string()).collect::<Vec<_>>().join(", ");
     Judgement::Yes(
-        Finding::new(certainty, format!("BPF {names} {what}{by}"), proof)
+        Finding::new(certainty, format!("BPF {names}{by} {what}"), proof)
             .and(fact("bpf-programs", names))
             .and_all(told(c))
             .advise(match setting {
-                Some((setting, place)) => format!("look at {setting} of {place} (`systemctl show {place}`)"),
+                Some((setting, place)) => format!("look at {setting} of {place} (`systemctl cat {place}`)"),
                 None => format!("`bpftool prog show id {ids}` says what it is and who loaded it"),
             }),
     )

@@ -189,7 +189,8 @@ fn full(c: &Connection, netns: Netns, certainty: Certainty, why: &str, proof: Ev
     let who = who_listens(c, netns).unwrap_or_else(|| "the listener".into());
     let at = phrase::endpoint(c.reached().remote, c.reached().remote_port);
     let now = listener(c, netns).map(|l| (l.backlog, l.max_backlog));
-    let fill = now.map(|(n, max)| format!(" (accept queue {n} of {max} now)")).unwrap_or_default();
+    let fill = now.filter(|_| why == TAKES_NONE);
+    let fill = fill.map(|(n, max)| format!(" (accept queue {n} of {max} now)")).unwrap_or_default();
     let place =
         if netns == c.netns { String::new() } else { format!(" in {}", phrase::namespace(&c.facts, netns, c.netns)) };
     let inside = &place;

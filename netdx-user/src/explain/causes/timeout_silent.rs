@@ -44,12 +44,19 @@ listener is here and too busy. timeout.abandoned: the application gave up before
 ";
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
-    if !c.tried()
-        || c.established.is_some()
-        || anything_came_back(c)
-        || stopping_drops(c).next().is_some()
-        || c.drops().next().is_some()
-    {
+    if !c.tried() || c.established.is_some() {
+        return Judgement::No;
+    }
+    let (n, last) = syns(c);
+    let timed_out = c.errno == Some(errno::ETIMEDOUT);
+    let given_up = c.outcome == Outcome::Abandoned && n > 1;
+    // Who connected is seen when it begins.
+    if (timed_out || given_up) && (c.opened != Opened::Here || c.task.is_none()) {
+        return Judgement::CannotTell(
+            "it began before netdx watched, and what happened to its first packets was not seen".into(),
+        );
+    }
+    if anything_came_back(c) || stopping_drops(c).next().is_some() || c.drops().next().is_some() {
         return Judgement::No;
     }
     if c.silent_neighbors().any(|(_, netns, ..)| netns == c.netns) || c.overflow().is_some() {
@@ -58,16 +65,8 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if c.syn_retransmits().any(|(_, result)| result.is_some_and(|r| r != 0)) {
         return Judgement::No;
     }
-    let (n, last) = syns(c);
-    let timed_out = c.errno == Some(errno::ETIMEDOUT);
-    let given_up = c.outcome == Outcome::Abandoned && n > 1;
     if !(timed_out || given_up) {
         return Judgement::No;
-    }
-    if c.opened != Opened::Here {
-        return Judgement::CannotTell(
-            "it began before netdx watched, and what happened to its first packets was not seen".into(),
-        );
     }
     let via = super::evidence::route(c)
         .filter(|r| !r.device_name.is_empty())
