@@ -190,8 +190,8 @@ impl Matrix {
 /// The beginning of the page.
 const PAGE: &str = "# Kernels
 
-Every live scenario on Debian's kernels, each booted in a virtual machine of its own: `cargo xtask vm --write` wrote this
-page. A number in brackets stands for what the kernel lacks; the scenario has shown that it is missing by looking for it
+Every live scenario on Debian's kernels, each booted in a virtual machine of its own with one processor: `cargo xtask vm
+--write` wrote this page. A number in brackets stands for what the kernel lacks; the scenario has shown that it is missing by looking for it
 in the kernel's own type information, not by the kernel's version.
 
 - *ok*: netdx gives the verdict that it gives everywhere.
