@@ -27,8 +27,8 @@ impl Subflows {
     /// long either of them takes to end tells nothing: the kernel ends the connection when its worker comes to it.
     pub(super) fn had(&self, c: &Connection) -> bool {
         let end = c.ended.unwrap_or(Time(u64::MAX));
-        c.task.as_ref().is_some_and(|task| {
-            self.0.iter().any(|(tid, began)| *tid == task.tid && (c.began..=end).contains(began))
-        })
+        c.task
+            .as_ref()
+            .is_some_and(|task| self.0.iter().any(|(tid, began)| *tid == task.tid && (c.began..=end).contains(began)))
     }
 }
