@@ -95,7 +95,7 @@ impl Host {
         found.extend(self.kernel(netns, "the programs of its interfaces", of_interfaces)?);
         let loaded = Loaded::read();
         found.extend(loaded.lsm());
-        found.retain(|p| !loaded.is_own(p.id));
+        found.retain(|p| !loaded.is_own(p.id) && !loaded.has_gone(p.id));
         for program in &mut found {
             program.name = loaded.name(program.id);
         }
@@ -210,8 +210,9 @@ struct Loaded {
 
 impl Loaded {
     fn read() -> Self {
+        // One that is unloaded while they are listed can't be read any more; those after it can.
         let programs: BTreeMap<u32, ProgramInfo> =
-            loaded_programs().map_while(Result::ok).map(|p| (p.id(), p)).collect();
+            loaded_programs().filter_map(Result::ok).map(|p| (p.id(), p)).collect();
         let own = own();
         let own_by_kind = own.iter().filter_map(|id| Some((kind(programs.get(id)?), *id))).collect();
         Self { programs, own, own_by_kind }
@@ -229,6 +230,11 @@ impl Loaded {
             Some(own.tag() == program.tag() || maps_alike())
         };
         self.own.contains(&id) || self.programs.get(&id).and_then(alike).unwrap_or(false)
+    }
+
+    /// A program that was attached a moment ago and is not loaded any more: nothing uses it, as when another netdx ends.
+    fn has_gone(&self, id: u32) -> bool {
+        !self.programs.is_empty() && !self.programs.contains_key(&id)
     }
 
     fn name(&self, id: u32) -> String {
