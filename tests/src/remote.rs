@@ -4,7 +4,7 @@
 use crate::island::Island;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
 
 /// What the remote host does with a TCP SYN.
@@ -16,13 +16,14 @@ pub enum Answer {
     Handshake,
     /// Nothing.
     Silence,
-    /// ICMP destination unreachable with this code, sent by this address.
-    Unreachable(u8, Ipv4Addr),
+    /// ICMP destination unreachable with this code, sent by this address; over IPv6 its ICMP.
+    Unreachable(u8, IpAddr),
 }
 
-/// IPv4 protocol numbers (IANA).
+/// IP protocol numbers (IANA).
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
+const ICMPV6: u8 = 58;
 
 /// TCP flags.
 const SYN: u8 = 0x02;
@@ -31,15 +32,18 @@ const ACK: u8 = 0x10;
 
 /// Lengths of headers without options, in bytes.
 const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
 
-/// Puts a network with such a host behind a device `far0` of the island: 10.7.0.0/16 is there. It answers until the test
+/// Puts a network with such a host behind a device `far0` of the island: 10.7.0.0/16 and fd07::/64 are there. It answers until the test
 /// process ends.
 pub fn attach(island: &Island, answer: Answer) -> Remote {
     let mut device = island.inside(|| open_tun("far0"));
     island.ip("addr add 10.6.0.1/32 dev far0");
     island.ip("link set far0 up");
     island.ip("route add 10.7.0.0/16 dev far0 src 10.6.0.1");
+    island.ip("-6 addr add fd06::1/128 dev far0 nodad");
+    island.ip("-6 route add fd07::/64 dev far0 src fd06::1");
     let remote = Remote { device: device.try_clone().expect("duplicate a descriptor") };
     std::thread::spawn(move || {
         let mut packet = [0; 65536];
@@ -64,12 +68,12 @@ pub struct Remote {
 impl Remote {
     /// 10.7.0.1 sends a SYN to the island's 10.6.0.1.
     pub fn knock(&self, from: u16, to: u16) {
-        let (source, target) = ([10, 7, 0, 1], [10, 6, 0, 1]);
+        let (source, target) = (Ipv4Addr::new(10, 7, 0, 1).into(), Ipv4Addr::new(10, 6, 0, 1).into());
         let mut syn = from.to_be_bytes().to_vec();
         syn.extend_from_slice(&to.to_be_bytes());
         syn.extend_from_slice(&[0, 0, 1, 0, 0, 0, 0, 0, 5 << 4, SYN, 0x20, 0, 0, 0, 0, 0]);
-        seal(&mut syn, source, target);
-        (&self.device).write_all(&ipv4(TCP, source, target, &syn)).expect("the device takes a packet");
+        seal(TCP, &mut syn, source, target);
+        (&self.device).write_all(&ip(TCP, source, target, &syn)).expect("the device takes a packet");
     }
 }
 
@@ -89,29 +93,46 @@ fn open_tun(name: &str) -> File {
     device
 }
 
-/// The answer to a packet; none to what is not a TCP SYN over IPv4.
+/// The answer to a packet; none to what is not a TCP SYN right behind its IP header.
 fn reply(packet: &[u8], answer: Answer) -> Option<Vec<u8>> {
-    let header = packet.get(..IPV4_HEADER)?;
-    let header_length = usize::from(header[0] & 0x0f) * 4;
+    let (source, target, header_length) = addresses(packet)?;
     let tcp = packet.get(header_length..header_length + TCP_HEADER)?;
-    let (is_ipv4, is_syn) = (header[0] >> 4 == 4, tcp[13] & 0x3f == 0x02);
-    if !is_ipv4 || header[9] != TCP || !is_syn {
+    if tcp[13] & 0x3f != SYN {
         return None;
     }
-    let source: [u8; 4] = header[12..16].try_into().ok()?;
-    let target: [u8; 4] = header[16..20].try_into().ok()?;
     match answer {
         Answer::Silence => None,
-        Answer::Reset => Some(ipv4(TCP, target, source, &segment(RST | ACK, tcp, target, source))),
-        Answer::Handshake => Some(ipv4(TCP, target, source, &segment(SYN | ACK, tcp, target, source))),
-        Answer::Unreachable(code, by) => {
-            Some(ipv4(ICMP, by.octets(), source, &unreachable(code, packet, header_length)))
+        Answer::Reset => Some(ip(TCP, target, source, &segment(RST | ACK, tcp, target, source))),
+        Answer::Handshake => Some(ip(TCP, target, source, &segment(SYN | ACK, tcp, target, source))),
+        Answer::Unreachable(code, by) if by.is_ipv4() => {
+            Some(ip(ICMP, by, source, &unreachable(code, packet, header_length)))
         }
+        Answer::Unreachable(code, by) => Some(ip(ICMPV6, by, source, &unreachable_v6(code, packet, by, source))),
+    }
+}
+
+/// Source and target of a packet of TCP, and the length of its IP header.
+fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr, usize)> {
+    let first = packet.first()?;
+    match first >> 4 {
+        4 => {
+            let header = packet.get(..IPV4_HEADER).filter(|header| header[9] == TCP)?;
+            let address =
+                |at: usize| header.get(at..at + 4)?.first_chunk().map(|b: &[u8; 4]| Ipv4Addr::from(*b).into());
+            Some((address(12)?, address(16)?, usize::from(first & 0x0f) * 4))
+        }
+        6 => {
+            let header = packet.get(..IPV6_HEADER).filter(|header| header[6] == TCP)?;
+            let address =
+                |at: usize| header.get(at..at + 16)?.first_chunk().map(|b: &[u8; 16]| Ipv6Addr::from(*b).into());
+            Some((address(8)?, address(24)?, IPV6_HEADER))
+        }
+        _ => None,
     }
 }
 
 /// RFC 9293: a segment that acknowledges the SYN.
-fn segment(flags: u8, syn: &[u8], from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
+fn segment(flags: u8, syn: &[u8], from: IpAddr, to: IpAddr) -> Vec<u8> {
     /// What it can receive.
     const WINDOW: u8 = 0x20;
     let sequence = u32::from_be_bytes([syn[4], syn[5], syn[6], syn[7]]);
@@ -122,18 +143,34 @@ fn segment(flags: u8, syn: &[u8], from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
     segment.extend_from_slice(&sequence.wrapping_add(1).to_be_bytes());
     // Data offset of five words; flags; window; no checksum yet, no urgent pointer.
     segment.extend_from_slice(&[5 << 4, flags, WINDOW, 0, 0, 0, 0, 0]);
-    seal(&mut segment, from, to);
+    seal(TCP, &mut segment, from, to);
     segment
 }
 
-/// Writes the checksum of a segment that is a bare header.
-fn seal(segment: &mut [u8], from: [u8; 4], to: [u8; 4]) {
-    let mut pseudo = Vec::from(from);
-    pseudo.extend_from_slice(&to);
-    pseudo.extend_from_slice(&[0, TCP, 0, TCP_HEADER as u8]);
-    pseudo.extend_from_slice(segment);
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// Writes the checksum over the pseudo header of a payload (RFC 9293 §3.1, RFC 8200 §8.1; both are this for less than 64 KiB).
+fn seal(protocol: u8, payload: &mut [u8], from: IpAddr, to: IpAddr) {
+    let at = if protocol == TCP { 16 } else { 2 };
+    let mut pseudo = [octets(from), octets(to)].concat();
+    pseudo.extend_from_slice(&[0, protocol]);
+    pseudo.extend_from_slice(&u16::try_from(payload.len()).expect("a short packet").to_be_bytes());
+    pseudo.extend_from_slice(payload);
     let sum = checksum(&pseudo);
-    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    payload[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// RFC 4443: type 1, as much of the packet quoted as there is.
+fn unreachable_v6(code: u8, packet: &[u8], from: IpAddr, to: IpAddr) -> Vec<u8> {
+    let mut message = vec![1, code, 0, 0, 0, 0, 0, 0];
+    message.extend_from_slice(packet);
+    seal(ICMPV6, &mut message, from, to);
+    message
 }
 
 /// RFC 792: type 3, the packet's header and its first eight bytes quoted.
@@ -145,15 +182,23 @@ fn unreachable(code: u8, packet: &[u8], header_length: usize) -> Vec<u8> {
     message
 }
 
-fn ipv4(protocol: u8, from: [u8; 4], to: [u8; 4], payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(IPV4_HEADER + payload.len()).expect("a short packet");
-    let mut packet = vec![0x45, 0];
-    packet.extend_from_slice(&length.to_be_bytes());
-    packet.extend_from_slice(&[0, 0, 0x40, 0, 64, protocol, 0, 0]);
-    packet.extend_from_slice(&from);
-    packet.extend_from_slice(&to);
-    let sum = checksum(&packet);
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+fn ip(protocol: u8, from: IpAddr, to: IpAddr, payload: &[u8]) -> Vec<u8> {
+    let length = |more: usize| u16::try_from(payload.len() + more).expect("a short packet").to_be_bytes();
+    let mut packet = Vec::new();
+    if from.is_ipv4() {
+        packet.extend_from_slice(&[0x45, 0]);
+        packet.extend_from_slice(&length(IPV4_HEADER));
+        packet.extend_from_slice(&[0, 0, 0x40, 0, 64, protocol, 0, 0]);
+    } else {
+        packet.extend_from_slice(&[0x60, 0, 0, 0]);
+        packet.extend_from_slice(&length(0));
+        packet.extend_from_slice(&[protocol, 64]);
+    }
+    packet.extend_from_slice(&[octets(from), octets(to)].concat());
+    if from.is_ipv4() {
+        let sum = checksum(&packet);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
     packet.extend_from_slice(payload);
     packet
 }
@@ -177,7 +222,7 @@ mod tests {
     fn syn() -> Vec<u8> {
         let mut tcp = vec![0x9c, 0x40, 0x15, 0x38, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 5 << 4, 0x02];
         tcp.extend_from_slice(&[0; 6]);
-        ipv4(TCP, [10, 6, 0, 1], [10, 7, 0, 1], &tcp)
+        ip(TCP, Ipv4Addr::new(10, 6, 0, 1).into(), Ipv4Addr::new(10, 7, 0, 1).into(), &tcp)
     }
 
     #[test]
@@ -192,7 +237,7 @@ mod tests {
 
     #[test]
     fn an_icmp_error_quotes_the_syn() {
-        let reply = reply(&syn(), Answer::Unreachable(1, Ipv4Addr::new(10, 7, 9, 9))).expect("an answer");
+        let reply = reply(&syn(), Answer::Unreachable(1, Ipv4Addr::new(10, 7, 9, 9).into())).expect("an answer");
         assert_eq!(&reply[12..16], [10, 7, 9, 9]);
         assert_eq!(&reply[20..22], [3, 1]);
         assert_eq!(checksum(&reply[20..]), 0);
@@ -207,5 +252,20 @@ mod tests {
         let mut ack = syn();
         ack[33] = 0x10;
         assert_eq!(reply(&ack, Answer::Reset), None);
+    }
+
+    #[test]
+    fn over_ipv6_the_answers_are_those_of_ipv6() {
+        let (here, there) = ("fd06::1".parse().expect("an address"), "fd07::1".parse().expect("an address"));
+        let syn = ip(TCP, here, there, &syn()[IPV4_HEADER..]);
+        let reset = reply(&syn, Answer::Reset).expect("an answer");
+        assert_eq!(addresses(&reset), Some((there, here, IPV6_HEADER)));
+        assert_eq!(reset[40 + 13], 0x14);
+        let error = reply(&syn, Answer::Unreachable(3, there)).expect("an answer");
+        assert_eq!((error[6], &error[40..42]), (ICMPV6, &[1, 3][..]));
+        assert_eq!(&error[48..], &syn);
+        let mut pseudo = [octets(there), octets(here), vec![0, ICMPV6, 0, 108]].concat();
+        pseudo.extend_from_slice(&error[40..]);
+        assert_eq!((error.len() - 40, checksum(&pseudo)), (108, 0));
     }
 }

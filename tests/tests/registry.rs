@@ -6,6 +6,37 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+/// Causes that the kernel tells of in another way over IPv6: by functions, reasons, error messages or limits of its own.
+const OVER_IPV6: [&str; 27] = [
+    "refused.no-listener",
+    "refused.bound-elsewhere",
+    "refused.remote",
+    "firewall.rejected",
+    "firewall.dropped",
+    "denied.bpf",
+    "denied.policy",
+    "route.none",
+    "route.rejects",
+    "route.interface-down",
+    "route.neighbor-silent",
+    "route.icmp-unreachable",
+    "route.ttl-exceeded",
+    "route.forwarding-off",
+    "timeout.silent",
+    "timeout.queue-full",
+    "timeout.conntrack",
+    "timeout.dropped",
+    "local.ports-exhausted",
+    "local.bad-source",
+    "local.bad-target",
+    "local.no-family",
+    "local.queue-drop",
+    "local.message-size",
+    "broken.mtu",
+    "broken.zero-window",
+    "dns.server-unreachable",
+];
+
 /// The catalogue: a code is stable for ever.
 const CATALOGUE: [&str; 51] = [
     "refused.no-listener",
@@ -78,21 +109,41 @@ fn every_page_has_its_headings() {
     }
 }
 
+/// What the recordings say in replay.
+fn told() -> String {
+    let snapshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let told = |recording: recordings::Recording| {
+        let snapshot = snapshots.join(format!("replay__{}.snap", recording.name));
+        let text = fs::read_to_string(&snapshot).unwrap_or_else(|error| panic!("{}: {error}", snapshot.display()));
+        let (_, reports) = text.split_once("\n---\n").expect("a snapshot has a header");
+        // An empty line parts one report from the next.
+        format!("{reports}\n")
+    };
+    recordings::all().into_iter().map(told).collect()
+}
+
 #[test]
 fn every_cause_has_a_recording() {
-    let snapshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
-    let told: String = recordings::all()
-        .iter()
-        .map(|recording| {
-            let snapshot = snapshots.join(format!("replay__{}.snap", recording.name));
-            fs::read_to_string(&snapshot).unwrap_or_else(|error| panic!("{}: {error}", snapshot.display()))
-        })
-        .collect();
+    let told = told();
     // Each report ends with the page that explains it; what else is true stands beside.
     let is_told =
         |code: &&str| told.contains(&format!("netdx explain {code}\n")) || told.contains(&format!("also    {code}: "));
     let missing: Vec<&str> = registry().iter().map(|cause| cause.code).filter(|code| !is_told(code)).collect();
     assert!(missing.is_empty(), "no live scenario and recording yet: {missing:?}");
+}
+
+#[test]
+fn every_cause_that_differs_over_ipv6_has_a_recording_of_it() {
+    let told = told();
+    let over_ipv6 = |report: &&str| {
+        let mut words = report.lines().next().unwrap_or_default().split_whitespace();
+        // `TIME  PROCESS -> ADDRESS port ...`, `TIME  PROCESS looked up NAME (TYPE) at SERVER ...`
+        words.any(|word| word.parse::<std::net::Ipv6Addr>().is_ok())
+    };
+    let reports: Vec<&str> = told.split("\n\n").filter(over_ipv6).collect();
+    let is_told = |code: &&str| reports.iter().any(|report| report.ends_with(&format!("netdx explain {code}")));
+    let missing: Vec<&str> = OVER_IPV6.into_iter().filter(|code| !is_told(code)).collect();
+    assert!(missing.is_empty(), "no live scenario and recording over IPv6 yet: {missing:?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod dns_servers;
 mod dualstack;
 mod firewall;
 mod inbound;
+mod ipv6;
 mod kernel;
 mod load;
 mod local;
