@@ -31,11 +31,11 @@ fn fails(prepare: impl FnOnce(&Lab), client: &str, errno: Errno, expected: &Expe
 #[test]
 fn the_listener_is_on_loopback() {
     let lab = Lab::new();
-    let _listener = listen(&lab.server, "[::1]:80");
+    let _listener = listen(&lab.server, "[::1]:8443");
     let trace = Tracer::start(&lab);
-    let attempt = lab.connect("blocking [fd01:2::2]:80");
+    let attempt = lab.connect("blocking [fd01:2::2]:8443");
     assert_eq!(attempt.errno, libc::ECONNREFUSED);
-    let (code, remote, names) = ("refused.bound-elsewhere", Some("[fd01:2::2]:80"), &["[::1]:80"]);
+    let (code, remote, names) = ("refused.bound-elsewhere", Some("[fd01:2::2]:8443"), &["[::1]:8443"]);
     trace.explains(&attempt, &Expected { code, errno: Some("ECONNREFUSED"), remote, names, ..FAILED });
     trace.only(&[code]);
 }
