@@ -7,7 +7,7 @@ use crate::{
     coverage::Coverage,
     event::Opened,
     explain,
-    fact::Fact,
+    fact::{Answer, Fact},
     input::{Input, Stamped},
     report::{Outcome, Report},
     story::{Connection, Lookup, Story, Tracker},
@@ -24,6 +24,9 @@ use std::{
 /// How long a story waits for the host's answers. A live source says in time what it could not find out; this is for a
 /// recording that lacks answers. Much longer than a source takes to answer, because under a flood time passes in leaps.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many answers are kept that nobody has asked for.
+const UNASKED: usize = 1024;
 
 /// What changes reports. Written into recordings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +81,9 @@ pub struct Diagnosis {
     /// How many inquiries there have been.
     begun: u64,
     questions: HashMap<Want, Question>,
+    /// Answers to what nobody has asked yet, and when they came: a recording has those to the questions of the netdx that
+    /// made it, which may have asked in another order.
+    unasked: HashMap<Want, (Time, Arc<Answer>)>,
     now: Time,
     ended: bool,
 }
@@ -99,6 +105,7 @@ impl Diagnosis {
             inquiries: BTreeMap::new(),
             begun: 0,
             questions: HashMap::new(),
+            unasked: HashMap::new(),
             now: Time::default(),
             ended: false,
         }
@@ -128,13 +135,18 @@ impl Diagnosis {
         while let Some(first) = self.inquiries.first_entry()
             && first.get().deadline <= self.now
         {
-            let (number, inquiry) = first.remove_entry();
-            for want in &inquiry.open {
-                if let Some(question) = self.questions.get_mut(want) {
+            let (number, mut inquiry) = first.remove_entry();
+            let none = Arc::new(Answer::Unavailable("no answer came".into()));
+            for want in std::mem::take(&mut inquiry.open) {
+                if let Some(question) = self.questions.get_mut(&want) {
                     question.waiting.remove(&number);
                 }
+                tell(&self.tracker, &mut inquiry.story, &want, &none);
             }
-            self.close(&inquiry.story, &mut step);
+            // What was to be asked after that may well be known.
+            self.begun += 1;
+            inquiry.deadline = self.now.after(PATIENCE);
+            self.inquire(self.begun, inquiry, &mut step);
         }
         step
     }
@@ -182,7 +194,16 @@ impl Diagnosis {
 
     /// Asks what is not known yet of a story; once nothing is left to ask, it is reported.
     fn inquire(&mut self, number: u64, mut inquiry: Inquiry, step: &mut Step) {
-        inquiry.open = wants(&inquiry.story);
+        loop {
+            inquiry.open = wants(&inquiry.story);
+            let came = |want: &Want| self.unasked.get(want).filter(|(time, _)| *time >= inquiry.since);
+            let known: Vec<_> =
+                inquiry.open.iter().filter_map(|w| Some((w.clone(), Arc::clone(&came(w)?.1)))).collect();
+            if known.is_empty() {
+                break;
+            }
+            known.iter().for_each(|(want, answer)| tell(&self.tracker, &mut inquiry.story, want, answer));
+        }
         if inquiry.open.is_empty() {
             return self.close(&inquiry.story, step);
         }
@@ -193,7 +214,13 @@ impl Diagnosis {
     }
 
     fn answered(&mut self, fact: Fact, step: &mut Step) {
-        let Some(question) = self.questions.remove(&fact.want) else { return };
+        let Some(question) = self.questions.remove(&fact.want) else {
+            if self.unasked.len() >= UNASKED {
+                self.unasked.clear();
+            }
+            self.unasked.insert(fact.want, (self.now, Arc::new(fact.answer)));
+            return;
+        };
         self.tracker.fact(&fact);
         let (want, answer) = (fact.want, Arc::new(fact.answer));
         let mut ready = Vec::new();
@@ -205,16 +232,7 @@ impl Diagnosis {
                 continue;
             }
             inquiry.open.retain(|open| *open != want);
-            match &mut inquiry.story {
-                Story::Connection(c) => {
-                    let known = c.translated.len();
-                    c.answered(&want, &answer);
-                    if c.translated.len() > known {
-                        self.tracker.follow(c);
-                    }
-                }
-                Story::Lookup(l) => l.facts.insert(want.clone(), Arc::clone(&answer)),
-            }
+            tell(&self.tracker, &mut inquiry.story, &want, &answer);
             if inquiry.open.is_empty() {
                 ready.extend(self.inquiries.remove_entry(&number));
             }
@@ -259,6 +277,9 @@ impl Diagnosis {
             // It was for somebody else: passing through.
             return None;
         }
+        if c.traced_back && self.tracker.tells_of(c.tuple) {
+            return None;
+        }
         let report = explain::connection_report(c, &self.coverage)?;
         (report.verdict.is_some() || self.settings.all).then_some(report)
     }
@@ -266,6 +287,20 @@ impl Diagnosis {
     fn lookup(&self, l: &Lookup) -> Option<Report> {
         let report = explain::lookup_report(l, &self.coverage)?;
         (report.verdict.is_some() || self.settings.all).then_some(report)
+    }
+}
+
+/// Tells a story an answer.
+fn tell(tracker: &Tracker, story: &mut Story, want: &Want, answer: &Arc<Answer>) {
+    match story {
+        Story::Connection(c) => {
+            let known = c.translated.len();
+            c.answered(want, answer);
+            if c.translated.len() > known {
+                tracker.follow(c);
+            }
+        }
+        Story::Lookup(l) => l.facts.insert(want.clone(), Arc::clone(answer)),
     }
 }
 

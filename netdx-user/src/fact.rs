@@ -57,6 +57,8 @@ pub enum Answer {
     Translations(Vec<Translation>),
     /// `Want::HalfOpen`: how many.
     HalfOpen(u64),
+    /// `Want::Origin`; none: no namespace that can be seen made it what it is.
+    Origin(Option<Origin>),
     /// `Want::Counters`: name (`TcpExt.ListenOverflows`) and value.
     Counters(Vec<(String, u64)>),
 }
@@ -351,6 +353,15 @@ pub struct Translation {
     pub netns: Netns,
     /// The endpoints the packet leaves it with; local is the source.
     pub to: Tuple,
+}
+
+/// What a packet was before its addresses or ports were translated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The endpoints it was sent with; local is the source.
+    pub sent: Tuple,
+    /// What became of it, in the order of its way; the last is what was asked about.
+    pub translations: Vec<Translation>,
 }
 
 /// Connection tracking.

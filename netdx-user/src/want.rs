@@ -60,6 +60,8 @@ pub enum Want {
     Translations { packet: Tuple },
     /// Connections to a local port of a namespace that are half open: SYN-ACK sent, nothing heard since.
     HalfOpen { netns: Netns, port: u16 },
+    /// What packets with these endpoints were before network address translation, in every namespace.
+    Origin { packet: Tuple },
     /// Counters of /proc/net/netstat and snmp of a namespace that tell of dropped connections.
     Counters { netns: Netns },
 }

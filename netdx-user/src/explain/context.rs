@@ -4,7 +4,7 @@
 
 use super::{fact, here, owners_want, phrase};
 use crate::{
-    event::Tuple,
+    event::{Protocol, Tuple},
     fact::{Answer, Owner, SocketEntry},
     report::{Evidence, Outcome, Process},
     story::Connection,
@@ -26,6 +26,9 @@ pub(super) fn wants(c: &Connection) -> Vec<Want> {
         wants.extend(senders.map(|netns| Want::Owner { netns: *netns, tuple: c.tuple }));
     } else if c.task.is_none() && c.tuple.local_port != 0 && !c.mirrored {
         wants.push(owner_want(c));
+    }
+    if let Some(want) = origin_want(c) {
+        wants.push(want);
     }
     if unaccounted(c) {
         wants.push(translations_want(c));
@@ -67,13 +70,21 @@ fn translations_want(c: &Connection) -> Want {
     Want::Translations { packet: c.tuple }
 }
 
+/// A datagram that was seen where it died, and whose it was is not known: it may have been sent with other endpoints.
+fn origin_want(c: &Connection) -> Option<Want> {
+    let fits = c.tuple.protocol == Protocol::Udp && c.task.is_none() && !c.mirrored && c.translated.is_empty();
+    // A sender that can't be seen into has its own story.
+    let sent_here = here(c, c.tuple.local).is_some();
+    (fits && sent_here && c.tuple.local_port != 0).then_some(Want::Origin { packet: c.tuple })
+}
+
 /// It failed, and nothing that happened to packets with its own endpoints on this host says why: they may have had others on
 /// their way.
 fn unaccounted(c: &Connection) -> bool {
     let seen = c.resets_sent(true).any(|r| r.packet.and_then(|p| p.tuple) == Some(c.tuple))
         || c.drops().any(|d| d.packet.tuple == Some(c.tuple));
     c.outcome != Outcome::Established
-        && c.tried()
+        && (c.tried() || c.tuple.protocol == Protocol::Udp && c.task.is_some())
         && !c.mirrored
         && c.translated.is_empty()
         && c.tuple.local_port != 0

@@ -282,6 +282,7 @@ impl Host {
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),
             Want::Ruleset { netns } => Answer::Ruleset(self.namespaces()?.within(*netns, firewall::read)??),
             Want::Translations { packet } => Answer::Translations(self.translations(*packet)?),
+            Want::Origin { packet } => Answer::Origin(self.origin(*packet)?),
             Want::BpfPrograms { netns, cgroup } => Answer::BpfPrograms(self.bpf_programs(*netns, *cgroup)?),
             Want::BpfProgramsOf { netns, pid } => Answer::BpfPrograms(self.bpf_programs_of(*netns, *pid)?),
         })

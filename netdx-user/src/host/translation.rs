@@ -7,7 +7,7 @@
 use super::{Error, Host, netlink, sysctl};
 use crate::{
     event::{Netns, Protocol, Tuple},
-    fact::Translation,
+    fact::{Origin, Translation},
 };
 use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NlaBuffer};
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -55,12 +55,49 @@ impl Host {
         }
         Ok(hops)
     }
+
+    /// What packets with these endpoints were before namespaces of this host translated them; none: none did.
+    ///
+    /// # Errors
+    /// The namespaces can't be listed.
+    pub fn origin(&mut self, packet: Tuple) -> Result<Option<Origin>, Error> {
+        let mut origin: Option<Origin> = None;
+        loop {
+            let now = origin.as_ref().map_or(packet, |o| o.sent);
+            let passed: Vec<Netns> = origin.iter().flat_map(|o| &o.translations).map(|h| h.netns).collect();
+            if passed.len() >= HOPS {
+                break;
+            }
+            let visits = self.namespaces()?.each(|netns| if passed.contains(&netns) { None } else { original(now) })?;
+            let before = visits.into_iter().find_map(|(netns, found)| Some((netns, found.ok().flatten()?)));
+            let Some((netns, sent)) = before else { break };
+            let known = origin.get_or_insert(Origin { sent, translations: Vec::new() });
+            known.sent = sent;
+            known.translations.insert(0, Translation { netns, to: now });
+        }
+        Ok(origin)
+    }
+}
+
+/// What the calling thread's namespace made the packet out of; none: it doesn't track it, or left it as it was.
+fn original(packet: Tuple) -> Option<Tuple> {
+    if tracks_nothing() {
+        return None;
+    }
+    // An answer to it is what the entry's other direction has.
+    let (original, reply) = lookup(packet.reversed()).ok()??;
+    (reply == packet.reversed() && original != packet).then_some(original)
+}
+
+/// A namespace without entries, or a kernel without connection tracking, isn't worth a request.
+fn tracks_nothing() -> bool {
+    let count = sysctl::read("netfilter/nf_conntrack_count").ok().and_then(|text| text.parse::<u64>().ok());
+    count.is_none_or(|n| n == 0)
 }
 
 /// What the calling thread's namespace makes of the packet; none: it doesn't track it, or leaves it as it is.
 fn translated(packet: Tuple) -> Option<Tuple> {
-    // A namespace without entries, or a kernel without connection tracking, isn't worth a request.
-    if sysctl::read("netfilter/nf_conntrack_count").ok()?.parse::<u64>().ok()? == 0 {
+    if tracks_nothing() {
         return None;
     }
     let (original, reply) = lookup(packet).ok()??;

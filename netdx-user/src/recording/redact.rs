@@ -174,6 +174,12 @@ impl Redactor {
             }
             Answer::BpfPrograms(all) => all.iter_mut().for_each(|program| self.program(program)),
             Answer::Translations(all) => all.iter_mut().for_each(|hop| self.tuple(&mut hop.to)),
+            Answer::Origin(origin) => {
+                if let Some(origin) = origin {
+                    self.tuple(&mut origin.sent);
+                    origin.translations.iter_mut().for_each(|hop| self.tuple(&mut hop.to));
+                }
+            }
             // Numbers, and settings of the kernel.
             Answer::Owners(_)
             | Answer::Sysctl(_)
@@ -195,7 +201,9 @@ impl Redactor {
             }
             Want::Hosts { name, pid: _, root: _ } => self.name(name),
             Want::PortUse { remote, .. } => self.address(remote),
-            Want::Owner { tuple, netns: _ } | Want::Translations { packet: tuple } => self.tuple(tuple),
+            Want::Owner { tuple, netns: _ } | Want::Translations { packet: tuple } | Want::Origin { packet: tuple } => {
+                self.tuple(tuple);
+            }
             Want::Listeners { .. }
             | Want::Interfaces { .. }
             | Want::Process { .. }

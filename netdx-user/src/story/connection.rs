@@ -82,6 +82,8 @@ pub struct Connection {
     /// Told from a datagram that was dropped after it came in from somewhere: whose it was is not known yet, and `netns` is
     /// where it was dropped.
     pub wayside: bool,
+    /// The endpoints are those from before network address translation: it was told from what was seen behind that.
+    pub traced_back: bool,
     /// What network address translation made of its packets: the namespace that did it, or in which one was seen so.
     pub translated: Vec<Translation>,
     /// The other end, which opened it, is on this host and tells the same story.
@@ -134,6 +136,7 @@ impl Connection {
             lost: 0,
             mirrored: false,
             wayside: false,
+            traced_back: false,
             translated: Vec::new(),
             folded: false,
             fallback_from: None,
@@ -185,6 +188,14 @@ impl Connection {
             }
             (Want::Translations { packet }, Answer::Translations(hops)) if *packet == self.tuple => {
                 self.translated.clone_from(hops);
+            }
+            (Want::Origin { packet }, Answer::Origin(Some(origin)))
+                if *packet == self.tuple && self.task.is_none() && !self.mirrored =>
+            {
+                self.translated.clone_from(&origin.translations);
+                self.tuple = origin.sent;
+                // Whose it was has to be found out anew.
+                (self.wayside, self.traced_back) = (true, true);
             }
             _ => {}
         }

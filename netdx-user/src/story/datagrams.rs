@@ -219,6 +219,12 @@ impl Datagrams {
         Some(c)
     }
 
+    /// A conversation with these endpoints is told, or was a moment ago.
+    pub(super) fn tells_of(&self, tuple: Tuple) -> bool {
+        let ends = self.told.iter().map(|(_, end)| *end).chain(self.pending.values().map(Pending::end));
+        ends.into_iter().any(|end| same(end.tuple, tuple))
+    }
+
     fn add(&mut self, due: Time, connection: Connection, only_connect: bool, unasked: bool, netns: Option<Netns>) {
         self.pending.insert(connection.serial, Pending { due, connection, only_connect, unasked, netns });
         if self.pending.len() > LIMIT {

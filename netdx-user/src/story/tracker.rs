@@ -159,6 +159,12 @@ impl Tracker {
         }
     }
 
+    /// A UDP conversation with these endpoints failed a moment ago, and is told.
+    #[must_use]
+    pub fn tells_of(&self, tuple: Tuple) -> bool {
+        self.datagrams.tells_of(tuple)
+    }
+
     /// A story that has ended.
     pub fn take_ended(&mut self) -> Option<Story> {
         self.ended.pop_front()
