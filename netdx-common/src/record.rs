@@ -304,7 +304,7 @@ wire! {
     /// [`ResetReceived`] and [`State`] say, in one record, for a refused connection is what fails most. It has no stack, and
     /// nobody ran whom it concerns.
     pub struct ResetEnd {
-        /// Header; its time is that of the change to TCP_CLOSE.
+        /// Header; its time is when the RST came in, which the change to TCP_CLOSE follows at once.
         pub header: Header,
         /// The socket at that time, with its endpoints as they were before teardown erased them.
         pub sock: Sock,

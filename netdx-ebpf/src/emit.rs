@@ -87,16 +87,15 @@ records! {
 /// Writes a record: zeroes and the header first, then what `fill` says.
 #[inline(always)]
 pub fn record<T: Record>(wake: Wake, fill: impl FnOnce(&mut T)) {
-    record_of::<T>(wake, 1, fill);
+    record_of::<T>(wake, now(), 1, fill);
 }
 
-/// The same for a record that tells of several `events` at once.
+/// The same for a record that tells of several `events` at once, of a moment.
 #[inline(always)]
-pub fn record_of<T: Record>(wake: Wake, events: u64, fill: impl FnOnce(&mut T)) {
+pub fn record_of<T: Record>(wake: Wake, time: u64, events: u64, fill: impl FnOnce(&mut T)) {
     let Some(mut space) = EVENTS.reserve::<T>(0) else {
         return lost(events);
     };
-    let time = now();
     // SAFETY: the ring gave `size_of::<T>()` writable bytes, aligned to 8.
     fill(unsafe { begun(space.as_mut_ptr(), time) });
     space.submit(flags(wake, time));
@@ -200,11 +199,10 @@ pub fn cpu() -> u32 {
 /// Whether a record that anybody on the network can cause may still be written. A flood must cost this host no more than
 /// it does without netdx; what isn't written counts as lost.
 #[inline(never)]
-pub fn has_room_for_flood() -> bool {
+pub fn has_room_for_flood(time: u64) -> bool {
     let Some(flood) = FLOOD.get_ptr_mut(0) else {
         return false;
     };
-    let time = now();
     // SAFETY: this CPU's own slot; a softirq in between may cost one count.
     let many = unsafe {
         if time.wrapping_sub((*flood).began) >= FLOOD_WINDOW {
@@ -254,7 +252,8 @@ fn flags(wake: Wake, time: u64) -> u64 {
     };
     // SAFETY: this CPU's own slot; a softirq in between may wake once too often.
     unsafe {
-        if time.wrapping_sub(*woken) < interval {
+        // The record may be of a moment before that.
+        if time < *woken + interval {
             return NO_WAKEUP;
         }
         *woken = time;

@@ -19,7 +19,7 @@ use crate::{
     filter::{self, DNS_PORT},
     maps::{DNS_SCRATCH, DNS_SOCKETS, find},
     packet::{NOTHING, tcp_flag},
-    read::{Kernel, Linear, Place, at_most, offset},
+    read::{Kernel, Linear, Place, at_most, now, offset},
     socket::{self, AF_INET, AF_INET6, NOWHERE, TCP, UDP, state},
     task,
 };
@@ -300,7 +300,7 @@ fn syn(context: &SkBuffContext, headers: &Headers) {
     let fill: u32 = listener.read(offset!(sk_ack_backlog));
     let room: u32 = listener.read(offset!(sk_max_ack_backlog));
     let wanted = filter::ports(headers.tuple.local_port, headers.tuple.remote_port);
-    if fill <= room || !wanted || !emit::has_room_for_flood() {
+    if fill <= room || !wanted || !emit::has_room_for_flood(now()) {
         return;
     }
     let mut packet = NOTHING;

@@ -14,7 +14,7 @@ use crate::{
     emit::{self, Wake},
     maps::Conn,
     packet::{self, ETH_ARP, ETH_IP, ETH_IPV6, tcp_flag},
-    read::{self, Kernel, Place, config, offset},
+    read::{self, Kernel, Place, config, now, offset},
     socket::{self, TCP, UDP, state},
     task,
 };
@@ -78,7 +78,7 @@ fn dropped<A: Arguments>(arguments: &A) {
             }
             socket::trouble(sk, conn);
         }
-        if conn.is_none() && !emit::has_room_for_flood() {
+        if conn.is_none() && !emit::has_room_for_flood(now()) {
             return;
         }
         packet::describe(skb, dropped);

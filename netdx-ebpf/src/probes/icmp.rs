@@ -36,7 +36,7 @@ fn received<A: Arguments>(arguments: &A) {
         };
         if !packet::is_icmp_error(record.packet.tuple.protocol, record.packet.icmp_type)
             || !packet::wanted(&record.packet, icmp)
-            || !emit::has_room_for_flood()
+            || !emit::has_room_for_flood(record.header.time)
         {
             return false;
         }
@@ -55,7 +55,7 @@ fn sent<A: Arguments>(arguments: &A) {
     emit::record_if::<IcmpSent>(Wake::Later, |record| {
         // What isn't IP is told as far as the packet itself is known.
         let transport = packet::headers(packet::network_header(skb), &mut record.packet).unwrap_or(Kernel::NULL);
-        if !packet::wanted(&record.packet, transport) || !emit::has_room_for_flood() {
+        if !packet::wanted(&record.packet, transport) || !emit::has_room_for_flood(record.header.time) {
             return false;
         }
         packet::describe(skb, &mut record.packet);

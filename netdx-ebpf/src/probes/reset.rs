@@ -60,7 +60,7 @@ fn sent<A: Arguments>(arguments: &A) {
         socket::trouble(sk, conn);
     }
     emit::record_if::<ResetSent>(Wake::Later, |record| {
-        if !skb.is_null() && !answers(skb, &mut record.packet) {
+        if !skb.is_null() && !answers(skb, record.header.time, &mut record.packet) {
             return false;
         }
         socket::describe(sk, conn, &mut record.sock);
@@ -85,15 +85,15 @@ fn answered<P: Place>(skb: P, reason: i32) {
     }
     emit::record_if::<ResetAnswer>(Wake::Later, |record| {
         record.reason = reason;
-        answers(skb, &mut record.packet)
+        answers(skb, record.header.time, &mut record.packet)
     });
 }
 
 /// Reads the packet that a reset answers. False: it isn't worth a record.
 #[inline(always)]
-fn answers<P: Place>(skb: P, to: &mut Packet) -> bool {
+fn answers<P: Place>(skb: P, time: u64, to: &mut Packet) -> bool {
     let transport = packet::headers(packet::network_header(skb), to).unwrap_or(Kernel::NULL);
-    if !packet::wanted(to, transport) || !emit::has_room_for_flood() {
+    if !packet::wanted(to, transport) || !emit::has_room_for_flood(time) {
         return false;
     }
     packet::describe(skb, to);

@@ -66,7 +66,8 @@ fn changed<A: Arguments>(arguments: &A) {
 #[inline(always)]
 fn reset<P: Place>(sk: P, conn: &mut Conn, old: u32) {
     let first = socket::is_new(conn);
-    emit::record_of::<ResetEnd>(Wake::Now, if first { 3 } else { 2 }, |record| {
+    // The change follows the reset within a microsecond.
+    emit::record_of::<ResetEnd>(Wake::Now, conn.reset, if first { 3 } else { 2 }, |record| {
         record.received = conn.reset;
         record.started = conn.started;
         record.task = conn.task;

@@ -61,6 +61,13 @@ impl Manners {
     }
 }
 
+impl Drop for Manners {
+    /// The ring is emptied no more: what waits still is told as soon as it can be.
+    fn drop(&mut self) {
+        self.suit(Fill::Empty);
+    }
+}
+
 /// This process's threads but the calling one.
 fn others() -> Vec<Pid> {
     let own = gettid();
@@ -93,11 +100,14 @@ mod tests {
                 manners.suit(fill);
                 seen.push(getpriority_process(Some(tid)).expect("it runs"));
             }
+            manners.suit(Fill::Some);
+            drop(manners);
+            seen.push(getpriority_process(Some(tid)).expect("it runs"));
             (can, seen)
         });
         let (can, seen) = results.join().expect("it ends well");
         let low = if can { (before + YIELD).min(LAST) } else { before };
-        assert_eq!(seen, [before, low, low, before, low, before]);
+        assert_eq!(seen, [before, low, low, before, low, before, before]);
         drop(end);
         other.join().expect("it ends well");
     }
