@@ -194,6 +194,9 @@ pub struct Process {
     pub label: Option<String>,
     /// Open files and their soft limit.
     pub files: Option<(u64, u64)>,
+    /// Open files of all processes and the limit for them (fs.file-max).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_files: Option<(u64, u64)>,
 }
 
 /// What resolves names for a process.

@@ -75,6 +75,7 @@ pub fn describe(pid: u32) -> Result<Option<fact::Process>, Error> {
         seccomp: status.seccomp.unwrap_or(0),
         label: label(pid),
         files: files(&process),
+        all_files: all_files(),
     }))
 }
 
@@ -86,6 +87,15 @@ fn files(process: &procfs::process::Process) -> Option<(u64, u64)> {
         procfs::process::LimitValue::Value(n) => n,
     };
     Some((open as u64, limit))
+}
+
+/// Open files of the whole host, and fs.file-max (proc(5), /proc/sys/fs/file-nr).
+fn all_files() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/sys/fs/file-nr").ok()?;
+    let mut numbers = text.split_whitespace().map(|n| n.parse().ok());
+    // Allocated, of these unused (always 0 since 2.6), the limit.
+    let (open, unused, limit): (u64, u64, u64) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    Some((open.saturating_sub(unused), limit))
 }
 
 /// The label of the security module, unless it says that nothing is confined.
@@ -330,6 +340,7 @@ mod tests {
         assert_eq!(me.exe.as_deref(), std::env::current_exe().unwrap().to_str());
         assert!(me.netns.is_some());
         assert!(me.files.is_some_and(|(open, limit)| open > 2 && open <= limit));
+        assert!(me.all_files.is_some_and(|(open, limit)| open > 2 && open <= limit));
         assert_eq!(describe(u32::MAX).unwrap(), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     },
     fact::{Answer, Fact, Listener, Route},
     input::{Input, Stamped},
-    report::{Outcome, Report},
+    report::{Certainty, Outcome, Report},
     time::Time,
     want::Want,
 };
@@ -290,6 +290,52 @@ fn the_way_to_a_reset_tells_what_the_program_did() {
         assert_eq!(code(&reports), ["broken.reset-by-us"], "{reason:?} {way:?}");
         let summary = &reports[0].verdict.as_ref().expect("a verdict").summary;
         assert!(summary.contains(words), "{reason:?} {way:?}: {summary}");
+    }
+}
+
+/// socket(2) fails with this error while so many files of the host are open, of at most 1000.
+fn no_socket(errno: i32, open: u64) -> Report {
+    let event = Event::CallFailed {
+        call: Call::Socket,
+        started: Some(Time(MS)),
+        task: task(),
+        sock: None,
+        address: None,
+        family: 2,
+        port: 0,
+        socket_type: 1,
+        protocol: 6,
+        scope: 0,
+        result: -errno,
+        cgroup_hook: None,
+        route: RouteLookups::default(),
+    };
+    let mut reports = run(vec![(2 * MS, event)], |want| match want {
+        Want::Process { pid } => Answer::Process(Some(Box::new(crate::fact::Process {
+            pid: *pid,
+            comm: "psql".into(),
+            all_files: Some((open, 1000)),
+            ..crate::fact::Process::default()
+        }))),
+        other => elsewhere(other),
+    });
+    assert_eq!(code(&reports), ["local.resources"]);
+    reports.remove(0)
+}
+
+#[test]
+fn too_many_open_files_are_told_from_too_little_memory() {
+    // ENFILE, ENFILE, ENOMEM, ENOBUFS
+    for (errno, open, certainty, words) in [
+        (23, 1000, Certainty::Proven, "limit of open files (fs.file-max): 1000 of 1000"),
+        (23, 10, Certainty::Likely, "no memory for another socket"),
+        (12, 10, Certainty::Proven, "no memory"),
+        (105, 10, Certainty::Proven, "no buffer memory"),
+    ] {
+        let verdict = no_socket(errno, open).verdict.expect("a verdict");
+        assert!(verdict.summary.contains(words), "{errno}: {}", verdict.summary);
+        assert_eq!(verdict.certainty, certainty, "{errno}");
+        assert_eq!(verdict.advice[0].contains("memory"), !words.contains("files"), "{errno}: {:?}", verdict.advice);
     }
 }
 

@@ -3,10 +3,10 @@
 //!
 //!     netdx-client HOW ADDRESS:PORT [--bind ADDRESS:PORT] [--device NAME] [--give-up MS] [--send BYTES] [--receive]
 //!         [--hold MS] [--times N] [--user-timeout MS] [--keepalive SECONDS] [--pause MS] [--linger-0] [--whole]
-//!         [--burst N] [--at-once N]
+//!         [--burst N] [--at-once N] [--told]
 //!
 //! `--pause`: waits so long between connecting and sending. `--whole`: its datagrams may not be fragmented. `--burst`: sends
-//! so many times.
+//! so many times. `--told`: it is told errors that datagram sockets don't tell by themselves (IP_RECVERR).
 //!
 //! It writes one line for each attempt: `{"pid":..,"tid":..,"local":"ADDRESS:PORT"|null,"errno":N}`; errno 0: it worked;
 //! -1: it gave up by itself.
@@ -40,6 +40,7 @@ struct Plan {
     at_once: u32,
     linger_0: bool,
     whole: bool,
+    told: bool,
 }
 
 /// Ways to connect.
@@ -145,12 +146,14 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
         at_once: 1,
         linger_0: false,
         whole: false,
+        told: false,
     };
     while let Some(flag) = words.next() {
         let switch = match flag.as_str() {
             "--receive" => Some(&mut plan.receive),
             "--linger-0" => Some(&mut plan.linger_0),
             "--whole" => Some(&mut plan.whole),
+            "--told" => Some(&mut plan.told),
             _ => None,
         };
         if let Some(switch) = switch {
@@ -259,6 +262,9 @@ fn set_options(plan: &Plan, socket: &OwnedFd) -> Result<(), Failure> {
     }
     if plan.whole {
         set_whole(socket)?;
+    }
+    if plan.told {
+        set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, &1_i32.to_ne_bytes())?;
     }
     Ok(())
 }

@@ -138,6 +138,22 @@ fn the_interface_has_no_queue() {
 }
 
 #[test]
+fn a_datagram_is_told_that_the_queue_is_full() {
+    let lab = Lab::new();
+    // The next hop's address is found out before the queue takes nothing more.
+    assert_eq!(lab.connect("blocking 10.1.2.2:80").errno, libc::ECONNREFUSED);
+    lab.client.tc("qdisc add dev eth0 root bfifo limit 1");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("udp 10.1.2.2:80 --send 900 --told");
+    assert_eq!(attempt.errno, libc::ENOBUFS);
+    let code = "local.queue-drop";
+    let expected = Expected { code, errno: Some("ENOBUFS"), names: &["eth0", "queue"], ..LOCAL };
+    let expected = by_its_reason(expected);
+    trace.explains(&attempt, &expected);
+    trace.only(&[expected.code]);
+}
+
+#[test]
 fn the_receivers_buffer_is_full() {
     let lab = Lab::new();
     let _receiver = lab.server.inside(|| {

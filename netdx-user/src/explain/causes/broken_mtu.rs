@@ -69,7 +69,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                 seen(c, t, "retransmit", format!("{length} bytes sent again, the last time here"))
             }))
             .and_all(told(c))
-            .advise("let ICMP \"fragmentation needed\" pass, lower the MTU, or clamp the MSS on the way"),
+            .advise(format!("let {} pass, lower the MTU, or clamp the MSS on the way", message(c))),
         );
     }
     // Without the drop: the same full-size segment repeated, and nothing small.
@@ -93,7 +93,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                 seen(c, t, "retransmit", format!("the same {length} bytes were sent {} times again", large.len())),
             )
             .and_all(told(c))
-            .advise("let ICMP \"fragmentation needed\" pass, lower the MTU, or clamp the MSS on the way"),
+            .advise(format!("let {} pass, lower the MTU, or clamp the MSS on the way", message(c))),
         );
     }
     Judgement::No
@@ -104,6 +104,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 fn fragmentation_needed(c: &Connection) -> Option<(u32, String, Evidence)> {
     let (time, packet, _) = c.icmp_sent().find(|(_, packet, _)| (packet.icmp_type, packet.icmp_code) == (3, 4))?;
     let at = format!("in {}", phrase::namespace(&c.facts, packet.netns?, c.netns));
-    let text = format!("ICMP \"fragmentation needed\" about {} bytes made {at}; it did not come back", packet.length);
+    let text = format!("{} about {} bytes made {at}; it did not come back", message(c), packet.length);
     Some((packet.length, at, seen(c, time, "icmp-sent", text)))
+}
+
+/// What tells a sender that a packet was too big for a link (RFC 1191, RFC 8201).
+fn message(c: &Connection) -> &'static str {
+    if c.tuple.remote.is_ipv4() { "ICMP \"fragmentation needed\"" } else { "ICMPv6 \"packet too big\"" }
 }

@@ -50,7 +50,7 @@ fn wants(c: &Connection) -> Vec<Want> {
     dropped(c).filter(at_socket).map(|_| who_listens_want(c)).unwrap_or_default()
 }
 
-fn judge(c: &Connection, _: &Coverage) -> Judgement {
+fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if let Some(d) = dropped(c) {
         let what = phrase::the_dropped(&d);
         let at = place(c, &d);
@@ -94,13 +94,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         );
     }
     match c.failed_call() {
-        Some(call) if call.errno == errno::ENOBUFS && c.tuple.protocol == crate::event::Protocol::Udp => {
-            Judgement::Yes(
-                Finding::new(Certainty::Proven, "the interface's queue is full", super::evidence::call_proof(c, &call))
-                    .and_all(told(c))
-                    .advise("send slower, or give the interface a longer queue"),
-            )
-        }
+        // Where drops are seen, this is something else: local.resources.
+        Some(call) if call.errno == errno::ENOBUFS && !c.is_tcp() && !coverage.has("drop") => Judgement::Yes(
+            Finding::new(Certainty::Likely, "the interface's queue is full", super::evidence::call_proof(c, &call))
+                .and_all(told(c))
+                .advise("send slower, or give the interface a longer queue"),
+        ),
         _ => Judgement::No,
     }
 }
