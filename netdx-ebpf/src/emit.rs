@@ -3,7 +3,7 @@
 //! Owns: ring-buffer space, the count of what was lost, and when the reader is woken. Nothing else reserves space.
 //! Must not know: what records mean.
 
-use aya_ebpf::{helpers::bpf_get_smp_processor_id, maps::ring_buf::RingBufEntry};
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use netdx_common::{config::WAKE_INTERVAL, record::*};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -106,20 +106,24 @@ pub fn record_of<T: Record>(wake: Wake, time: u64, events: u64, fill: impl FnOnc
 ///
 /// What a packet's headers decide is read into the ring's memory, not to the stack: there the verifier would follow
 /// each way the bytes can have come, which took it ten times as long (kfree_skb: 165,000 instructions, now 17,000).
+///
+/// The ring's memory and the CPU's own are written by code of their own: where it is one code for both, it asks in the end
+/// which it was, and verifiers before 6.4 do not know any more that the ring's memory isn't null.
 #[inline(always)]
 pub fn record_if<T: Record>(wake: Wake, fill: impl FnOnce(&mut T) -> bool) {
-    let mut space = EVENTS.reserve::<T>(0);
-    let Some(memory) = memory(&mut space) else {
-        return lost(1);
+    let Some(mut space) = EVENTS.reserve::<T>(0) else {
+        // SAFETY: the memory is as large and as aligned as a T.
+        if own::<T>().is_none_or(|memory| fill(unsafe { begun(memory, now()) })) {
+            lost(1);
+        }
+        return;
     };
     let time = now();
-    // SAFETY: `memory` has `size_of::<T>()` writable bytes, aligned to 8.
-    let worth = fill(unsafe { begun(memory, time) });
-    match space {
-        Some(space) if worth => space.submit(flags(wake, time)),
-        Some(space) => space.discard(flags(Wake::Never, time)),
-        None if worth => lost(1),
-        None => {}
+    // SAFETY: the ring gave `size_of::<T>()` writable bytes, aligned to 8.
+    if fill(unsafe { begun(space.as_mut_ptr(), time) }) {
+        space.submit(flags(wake, time));
+    } else {
+        space.discard(flags(Wake::Never, time));
     }
 }
 
@@ -127,31 +131,25 @@ pub fn record_if<T: Record>(wake: Wake, fill: impl FnOnce(&mut T) -> bool) {
 /// ring is full, this CPU's own. What then is found worth a record counts as lost by itself, what isn't doesn't.
 #[inline(always)]
 pub fn scratch(look: impl FnOnce(&mut Packet)) {
-    let mut space = EVENTS.reserve::<Packet>(0);
-    let Some(memory) = memory(&mut space) else {
-        return lost(1);
+    let Some(mut space) = EVENTS.reserve::<Packet>(0) else {
+        match own::<Packet>() {
+            // SAFETY: the memory is as large and as aligned as a packet.
+            Some(memory) => look(unsafe { zeroed(memory) }),
+            None => lost(1),
+        }
+        return;
     };
-    // SAFETY: `memory` has `size_of::<Packet>()` writable bytes, aligned to 8, and all of them are written here; a packet
-    // is plain data, for which zeroes are valid.
-    look(unsafe {
-        memory.write_bytes(0, 1);
-        &mut *memory
-    });
-    if let Some(space) = space {
-        space.discard(flags(Wake::Never, now()));
-    }
+    // SAFETY: the ring gave `size_of::<Packet>()` writable bytes, aligned to 8.
+    look(unsafe { zeroed(space.as_mut_ptr()) });
+    space.discard(flags(Wake::Never, now()));
 }
 
-/// The ring's memory, or, where it gave none, this CPU's own. Not always the CPU's own: before 6.1 the kernel lets a softirq
-/// run the same program in between, which would put another record there. With the ring full that costs no more than a
-/// count.
+/// This CPU's own memory, for when the ring gives none. Not always the CPU's own: before 6.1 the kernel lets a softirq run
+/// the same program in between, which would put another record there. With the ring full that costs no more than a count.
 #[inline(always)]
-fn memory<T>(space: &mut Option<RingBufEntry<T>>) -> Option<*mut T> {
+fn own<T>() -> Option<*mut T> {
     const { assert!(size_of::<T>() <= SCRATCH_SIZE, "SCRATCH is too small") };
-    match space {
-        Some(space) => Some(space.as_mut_ptr()),
-        None => SCRATCH.get_ptr_mut(0).map(<*mut _>::cast),
-    }
+    SCRATCH.get_ptr_mut(0).map(<*mut _>::cast)
 }
 
 /// A record of nothing but its header.
@@ -160,13 +158,23 @@ fn memory<T>(space: &mut Option<RingBufEntry<T>>) -> Option<*mut T> {
 /// There must be `size_of::<T>()` writable bytes, aligned to 8.
 #[inline(always)]
 unsafe fn begun<'a, T: Record>(memory: *mut T, time: u64) -> &'a mut T {
-    // SAFETY: the caller's; all bytes are written here, and T is plain data, for which zeroes are valid.
-    let record = unsafe {
-        memory.write_bytes(0, 1);
-        &mut *memory
-    };
+    // SAFETY: the caller's.
+    let record: &mut T = unsafe { zeroed(memory) };
     *record.header() = header(T::KIND, size_of::<T>() as u16, time);
     record
+}
+
+/// Plain data that is all zero.
+///
+/// # Safety
+/// There must be `size_of::<T>()` writable bytes, aligned to 8.
+#[inline(always)]
+unsafe fn zeroed<'a, T: FromZeros>(memory: *mut T) -> &'a mut T {
+    // SAFETY: the caller's; all bytes are written here, and zeroes are valid for this type.
+    unsafe {
+        memory.write_bytes(0, 1);
+        &mut *memory
+    }
 }
 
 /// Writes the first `length` bytes of a DNS record, whose header is set here.
