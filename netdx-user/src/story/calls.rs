@@ -57,7 +57,7 @@ impl Tracker {
                     && (to.0.is_none() || to == (Some(c.tuple.remote), c.tuple.remote_port)))
         };
         let settling = self.settling.called(id, tid, belongs);
-        if settling.is_none() && id.is_some_and(|id| self.told.get(&id).is_some()) {
+        if settling.is_none() && id.is_some_and(|id| self.told.holds(&id)) {
             return;
         }
         let found = match settling {

@@ -74,6 +74,42 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
     }
 }
 
+/// How long a connection that never came to be is remembered: the other end of it, if there is one, gives up as a connect
+/// does (127 s with the usual six repetitions).
+const TRIED: Duration = Duration::from_secs(180);
+/// How long one is that had come to be: its other end may take as long to find out (tcp_retries2, 924 s by default), and a
+/// socket that the application has left as long to end.
+const HAD: Duration = Duration::from_secs(1200);
+
+/// Connections that are over.
+#[derive(Debug)]
+pub(super) struct Over<K> {
+    tried: Recent<K, ()>,
+    had: Recent<K, ()>,
+}
+
+impl<K: Eq + Hash + Clone> Default for Over<K> {
+    fn default() -> Self {
+        Over { tried: Recent::new(TRIED), had: Recent::new(HAD) }
+    }
+}
+
+impl<K: Eq + Hash + Clone> Over<K> {
+    pub(super) fn insert(&mut self, now: Time, key: K, came_to_be: bool) {
+        if came_to_be { self.had.insert(now, key, ()) } else { self.tried.insert(now, key, ()) }
+    }
+
+    pub(super) fn holds(&self, key: &K) -> bool {
+        self.tried.get(key).is_some() || self.had.get(key).is_some()
+    }
+
+    /// Forgets what is too old by now.
+    pub(super) fn forget(&mut self, now: Time) {
+        self.tried.forget(now);
+        self.had.forget(now);
+    }
+}
+
 /// Numbers for reports, from 1.
 #[derive(Debug, Default)]
 pub(super) struct Serial(u64);

@@ -8,7 +8,7 @@ use super::{
     fallback::{self, Fallbacks},
     inbound::Inbound,
     lookups::Lookups,
-    memory::{Memory, Recent},
+    memory::{Memory, Over},
     neighbors::Neighbors,
     packets::Packets,
     settling::Settling,
@@ -33,9 +33,6 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// How long the story of a connection that somebody else opened waits for the one who did: where both ends are on this
 /// host, it is told from that side.
 const SETTLE_OTHER: Duration = Duration::from_millis(100);
-/// How long it is known which connections were opened here and told: the other end of one that broke may take as long to
-/// find out (tcp_retries2, 924 s by default), and a socket that the application has left as long to end.
-const KNOWN: Duration = Duration::from_secs(1200);
 /// How many connections are followed at once; the oldest are given up (and counted as lost) beyond that.
 const OPEN_LIMIT: usize = 262_144;
 
@@ -65,9 +62,9 @@ pub struct Tracker {
     pub(super) lookups: Lookups,
     neighbors: Neighbors,
     /// Connections that were opened here, by their endpoints.
-    opened: Recent<Tuple, ()>,
+    opened: Over<Tuple>,
     /// Connections whose story has been told: what still comes of their sockets is the kernel's own tidying up.
-    pub(super) told: Recent<SockId, ()>,
+    pub(super) told: Over<SockId>,
     fallbacks: Fallbacks,
     subflows: Subflows,
     ended: VecDeque<Story>,
@@ -88,8 +85,8 @@ impl Tracker {
             datagrams: Datagrams::default(),
             inbound: Inbound::default(),
             neighbors: Neighbors::default(),
-            opened: Recent::new(KNOWN),
-            told: Recent::new(KNOWN),
+            opened: Over::default(),
+            told: Over::default(),
             fallbacks: Fallbacks::default(),
             subflows: Subflows::default(),
             ended: VecDeque::new(),
@@ -317,7 +314,7 @@ impl Tracker {
     fn connection(&mut self, time: Time, sock: &Sock) -> Option<&mut Connection> {
         let id = sock.id?;
         if !self.open.contains_key(&id) {
-            if self.told.get(&id).is_some() {
+            if self.told.holds(&id) {
                 return self.settling.of_socket(id);
             }
             let mut c = Connection::new(self.memory.serial.next(), time, sock);
@@ -389,14 +386,14 @@ impl Tracker {
     pub(super) fn settle(&mut self, c: Box<Connection>, time: Time) {
         let wait = if c.opened == Opened::Here {
             if c.tuple.local_port != 0 {
-                self.opened.insert(time, c.tuple, ());
+                self.opened.insert(time, c.tuple, c.established.is_some());
             }
             SETTLE
         } else {
             SETTLE_OTHER
         };
         if let Some(id) = c.id {
-            self.told.insert(time, id, ());
+            self.told.insert(time, id, c.established.is_some());
         }
         self.settling.insert(time.after(wait), c);
     }
@@ -455,8 +452,7 @@ impl Tracker {
         self.fallbacks.failed(&mut c);
         c.folded = c.opened != Opened::Here && {
             let other = c.tuple.reversed();
-            self.opened.get(&other).is_some()
-                || self.open.values().any(|o| o.opened == Opened::Here && o.tuple == other)
+            self.opened.holds(&other) || self.open.values().any(|o| o.opened == Opened::Here && o.tuple == other)
         };
         if c.tuple.remote_port == 53 && self.lookups.adopt(&c) {
             return;
