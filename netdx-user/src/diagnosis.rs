@@ -215,6 +215,8 @@ impl Diagnosis {
 
     fn answered(&mut self, fact: Fact, step: &mut Step) {
         let Some(question) = self.questions.remove(&fact.want) else {
+            // Whoever asks later than this wants to know what is so by then.
+            self.unasked.retain(|_, (came, _)| came.after(PATIENCE) > self.now);
             if self.unasked.len() >= UNASKED {
                 self.unasked.clear();
             }
