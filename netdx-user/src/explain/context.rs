@@ -27,9 +27,7 @@ pub(super) fn wants(c: &Connection) -> Vec<Want> {
     } else if c.task.is_none() && c.tuple.local_port != 0 && !c.mirrored {
         wants.push(owner_want(c));
     }
-    if let Some(want) = origin_want(c) {
-        wants.push(want);
-    }
+    wants.extend(origin_wants(c));
     if unaccounted(c) {
         wants.push(translations_want(c));
     }
@@ -71,11 +69,14 @@ fn translations_want(c: &Connection) -> Want {
 }
 
 /// A datagram that was seen where it died, and whose it was is not known: it may have been sent with other endpoints.
-fn origin_want(c: &Connection) -> Option<Want> {
+fn origin_wants(c: &Connection) -> Vec<Want> {
     let fits = c.tuple.protocol == Protocol::Udp && c.task.is_none() && !c.mirrored && c.translated.is_empty();
+    if !fits || c.tuple.local_port == 0 || c.tuple.local.is_unspecified() {
+        return Vec::new();
+    }
     // A sender that can't be seen into has its own story.
-    let sent_here = here(c, c.tuple.local).is_some();
-    (fits && sent_here && c.tuple.local_port != 0).then_some(Want::Origin { packet: c.tuple })
+    let of_this_host = here(c, c.tuple.local).map(|_| Want::Origin { packet: c.tuple });
+    std::iter::once(owners_want(c, c.tuple.local)).chain(of_this_host).collect()
 }
 
 /// It failed, and nothing that happened to packets with its own endpoints on this host says why: they may have had others on
@@ -84,7 +85,7 @@ fn unaccounted(c: &Connection) -> bool {
     let seen = c.resets_sent(true).any(|r| r.packet.and_then(|p| p.tuple) == Some(c.tuple))
         || c.drops().any(|d| d.packet.tuple == Some(c.tuple));
     c.outcome != Outcome::Established
-        && (c.tried() || c.tuple.protocol == Protocol::Udp && c.task.is_some())
+        && (c.tried() || c.tuple.protocol == Protocol::Udp)
         && !c.mirrored
         && c.translated.is_empty()
         && c.tuple.local_port != 0
@@ -121,7 +122,7 @@ pub(super) fn translations(c: &Connection) -> Vec<Evidence> {
         let at = phrase::namespace(&c.facts, hop.netns, c.netns);
         let tracked =
             matches!(c.facts.get(&translations_want(c)), Some(Answer::Translations(hops)) if hops.contains(hop));
-        let text = if tracked {
+        let text = if tracked || c.traced_back {
             format!("network address translation in {at} makes {} out of {}", ends(hop.to), ends(from))
         } else {
             format!("its SYN, {}, was seen in {at} as {}: network address translation", ends(from), ends(hop.to))

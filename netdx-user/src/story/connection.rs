@@ -193,9 +193,10 @@ impl Connection {
                 if *packet == self.tuple && self.task.is_none() && !self.mirrored =>
             {
                 self.translated.clone_from(&origin.translations);
+                // Whose it was has to be found out anew, and where its own namespace is.
+                self.wayside |= self.tuple.local != origin.sent.local;
+                self.traced_back = true;
                 self.tuple = origin.sent;
-                // Whose it was has to be found out anew.
-                (self.wayside, self.traced_back) = (true, true);
             }
             _ => {}
         }

@@ -112,3 +112,43 @@ fn what_was_translated_is_dropped_where_it_was() {
     let dropped = Expected { code: "firewall.dropped", errno: Some("ETIMEDOUT"), ..REFUSED };
     translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &dropped);
 }
+
+/// A datagram that reaches another endpoint than the one it was sent to: one report, with both.
+fn datagram_translated(how: &str, dialled: &str, reached: &str, expected: &Expected<'_>) {
+    let lab = Lab::new();
+    let family = if dialled.starts_with('[') { "ip6" } else { "ip" };
+    lab.router.nft(&translation("prerouting", &format!("udp dport 8080 dnat {family} to {reached}")));
+    if expected.code == "firewall.dropped" {
+        lab.server.guard("input", "udp dport 81 drop");
+    }
+    let trace = Tracer::start(&lab);
+    // Its socket is there while netdx asks whose it is, or it asks for the error.
+    let told = if expected.errno.is_some() { "--receive" } else { "--hold 60000" };
+    let mut client = lab.start(&format!("{how} {dialled} --send 5 {told}"));
+    let attempt = client.attempt();
+    let names = &[dialled, reached];
+    let report = trace.explains(&attempt, &Expected { remote: Some(dialled), names, ..*expected });
+    let reached: SocketAddr = reached.parse().expect("an endpoint");
+    assert_eq!(report["reached"]["addr"], reached.ip().to_string(), "{report:#}");
+    assert_eq!(report["reached"]["port"], reached.port(), "{report:#}");
+    let (reports, _) = trace.end();
+    let failed = reports.iter().filter(|r| !r["verdict"].is_null()).count();
+    assert_eq!(failed, 1, "{reports:#?}");
+}
+
+#[test]
+fn a_datagram_is_forwarded_to_nobody() {
+    datagram_translated("udp", "10.1.1.1:8080", "10.1.2.2:81", &REFUSED);
+    datagram_translated("udp", "[fd01:1::1]:8080", "[fd01:2::2]:81", &REFUSED);
+}
+
+#[test]
+fn a_datagram_of_an_unconnected_socket_is_forwarded_to_nobody() {
+    datagram_translated("udp-unconnected", "10.1.1.1:8080", "10.1.2.2:81", &Expected { errno: None, ..REFUSED });
+}
+
+#[test]
+fn a_forwarded_datagram_is_dropped() {
+    let dropped = Expected { code: "firewall.dropped", errno: None, ..REFUSED };
+    datagram_translated("udp", "10.1.1.1:8080", "10.1.2.2:81", &dropped);
+}
