@@ -70,8 +70,8 @@ pub static FAILED_LOOKUPS: LruHashMap<u32, FailedLookup> = LruHashMap::with_max_
 pub static PROCESSES: LruHashMap<u32, Known> = LruHashMap::with_max_entries(4096, 0);
 
 /// Sockets that sent a DNS query, by cookie. No hook tells that a UDP socket is closed: an entry stays until others need
-/// its place, and does no harm, for no cookie is given out twice. The value: in which directions (`Dns::flow`) the last segment was but the
-/// length of a message over TCP.
+/// its place, and does no harm, for no cookie is given out twice. The value: in which directions (`Dns::flow`) the last
+/// segment was but the length of a message over TCP.
 #[map]
 pub static DNS_SOCKETS: LruHashMap<u64, u16> = LruHashMap::with_max_entries(8192, 0);
 
