@@ -239,7 +239,8 @@ pub fn followed<P: Place>(sk: P) -> Option<&'static mut Conn> {
 }
 
 /// Begins to follow a socket, anew if it was before: it connects again. Its id; 0: there is no room for it.
-#[inline(always)]
+/// A function of its own: the stack that the entry takes would be that of all its callers, and of what else they call.
+#[inline(never)]
 pub fn begin<P: Place>(sk: P, task: &Task, tuple: &Tuple, direction: u8, via: u32) -> u64 {
     let started = now();
     // No two begin in the same nanosecond on one CPU; ten bits for the CPU leave 208 days before it wraps.

@@ -1,5 +1,6 @@
 //! What netdx makes of a kernel that offers less.
 
+use crate::needs::{Feature, weaker_without};
 use netdx::live::btf::KERNEL;
 use netdx_tests::island::{netdx, output};
 use netdx_tests::lab::Lab;
@@ -29,6 +30,21 @@ fn netdx_without_types(empty: &Path) -> Command {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_owned()).expect("netdx writes text")
+}
+
+/// An older kernel's verifier may refuse what a newer one's takes.
+#[test]
+fn every_probe_is_attached() {
+    let lab = Lab::new();
+    let trace = Tracer::start(&lab);
+    let probes = trace.first_line()["coverage"]["probes"].as_array().expect("the first line has coverage");
+    let mut missing: Vec<_> = probes.iter().filter(|probe| probe["hook"].is_null()).collect();
+    for (name, feature) in [("io-uring", Feature::IoUringRequests), ("drop-reasons", Feature::DropReasons)] {
+        if weaker_without(feature) {
+            missing.retain(|probe| probe["name"] != name);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 #[test]
