@@ -161,7 +161,7 @@ impl Matrix {
         for ((release, _), runs) in self.kernels.iter().zip(&self.sources) {
             _ = write!(page, "- {release}: ");
             for (index, (sources, count)) in runs.iter().enumerate() {
-                let again = if index == 0 { "" } else { ", then again " };
+                let again = if index == 0 { "" } else { ", then " };
                 let plural = if *count == 1 { "" } else { "s" };
                 _ = write!(page, "{again}{count} scenario{plural} of commit {sources}");
             }
@@ -259,10 +259,7 @@ failures:
         assert!(matrix.verdict().is_ok());
         let page = matrix.page();
         assert!(page.contains("| a        | ok [1] |"), "{page}");
-        assert!(
-            page.ends_with("- 5.10.0-1: 2 scenarios of commit aaa, then again 1 scenario of commit bbb\n"),
-            "{page}"
-        );
+        assert!(page.ends_with("- 5.10.0-1: 2 scenarios of commit aaa, then 1 scenario of commit bbb\n"), "{page}");
     }
 
     #[test]
