@@ -68,7 +68,16 @@ pub struct Remote {
 impl Remote {
     /// 10.7.0.1 sends a SYN to the island's 10.6.0.1.
     pub fn knock(&self, from: u16, to: u16) {
-        let (source, target) = (Ipv4Addr::new(10, 7, 0, 1).into(), Ipv4Addr::new(10, 6, 0, 1).into());
+        self.send_syn((Ipv4Addr::new(10, 7, 0, 1).into(), from), (Ipv4Addr::new(10, 6, 0, 1).into(), to));
+    }
+
+    /// fd07::1 sends one to fd06::1.
+    pub fn knock_over_ipv6(&self, from: u16, to: u16) {
+        let end = |network: u16| Ipv6Addr::new(network, 0, 0, 0, 0, 0, 0, 1).into();
+        self.send_syn((end(0xfd07), from), (end(0xfd06), to));
+    }
+
+    fn send_syn(&self, (source, from): (IpAddr, u16), (target, to): (IpAddr, u16)) {
         let mut syn = from.to_be_bytes().to_vec();
         syn.extend_from_slice(&to.to_be_bytes());
         syn.extend_from_slice(&[0, 0, 1, 0, 0, 0, 0, 0, 5 << 4, SYN, 0x20, 0, 0, 0, 0, 0]);
