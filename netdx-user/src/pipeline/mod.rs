@@ -73,7 +73,7 @@ pub fn replay(recording: &mut Reader<'_>, session: &mut Session) -> Result<(), E
         // What the run that was recorded did not wait for.
         while let Some(deadline) = session.deadline().filter(|deadline| *deadline > last && !session.is_idle()) {
             last = deadline;
-            session.input(Stamped { t: last, input: Input::Tick })?;
+            session.after_the_end(last)?;
         }
         recording.damage().sentences().into_iter().for_each(|sentence| session.note(sentence));
     }

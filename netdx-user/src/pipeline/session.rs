@@ -5,7 +5,7 @@ use super::{Asked, Error, Recorder, Reporter, recorder};
 use crate::{
     diagnosis::{self, Diagnosis},
     filter::{Code, Filter},
-    input::Stamped,
+    input::{Input, Stamped},
     recording::Header,
     render::Summary,
     report::Report,
@@ -83,6 +83,14 @@ impl Session {
             self.report(report, now)?;
         }
         Ok(step.wants)
+    }
+
+    /// Time passes for what still waits when a recording is over: the run that was recorded is no longer by it.
+    pub(super) fn after_the_end(&mut self, then: Time) -> Result<(), Error> {
+        let ended = self.summary.ended;
+        self.input(Stamped { t: then, input: Input::Tick })?;
+        self.summary.ended = ended;
+        Ok(())
     }
 
     fn report(&mut self, report: &Report, now: Time) -> Result<(), Error> {
