@@ -236,6 +236,28 @@ fn unanswered_syns_are_silence_and_one_is_too_early_to_tell() {
 }
 
 #[test]
+fn an_xdp_program_may_drop_what_nothing_tells() {
+    for (place, certainty) in [("eth0", Certainty::Likely), ("eth1", Certainty::Proven)] {
+        let silent = vec![(1000 * MS, attempt()), (1001 * MS, retransmit()), (3000 * MS, closed(110))];
+        let reports = run(silent, |want| match want {
+            Want::BpfPrograms { .. } => Answer::BpfPrograms(vec![crate::fact::BpfProgram {
+                id: 7,
+                name: "shield".into(),
+                attach: "xdp".into(),
+                place: place.into(),
+            }]),
+            Want::Route { .. } => Answer::Route(Route { device_name: "eth0".into(), ..Route::default() }),
+            other => elsewhere(other),
+        });
+        assert_eq!(code(&reports), ["timeout.silent"]);
+        let verdict = reports[0].verdict.as_ref().expect("a verdict");
+        assert_eq!(verdict.certainty, certainty);
+        let told = verdict.evidence.iter().any(|proof| proof.text.contains("`shield`"));
+        assert_eq!(told, place == "eth0", "{:?}", verdict.evidence);
+    }
+}
+
+#[test]
 fn of_what_began_before_netdx_silence_is_not_claimed() {
     let reports = run(vec![(1001 * MS, retransmit()), (3000 * MS, closed(110))], elsewhere);
     assert_eq!(code(&reports), ["unexplained"]);

@@ -1,21 +1,23 @@
 //! `timeout.silent`
 
 use super::{
-    evidence::{absence, anything_came_back, route_fact, stopping_drops, syns, told, vanished_at},
+    evidence::{absence, anything_came_back, route, route_fact, stopping_drops, syns, told, vanished_at},
     timeout_queue_full::may_have_dropped,
 };
 use crate::{
     coverage::Coverage,
     event::Opened,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
+    fact::Answer,
     report::{Certainty, Outcome},
     story::Connection,
+    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
     code: "timeout.silent",
     page: PAGE,
-    rule: Rule::Connection { wants: nothing, judge },
+    rule: Rule::Connection { wants, judge },
     hides: &["timeout.abandoned"],
     tells: Tells::Failure,
 };
@@ -31,7 +33,8 @@ the answer takes a way on which it is lost.
 # How netdx knows
 The SYNs went out to the interface, none of them was dropped by anything on this host (rules, queues, neighbours, programs),
 and no packet of this connection came in before it ended. Where a program of this host listens on the target, it is likely
-at best: a SYN can also be lost within this host, or by the listener without a trace.
+at best: a SYN can also be lost within this host, or by the listener without a trace. The same where an XDP program is
+attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there.
 
 # What to do
 Is the address right, and the host up? Look at firewalls on the other host and on the way (cloud security groups drop
@@ -42,6 +45,24 @@ arrives there.
 firewall.dropped: a rule of this host drops it. route.neighbor-silent: the next hop does not answer. timeout.queue-full: the
 listener is here and too busy. timeout.abandoned: the application gave up before anything could be known.
 ";
+
+fn programs_want(c: &Connection) -> Want {
+    Want::BpfPrograms { netns: c.netns, cgroup: 0 }
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    let unanswered = c.tried() && c.established.is_none() && !anything_came_back(c) && c.drops().next().is_none();
+    if unanswered && syns(c).0 > 1 { vec![programs_want(c)] } else { Vec::new() }
+}
+
+/// The XDP programs of the interface that answers would come in by.
+fn unseen_filters(c: &Connection) -> Vec<String> {
+    let (Some(Answer::BpfPrograms(all)), Some(route)) = (c.facts.get(&programs_want(c)), route(c)) else {
+        return Vec::new();
+    };
+    let there = all.iter().filter(|p| p.attach == "xdp" && p.place == route.device_name);
+    there.map(|p| format!("XDP program {} `{}`", p.id, p.name)).collect()
+}
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if !c.tried() || c.established.is_some() {
@@ -68,7 +89,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if !(timed_out || given_up) {
         return Judgement::No;
     }
-    let via = super::evidence::route(c)
+    let via = route(c)
         .filter(|r| !r.device_name.is_empty())
         .map(|r| match r.gateway {
             Some(g) => format!(" by {} over {g}", r.device_name),
@@ -79,9 +100,10 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     // A listener of this host that did not answer: it can have dropped the SYN, or the SYN did not get there.
     let listening = vanished_at(c);
     let doubt = listening.iter().any(|netns| may_have_dropped(c, coverage, *netns).is_some());
+    let filters = unseen_filters(c);
     let certainty = match (absence(c, coverage, &["drop", "retransmit", "icmp"]), &listening[..]) {
         _ if doubt => Certainty::Possible,
-        (seen, []) => seen,
+        (seen, []) if filters.is_empty() => seen,
         _ => Certainty::Likely,
     };
     let first = seen(c, c.began, "syn-sent", "SYN sent");
@@ -92,6 +114,10 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
                 "nothing-came-back",
                 "no RST, no ICMP error, no drop of a packet of this connection on this host",
             ))
+            .and_all((!filters.is_empty()).then(|| {
+                let sentence = format!("{}: what it drops as it comes in is not seen", filters.join(", "));
+                fact("not-seen", sentence)
+            }))
             .and_all(route_fact(c))
             .and_all(told(c))
             .advise(format!(
