@@ -273,8 +273,8 @@ mod tests {
         let error = reply(&syn, Answer::Unreachable(3, there)).expect("an answer");
         assert_eq!((error[6], &error[40..42]), (ICMPV6, &[1, 3][..]));
         assert_eq!(&error[48..], &syn);
-        let mut pseudo = [octets(there), octets(here), vec![0, ICMPV6, 0, 108]].concat();
+        let mut pseudo = [octets(there), octets(here), vec![0, ICMPV6, 0, 68]].concat();
         pseudo.extend_from_slice(&error[40..]);
-        assert_eq!((error.len() - 40, checksum(&pseudo)), (108, 0));
+        assert_eq!((error.len() - 40, checksum(&pseudo)), (68, 0));
     }
 }
