@@ -33,9 +33,20 @@ impl Report {
         let mut notes: Vec<(String, Outcome)> = Vec::new();
         let mut program = "";
         let mut is_detail = false;
+        // With one scenario at a time its name comes before what it tells, and its outcome in a line of its own.
+        let output = NOTES
+            .iter()
+            .fold(output.to_owned(), |text, note| text.replace(&format!(" ... {note}"), &format!(" ...\n{note}")));
+        let mut begun = None;
         for line in output.lines() {
             if let Some(name) = line.strip_prefix(MARK) {
                 (program, is_detail) = (name.trim(), false);
+            } else if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ...")) {
+                begun = Some(name);
+            } else if let (Some(name), "ok" | "FAILED") = (begun, line) {
+                let outcome = if line == "ok" { Outcome::Passed } else { Outcome::Failed };
+                report.outcomes.insert(full_name(program, name), outcome);
+                begun = None;
             } else if let Some((name, outcome)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
             {
                 let outcome = if outcome == "ok" { Outcome::Passed } else { Outcome::Failed };
@@ -81,6 +92,9 @@ impl Report {
         text
     }
 }
+
+/// What begins the lines of tests/tests/live/needs.rs.
+const NOTES: [&str; 2] = ["skipped: ", "weaker: "];
 
 /// The scenarios of `live` have their families in their names already.
 fn full_name(program: &str, name: &str) -> String {
@@ -260,6 +274,14 @@ failures:
         let page = matrix.page();
         assert!(page.contains("| a        | ok [1] |"), "{page}");
         assert!(page.ends_with("- 5.10.0-1: 2 scenarios of commit aaa, then 1 scenario of commit bbb\n"), "{page}");
+    }
+
+    #[test]
+    fn one_scenario_at_a_time_is_read_too() {
+        let output =
+            "== netdx: live\ntest a ... weaker: a: no c\nok\ntest b ... skipped: b: no d\nFAILED\ntest e ... ok\n";
+        let report = Report::read(output).expect("an output");
+        assert_eq!(report.counts(), "1 passed, 1 passed with a weaker answer, 1 FAILED");
     }
 
     #[test]
