@@ -171,7 +171,11 @@ impl Tracer {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(report) => self.seen.borrow_mut().push(report),
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("no such report within {:?}, but: {}", patience(time), self.summaries())
+                    let said = self.summaries();
+                    // What it only says when it must tells a report that was held back from an event that never came.
+                    kill_process(Pid::from_child(&self.child), Signal::TERM).expect("netdx runs");
+                    let end: Vec<Value> = self.lines.iter().collect();
+                    panic!("no such report within {:?}, but: {said}\nand in the end: {end:#?}", patience(time))
                 }
                 Err(RecvTimeoutError::Disconnected) => panic!("netdx ended, having said: {}", self.summaries()),
             }

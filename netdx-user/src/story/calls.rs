@@ -3,7 +3,8 @@
 
 use super::{Connection, Tracker};
 use crate::{
-    event::{Call, Event, Netns, Opened, Protocol, Sock, TcpState, Tuple, Via},
+    event::{Call, Event, Netns, Opened, Protocol, Sock, SockId, TcpState, Tuple, Via},
+    report::Outcome,
     time::Time,
     want::Want,
 };
@@ -81,6 +82,9 @@ impl Tracker {
                 (c.tuple.remote, c.tuple.remote_port) = (address, port);
             }
             c.push(time, Arc::clone(event));
+            if sock.as_ref().is_some_and(|s| s.state == TcpState::Close) {
+                self.ended_unseen(id, time);
+            }
             return;
         }
         // Fast Open: sending is what connects a socket that isn't.
@@ -137,6 +141,15 @@ impl Tracker {
         c.push(time, Arc::clone(event));
         self.memory.dress(&mut c);
         self.settle(Box::new(c), time);
+    }
+
+    /// A call says that the socket of an open story is closed. Its change to TCP_CLOSE comes first; where it did not, that
+    /// record is missing, as is seen, rarely, of timers' ends: the story must not wait for it for ever.
+    fn ended_unseen(&mut self, id: Option<SockId>, time: Time) {
+        let Some(mut c) = id.and_then(|id| self.open.remove(&id)) else { return };
+        c.ended = Some(time);
+        c.outcome = if c.established.is_some() { Outcome::Broken } else { Outcome::Failed };
+        self.settle(c, time);
     }
 }
 

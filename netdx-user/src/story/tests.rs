@@ -236,6 +236,32 @@ fn unanswered_syns_are_silence_and_one_is_too_early_to_tell() {
 }
 
 #[test]
+fn a_call_that_found_its_socket_closed_ends_the_story() {
+    let told = Event::CallFailed {
+        call: Call::Connect,
+        task: task(),
+        started: Some(Time(MS)),
+        result: -110,
+        family: 2,
+        address: Some(tuple().remote),
+        port: tuple().remote_port,
+        scope: 0,
+        sock: Some(sock(TcpState::Close)),
+        route: RouteLookups::default(),
+        cgroup_hook: Some(true),
+        socket_type: 1,
+        protocol: 0,
+    };
+    let events = vec![(MS, attempt()), (1000 * MS, retransmit()), (3000 * MS, told)];
+    let reports = run(events.clone(), unknown);
+    assert_eq!(code(&reports), ["timeout.silent"]);
+    assert_eq!((reports[0].outcome, reports[0].errno.as_deref()), (Outcome::Failed, Some("ETIMEDOUT")));
+    // Seen late, the change to TCP_CLOSE adds nothing.
+    let late = events.into_iter().chain([(3005 * MS, closed(110))]).collect();
+    assert_eq!(code(&run(late, unknown)), ["timeout.silent"]);
+}
+
+#[test]
 fn an_xdp_program_may_drop_what_nothing_tells() {
     for (place, certainty) in [("eth0", Certainty::Likely), ("eth1", Certainty::Proven)] {
         let silent = vec![(1000 * MS, attempt()), (1001 * MS, retransmit()), (3000 * MS, closed(110))];
