@@ -3,7 +3,7 @@
 
 use super::{Connection, Tracker};
 use crate::{
-    event::{Call, Event, Netns, Opened, Protocol, Sock, SockId, TcpState, Tuple, Via},
+    event::{Call, Event, Netns, Protocol, Sock, SockId, TcpState, Tuple, Via},
     report::Outcome,
     time::Time,
     want::Want,
@@ -114,20 +114,10 @@ impl Tracker {
         let netns = sock.as_ref().map(|s| s.netns).or(task.netns).unwrap_or(Netns(0));
         let tuple = Tuple { protocol, local: local.0, local_port: local.1, remote: remote.0, remote_port: remote.1 };
         let blank = Sock {
-            id: None,
             cookie: sock.as_ref().and_then(|s| s.cookie),
-            tuple,
             v6: family == 10,
-            netns,
-            state: TcpState::Close,
-            error: 0,
-            soft_error: 0,
             mark: sock.as_ref().map_or(0, |s| s.mark),
-            bound_device: sock.as_ref().map_or(0, |s| s.bound_device),
-            backlog: 0,
-            max_backlog: 0,
-            retransmits: 0,
-            opened: Opened::Here,
+            ..Sock::unseen(tuple, netns)
         };
         let mut c = Connection::new(self.memory.serial.next(), began, &blank);
         c.task = Some(task.clone());
