@@ -1,18 +1,35 @@
 //! Records that were taken off the ring and wait to be understood.
 //!
-//! Owns: how they are kept (as bytes, one after the other, and compressed when there are many), and the bound of it. Must
-//! not know: the ring, what is in a record.
+//! Owns: how they are kept (as bytes, one after the other, and compressed when there are many), the bound of it, and how
+//! they come from the thread that takes them off the ring to the one that understands them. Must not know: the ring, what
+//! is in a record.
+//!
+//! The one that understands them gives way to whatever else runs, and is interrupted at any point. So the two share no
+//! lock, nor one that is in an allocator or in the kernel's account of this process's memory: all buffers are there from
+//! the beginning (untouched they take none), and each belongs to one of the two, which hands it over.
 
+use super::sys;
 use crate::time::Time;
-use std::{collections::VecDeque, io, mem};
-use zstd::bulk::{Compressor, Decompressor};
+use std::{
+    collections::VecDeque,
+    io, mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+};
+use zstd::{
+    bulk::{Compressor, Decompressor},
+    zstd_safe::compress_bound,
+};
 
-/// One allocation.
-const CHUNK: usize = 256 << 10;
-/// Chunks kept to be filled again.
+/// Bytes of a buffer.
+const BUFFER: usize = 512 << 10;
+/// Buffers that keep their memory while nothing waits.
 const SPARE: usize = 2;
-/// As many chunks stay as they are: what a burst leaves behind, which is soon understood.
-const PLAIN: usize = 16;
+/// As many buffers stay as they are: what a burst leaves behind, which is soon understood.
+const PLAIN: usize = 8;
 /// The records of one failure are much like those of the next: even this makes a tenth of them, at a GB a second.
 const LEVEL: i32 = 1;
 /// Longer than any record.
@@ -20,30 +37,109 @@ const ROOM: usize = 4 << 10;
 /// Stands where a record's length would: a loss follows.
 const LOSS: u32 = u32::MAX;
 
-/// Records in the order in which they were taken off the ring, and where some were lost.
-pub(super) struct Backlog {
-    chunks: VecDeque<Chunk>,
-    spare: Vec<Vec<u8>>,
+/// The records in a frame, and its compressed bytes: in front of each frame.
+const FRAME_HEAD: usize = 2 * size_of::<u32>();
+/// What a loss takes.
+const LOSS_LENGTH: usize = size_of::<u32>() + 2 * size_of::<u64>();
+
+/// An empty backlog that takes about so many bytes of memory: where records are put in, and where they come out.
+pub(super) fn backlog(limit: usize) -> (Inlet, Outlet) {
+    let buffers = limit / BUFFER;
+    // One more may hold the last losses, and the mark that says all was handed over needs its place, too.
+    let ((full, ready), (emptied, returned)) = (sync_channel(buffers + 2), sync_channel(buffers));
+    let level = Arc::new(Level::default());
+    let inlet = Inlet {
+        plain: Buffer::default(),
+        packed: Buffer::default(),
+        loss: None,
+        compressor: Compressor::new(LEVEL).ok(),
+        frame: Vec::with_capacity(compress_bound(BUFFER)),
+        free: (0..buffers).map(|_| Free { bytes: Vec::with_capacity(BUFFER), touched: false }).collect(),
+        buffers,
+        level: Arc::clone(&level),
+        full,
+        returned,
+    };
+    let outlet = Outlet {
+        plain: Buffer::default(),
+        packed: Buffer::default(),
+        next: VecDeque::new(),
+        decompressor: None,
+        level,
+        ready,
+        emptied,
+    };
+    (inlet, outlet)
+}
+
+/// Where records are put in, in the order in which they were taken off the ring, and where some were lost.
+pub(super) struct Inlet {
+    /// What is not handed over yet, the last of it.
+    plain: Buffer,
+    /// And what comes before that, if there is any.
+    packed: Buffer,
     /// The last thing that happened, not written yet: further losses are added to it.
     loss: Option<(Time, u64)>,
     /// None: can't be made; nothing is compressed then.
     compressor: Option<Compressor<'static>>,
-    /// Bytes in the chunks.
-    held: usize,
-    /// Bytes at most.
-    limit: usize,
+    /// What compressing gives.
+    frame: Vec<u8>,
+    /// The last is taken first: the fewest are touched.
+    free: Vec<Free>,
+    /// So many there are.
+    buffers: usize,
+    level: Arc<Level>,
+    full: SyncSender<Message>,
+    returned: Receiver<Vec<u8>>,
+}
+
+/// Where they come out, in the same order.
+pub(super) struct Outlet {
+    /// What is taken out of.
+    plain: Buffer,
+    /// What comes after it.
+    packed: Buffer,
+    /// And after that, as far as it was received.
+    next: VecDeque<Buffer>,
+    /// None: nothing was compressed yet.
+    decompressor: Option<Decompressor<'static>>,
+    level: Arc<Level>,
+    ready: Receiver<Message>,
+    emptied: SyncSender<Vec<u8>>,
+}
+
+/// What was handed over and not taken yet.
+#[derive(Debug, Default)]
+struct Level {
+    buffers: AtomicUsize,
+    records: AtomicU64,
+}
+
+/// From the inlet to the outlet.
+enum Message {
+    Full(Buffer),
+    /// Everything that was put in before has been handed over.
+    All,
 }
 
 /// Some records, to be taken out in order.
 #[derive(Debug, Default)]
-pub(super) struct Chunk {
+struct Buffer {
     bytes: Vec<u8>,
-    /// The bytes are compressed.
+    /// They are compressed, in frames.
     packed: bool,
     /// What is before has been taken out.
     at: usize,
     /// Records in the rest.
     records: u64,
+}
+
+/// An allocation to be filled.
+#[derive(Debug)]
+struct Free {
+    bytes: Vec<u8>,
+    /// It takes memory.
+    touched: bool,
 }
 
 /// How much of a backlog's memory is in use.
@@ -66,52 +162,42 @@ pub(super) enum Entry<'a> {
     Lost(Time, u64),
 }
 
-impl Backlog {
-    /// One that takes about so many bytes of memory.
-    pub(super) fn new(limit: usize) -> Backlog {
-        Backlog {
-            chunks: VecDeque::new(),
-            spare: Vec::new(),
-            loss: None,
-            compressor: Compressor::new(LEVEL).ok(),
-            held: 0,
-            limit,
-        }
-    }
+/// Records that can't be read again.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) records: u64,
+    pub(super) error: io::Error,
+}
 
+impl Inlet {
     /// Whether no more should be put in. What then is lost, is lost on the ring, where it is counted.
-    pub(super) fn is_full(&self) -> bool {
-        self.held + CHUNK > self.limit && self.chunks.back().is_none_or(|last| !last.has_room(ROOM))
-    }
-
-    /// Nothing is in it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.loss.is_none()
+    pub(super) fn is_full(&mut self) -> bool {
+        !self.plain.has_room(ROOM) && {
+            self.reclaim();
+            self.free.is_empty()
+        }
     }
 
     /// How much of its memory is in use.
     pub(super) fn fill(&self) -> Fill {
-        match self.chunks.len() {
+        match self.level.buffers.load(Relaxed) {
             0 | 1 => Fill::Empty,
-            _ if self.held > self.limit / 2 => Fill::Crowded,
+            _ if self.free.len() < self.buffers / 2 => Fill::Crowded,
             _ => Fill::Some,
         }
     }
 
-    /// How many records are in it.
-    pub(super) fn records(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.records).sum()
-    }
-
-    /// Adds a record.
+    /// Adds a record. There must be room: see [`is_full`](Self::is_full).
     pub(super) fn push(&mut self, record: &[u8]) {
         self.write_loss();
         // The kernel's own limit of a record's length is less than 2^30 (`BPF_RINGBUF_HDR_SZ`, `len_mask`).
         let length = u32::try_from(record.len()).unwrap_or(LOSS - 1);
-        let chunk = self.chunk(record.len());
-        chunk.bytes.extend_from_slice(&length.to_ne_bytes());
-        chunk.bytes.extend_from_slice(record);
-        chunk.records += 1;
+        if !self.plain.has_room(size_of::<u32>() + record.len()) {
+            self.put_away();
+        }
+        self.plain.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.plain.bytes.extend_from_slice(record);
+        self.plain.records += 1;
     }
 
     /// Adds that records were lost.
@@ -120,87 +206,211 @@ impl Backlog {
         self.loss = Some((time, before + count));
     }
 
+    /// Hands over what was put in; whether there was anything. Not while so much is waiting that the outlet comes to it
+    /// later anyhow: then buffers are filled.
+    pub(super) fn offer(&mut self) -> bool {
+        self.level.buffers.load(Relaxed) <= 1 && self.hand_over()
+    }
+
+    /// Hands over everything, and says that.
+    pub(super) fn offer_all(&mut self) {
+        self.hand_over();
+        if self.loss.is_some() {
+            // Every buffer is full, and there comes nothing after it.
+            self.plain.bytes = Vec::with_capacity(LOSS_LENGTH);
+            self.hand_over();
+        }
+        // Nobody to take it: netdx ends.
+        _ = self.full.send(Message::All);
+    }
+
+    /// Something was put in and not handed over.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.packed.is_empty() || !self.plain.is_empty() || self.loss.is_some()
+    }
+
+    /// Gives back the memory that a flood took.
+    pub(super) fn rest(&mut self) {
+        self.reclaim();
+        for free in self.free.iter_mut().rev().skip(SPARE) {
+            if mem::take(&mut free.touched) {
+                sys::give_back(free.bytes.spare_capacity_mut());
+            }
+        }
+    }
+
+    fn reclaim(&mut self) {
+        self.free.extend(self.returned.try_iter().map(|bytes| Free { bytes, touched: true }));
+    }
+
+    /// Where there is no room at all it waits.
     fn write_loss(&mut self) {
-        let Some((time, count)) = self.loss.take() else { return };
-        let chunk = self.chunk(2 * size_of::<u64>());
-        chunk.bytes.extend_from_slice(&LOSS.to_ne_bytes());
-        chunk.bytes.extend_from_slice(&time.0.to_ne_bytes());
-        chunk.bytes.extend_from_slice(&count.to_ne_bytes());
-    }
-
-    /// The chunk that so many bytes go to.
-    fn chunk(&mut self, length: usize) -> &mut Chunk {
-        if self.chunks.back().is_none_or(|last| !last.has_room(length)) {
-            self.pack_last();
-            let bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK));
-            self.held += CHUNK;
-            self.chunks.push_back(Chunk { bytes, ..Chunk::default() });
+        if self.loss.is_some() && !self.plain.has_room(LOSS_LENGTH) && !self.is_full() {
+            self.put_away();
         }
-        let last = self.chunks.len() - 1;
-        &mut self.chunks[last]
-    }
-
-    /// Compresses the last chunk, if there are many.
-    fn pack_last(&mut self) {
-        let Some(compressor) = self.compressor.as_mut().filter(|_| self.chunks.len() >= PLAIN) else { return };
-        let Some(last) = self.chunks.back_mut() else { return };
-        if let Ok(packed) = compressor.compress(&last.bytes)
-            && packed.len() < CHUNK / 2
+        if self.plain.has_room(LOSS_LENGTH)
+            && let Some((time, count)) = self.loss.take()
         {
-            let bytes = mem::replace(&mut last.bytes, packed);
-            last.bytes.shrink_to_fit();
-            last.packed = true;
-            self.held = self.held - CHUNK + last.bytes.len();
-            self.keep(bytes);
+            self.plain.bytes.extend_from_slice(&LOSS.to_ne_bytes());
+            self.plain.bytes.extend_from_slice(&time.0.to_ne_bytes());
+            self.plain.bytes.extend_from_slice(&count.to_ne_bytes());
         }
     }
 
-    /// Exchanges a chunk of which everything was taken out for the next one; an empty one, if there is none.
-    pub(super) fn next(&mut self, done: &mut Chunk) {
-        self.write_loss();
-        let next = self.chunks.pop_front().unwrap_or_default();
-        self.held -= if next.packed { next.bytes.len() } else { next.bytes.capacity().min(CHUNK) };
-        let bytes = mem::replace(done, next).bytes;
-        self.keep(bytes);
+    /// Makes room after a full buffer, compresses that if there are many.
+    fn put_away(&mut self) {
+        if self.level.buffers.load(Relaxed) < PLAIN || self.pack().is_none() {
+            self.send();
+            self.plain.bytes = self.take_free().unwrap_or_default();
+        }
     }
 
-    /// Keeps an allocation to be filled again.
-    fn keep(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() == CHUNK && self.spare.len() < SPARE {
-            bytes.clear();
-            self.spare.push(bytes);
+    fn pack(&mut self) -> Option<()> {
+        let compressor = self.compressor.as_mut()?;
+        compressor.compress_to_buffer(&self.plain.bytes, &mut self.frame).ok()?;
+        let length = u32::try_from(self.frame.len()).ok().filter(|_| self.frame.len() < BUFFER / 2)?;
+        if !self.packed.has_room(FRAME_HEAD + self.frame.len()) {
+            let free = self.take_free()?;
+            self.send_packed();
+            self.packed = Buffer { bytes: free, packed: true, ..Buffer::default() };
+        }
+        // No buffer has room for 2^32 records.
+        let records = self.plain.records as u32;
+        self.packed.bytes.extend_from_slice(&records.to_ne_bytes());
+        self.packed.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.packed.bytes.extend_from_slice(&self.frame);
+        self.packed.records += mem::take(&mut self.plain.records);
+        self.plain.bytes.clear();
+        Some(())
+    }
+
+    fn take_free(&mut self) -> Option<Vec<u8>> {
+        self.reclaim();
+        self.free.pop().map(|free| free.bytes)
+    }
+
+    fn hand_over(&mut self) -> bool {
+        let anything = self.holds_back();
+        self.write_loss();
+        self.send();
+        anything
+    }
+
+    fn send(&mut self) {
+        self.send_packed();
+        let plain = mem::take(&mut self.plain);
+        self.send_one(plain);
+    }
+
+    fn send_packed(&mut self) {
+        let packed = mem::take(&mut self.packed);
+        self.send_one(packed);
+    }
+
+    fn send_one(&mut self, buffer: Buffer) {
+        if !buffer.is_empty() {
+            self.level.buffers.fetch_add(1, Relaxed);
+            self.level.records.fetch_add(buffer.records, Relaxed);
+            // Nobody to take it: netdx ends.
+            _ = self.full.send(Message::Full(buffer));
         }
     }
 }
 
-impl Chunk {
-    fn has_room(&self, length: usize) -> bool {
-        !self.packed && self.bytes.len() + size_of::<u32>() + length <= CHUNK
+impl Outlet {
+    /// Nothing is ready to be taken out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.packed.is_empty() && self.level.buffers.load(Relaxed) == 0
     }
 
-    /// Makes the entries readable.
+    /// How many records are ready to be taken out.
+    pub(super) fn records(&self) -> u64 {
+        self.plain.records + self.packed.records + self.level.records.load(Relaxed)
+    }
+
+    /// Takes the next entry out, if one is ready.
     ///
     /// # Errors
-    /// None, unless memory was damaged.
-    pub(super) fn unpack(&mut self) -> io::Result<()> {
-        if mem::take(&mut self.packed) {
-            self.bytes = Decompressor::new()?.decompress(&self.bytes, CHUNK)?;
+    /// So many records can't be read again. None, unless memory was damaged.
+    pub(super) fn take(&mut self) -> Result<Option<Entry<'_>>, Unreadable> {
+        while self.plain.is_empty() {
+            if self.packed.is_empty() && !self.proceed() {
+                return Ok(None);
+            }
+            if !self.packed.is_empty() {
+                self.unpack().map_err(|error| {
+                    let records = mem::take(&mut self.packed).records;
+                    Unreadable { records, error }
+                })?;
+            }
         }
+        Ok(self.plain.take())
+    }
+
+    /// Waits for everything that has been put in when the inlet offers all of it. At once, when there is no inlet any more.
+    pub(super) fn catch_up(&mut self) {
+        while let Ok(Message::Full(buffer)) = self.ready.recv() {
+            self.next.push_back(buffer);
+        }
+    }
+
+    /// Goes on to the next buffer, if one is ready.
+    fn proceed(&mut self) -> bool {
+        let Some(buffer) = self.next.pop_front().or_else(|| self.receive()) else { return false };
+        self.level.buffers.fetch_sub(1, Relaxed);
+        self.level.records.fetch_sub(buffer.records, Relaxed);
+        let place = if buffer.packed { &mut self.packed } else { &mut self.plain };
+        let mut done = mem::replace(place, buffer).bytes;
+        if done.capacity() >= BUFFER {
+            done.clear();
+            // Where all are there already it is freed.
+            _ = self.emptied.try_send(done);
+        }
+        true
+    }
+
+    fn receive(&mut self) -> Option<Buffer> {
+        match self.ready.try_recv() {
+            Ok(Message::Full(buffer)) => Some(buffer),
+            // Whoever asked for all has received that.
+            Ok(Message::All) | Err(_) => None,
+        }
+    }
+
+    /// Makes the records of the next frame readable.
+    fn unpack(&mut self) -> io::Result<()> {
+        let mut rest = &self.packed.bytes[self.packed.at..];
+        let mut number = || rest.split_off(..4).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_ne_bytes(*bytes));
+        let (records, length) = number().zip(number()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let frame = rest.split_off(..length as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let decompressor = match &mut self.decompressor {
+            Some(decompressor) => decompressor,
+            none => none.insert(Decompressor::new()?),
+        };
+        let plain = &mut self.plain.bytes;
+        plain.clear();
+        plain.reserve_exact(BUFFER);
+        decompressor.decompress_to_buffer(frame, plain)?;
+        self.plain.at = 0;
+        self.plain.records = records.into();
+        self.packed.at = self.packed.bytes.len() - rest.len();
+        self.packed.records = self.packed.records.saturating_sub(records.into());
         Ok(())
+    }
+}
+
+impl Buffer {
+    fn has_room(&self, length: usize) -> bool {
+        self.bytes.len() + length <= self.bytes.capacity()
     }
 
     /// Everything was taken out.
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.at >= self.bytes.len()
     }
 
-    /// How many records are left in it.
-    pub(super) fn records(&self) -> u64 {
-        self.records
-    }
-
     /// Takes the next entry out.
-    pub(super) fn take(&mut self) -> Option<Entry<'_>> {
+    fn take(&mut self) -> Option<Entry<'_>> {
         let mut rest = self.bytes.get(self.at..)?;
         let length = u32::from_ne_bytes(*rest.split_off(..4)?.first_chunk()?);
         let entry = if length == LOSS {
@@ -219,61 +429,83 @@ impl Chunk {
 mod tests {
     use super::*;
 
-    fn all(backlog: &mut Backlog) -> Vec<Result<Vec<u8>, (u64, u64)>> {
-        let (mut all, mut chunk) = (Vec::new(), Chunk::default());
-        loop {
-            while let Some(entry) = chunk.take() {
-                all.push(match entry {
-                    Entry::Record(bytes) => Ok(bytes.to_vec()),
-                    Entry::Lost(time, count) => Err((time.0, count)),
-                });
-            }
-            assert!(chunk.is_empty() && chunk.records() == 0);
-            if backlog.is_empty() {
-                return all;
-            }
-            backlog.next(&mut chunk);
-            chunk.unpack().expect("what was compressed");
+    fn all(outlet: &mut Outlet) -> Vec<Result<Vec<u8>, (u64, u64)>> {
+        let mut all = Vec::new();
+        while let Some(entry) = outlet.take().expect("what was put in") {
+            all.push(match entry {
+                Entry::Record(bytes) => Ok(bytes.to_vec()),
+                Entry::Lost(time, count) => Err((time.0, count)),
+            });
         }
+        assert!(outlet.is_empty() && outlet.records() == 0);
+        all
     }
 
     #[test]
     fn records_and_losses_come_out_in_order() {
-        let mut backlog = Backlog::new(1 << 20);
-        backlog.push(b"one");
-        backlog.lost(Time(5), 2);
-        backlog.lost(Time(6), 3);
-        backlog.push(b"");
-        backlog.push(b"three");
-        backlog.lost(Time(9), 1);
-        assert_eq!(backlog.records(), 3);
+        let (mut inlet, mut outlet) = backlog(1 << 20);
+        inlet.push(b"one");
+        inlet.lost(Time(5), 2);
+        inlet.lost(Time(6), 3);
+        inlet.push(b"");
+        inlet.push(b"three");
+        inlet.lost(Time(9), 1);
+        assert_eq!(all(&mut outlet), [], "nothing was handed over");
+        inlet.offer();
+        assert_eq!(outlet.records(), 3);
         let expected = [Ok(b"one".to_vec()), Err((6, 5)), Ok(vec![]), Ok(b"three".to_vec()), Err((9, 1))];
-        assert_eq!(all(&mut backlog), expected);
-        assert_eq!(all(&mut backlog), []);
+        assert_eq!(all(&mut outlet), expected);
+        assert_eq!(all(&mut outlet), []);
+    }
+
+    #[test]
+    fn whoever_is_behind_gets_the_rest_when_all_is_asked_for() {
+        let (mut inlet, mut outlet) = backlog(1 << 20);
+        for record in [b"one", b"two", b"six"] {
+            inlet.push(record);
+            inlet.offer();
+        }
+        assert_eq!(outlet.records(), 2, "the third waits for more to come");
+        inlet.offer_all();
+        outlet.catch_up();
+        assert_eq!(all(&mut outlet), [Ok(b"one".to_vec()), Ok(b"two".to_vec()), Ok(b"six".to_vec())]);
+        drop(inlet);
+        outlet.catch_up();
+        assert_eq!(all(&mut outlet), []);
     }
 
     #[test]
     fn it_is_bounded_and_loses_nothing_below_the_bound() {
-        let limit = 2 * PLAIN * CHUNK;
-        let mut backlog = Backlog::new(limit);
+        let limit = 2 * PLAIN * BUFFER;
+        let (mut inlet, mut outlet) = backlog(limit);
         let mut put = 0u64;
-        while !backlog.is_full() {
+        while !inlet.is_full() {
             // What can be compressed, and what can't.
             let mixed =
                 |n: usize| put.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(n as u32).wrapping_mul(n as u64 | 1);
             let words = if (put / 1_000).is_multiple_of(2) { [put; 100] } else { std::array::from_fn(mixed) };
-            backlog.push(&[&put.to_ne_bytes()[..], &words.map(u64::to_ne_bytes).concat()].concat());
+            inlet.push(&[&put.to_ne_bytes()[..], &words.map(u64::to_ne_bytes).concat()].concat());
             put += 1;
         }
-        let bytes: usize = backlog.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum();
-        assert!(bytes <= limit && bytes > limit - 2 * CHUNK, "{bytes} of {limit}");
-        assert!(backlog.chunks.iter().any(|chunk| chunk.packed), "some were compressed");
-        assert_eq!(backlog.records(), put);
-        let numbers: Vec<u64> = all(&mut backlog)
+        assert_eq!(inlet.fill(), Fill::Crowded);
+        inlet.lost(Time(1), 7);
+        inlet.offer_all();
+        outlet.catch_up();
+        let bytes: usize = outlet.next.iter().map(|buffer| buffer.bytes.len()).sum();
+        assert!(bytes <= limit && bytes > limit - limit / 4, "{bytes} of {limit}");
+        assert!(outlet.next.iter().any(|buffer| buffer.packed), "some were compressed");
+        assert_eq!(outlet.records(), put);
+        let mut taken = all(&mut outlet);
+        assert_eq!(taken.pop(), Some(Err((1, 7))));
+        let numbers: Vec<u64> = taken
             .into_iter()
             .map(|record| u64::from_ne_bytes(*record.expect("no loss").first_chunk().expect("its number")))
             .collect();
         assert_eq!(numbers, (0..put).collect::<Vec<_>>());
-        assert!(!backlog.is_full() && backlog.held == 0);
+        assert!(!inlet.is_full() && inlet.fill() == Fill::Empty);
+        // All buffers but those that the outlet still has.
+        assert!(inlet.free.len() >= inlet.buffers - 2, "{} of {}", inlet.free.len(), inlet.buffers);
+        inlet.rest();
+        assert_eq!(inlet.free.iter().filter(|free| free.touched).count(), SPARE);
     }
 }

@@ -13,7 +13,7 @@ use rustix::{
     process::{Pid, getpriority_process, setpriority_process},
     thread::{CapabilitySet, gettid},
 };
-use std::fs;
+use std::{fs, mem};
 
 /// How urgent emptying the ring is: less is more urgent.
 const URGENT: i32 = -10;
@@ -30,6 +30,8 @@ pub(super) struct Manners {
     /// It can be made as it was again, which takes CAP_SYS_NICE.
     can: bool,
     gives_way: bool,
+    /// Those that were made less urgent: to find out anew which there are takes memory, and so may mean to wait for one.
+    slowed: Vec<Pid>,
 }
 
 impl Manners {
@@ -43,7 +45,7 @@ impl Manners {
         if let Err(error) = privilege::reduce(CapabilitySet::SYS_NICE) {
             tracing::warn!("rights that are not needed could not be given up: {error}");
         }
-        Manners { given, can: Privileges::current().has(CapabilitySet::SYS_NICE), gives_way: false }
+        Manners { given, can: Privileges::current().has(CapabilitySet::SYS_NICE), gives_way: false, slowed: Vec::new() }
     }
 
     /// Lets the other threads give way or not; whether they do.
@@ -52,9 +54,13 @@ impl Manners {
         if wanted != self.gives_way {
             self.gives_way = wanted;
             let nice = if wanted { (self.given + YIELD).min(LAST) } else { self.given };
-            for thread in others() {
-                // It may have ended.
-                _ = setpriority_process(Some(thread), nice);
+            let set = |thread: &Pid| _ = setpriority_process(Some(*thread), nice);
+            // It may have ended, and others may have been started by it.
+            mem::take(&mut self.slowed).iter().for_each(set);
+            let others = others();
+            others.iter().for_each(set);
+            if wanted {
+                self.slowed = others;
             }
         }
         self.gives_way

@@ -259,7 +259,7 @@ impl Live {
             .transpose()
             .map_err(Error::Thread)?;
         Ok(Live {
-            ring: Ring::new(loader.take_map("EVENTS")?, loader.take_map("LOST")?)?,
+            ring: Ring::new(loader.take_map("EVENTS")?, loader.take_fd("LOST")?)?,
             names: Names::new(kernel.drop_reasons, kernel.reset_reasons),
             reading: Some(reading),
             coverage,

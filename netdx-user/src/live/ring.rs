@@ -4,7 +4,7 @@
 //! (see `decode`).
 //!
 //! Taking records off the ring is copying bytes; understanding them costs a hundred times as much, and showing what came
-//! of it may wait for a slow terminal. So a thread of its own takes them off, into a [`Backlog`], as fast as a flood of
+//! of it may wait for a slow terminal. So a thread of its own takes them off, into a backlog, as fast as a flood of
 //! failures puts them in. When the backlog is full the ring fills up, and the kernel counts what it has no room for.
 //! While there is a backlog, and room in it, the rest of netdx gives way to what it watches (see [`Manners`]).
 //!
@@ -13,15 +13,19 @@
 
 use super::{
     Error,
-    backlog::{Backlog, Chunk, Entry},
+    backlog::{Entry, Inlet, Outlet, Unreadable, backlog},
     manners::Manners,
     names::Names,
+    sys,
 };
 use crate::{
     decode,
     input::{Input, Stamped},
 };
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::{
+    maps::{Map, MapData, RingBuf},
+    util::nr_cpus,
+};
 use netdx_common::config::WAKE_INTERVAL;
 use rustix::{
     buffer::spare_capacity,
@@ -30,7 +34,10 @@ use rustix::{
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, TryRecvError, channel},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -47,27 +54,27 @@ const WAITING: usize = 64 << 20;
 
 /// The reading end of the programs' buffer.
 pub(super) struct Ring {
-    shared: Arc<Shared>,
-    /// What is understood next.
-    chunk: Chunk,
-    /// Written to, it ends the thread.
-    end: OwnedFd,
-    collector: Option<JoinHandle<()>>,
+    records: Outlet,
+    /// There is something to take.
+    news: Arc<Notify>,
+    /// The thread; none: it has ended.
+    collector: Option<Collector>,
 }
 
-/// What the thread and the reader share.
-struct Shared {
-    source: Mutex<Source>,
-    /// There is something in the backlog.
-    news: Notify,
+/// The thread that empties the buffer, and what it can be asked for.
+struct Collector {
+    asks: Sender<Ask>,
+    /// Written to, it wakes the thread.
+    wake: OwnedFd,
+    thread: JoinHandle<()>,
 }
 
-struct Source {
-    buffer: RingBuf<MapData>,
-    lost: PerCpuArray<MapData, u64>,
-    /// Lost records that were told.
-    told: u64,
-    backlog: Backlog,
+/// What the thread is asked for.
+enum Ask {
+    /// Everything that is on the ring now.
+    All,
+    /// The same, and to end.
+    End,
 }
 
 impl Ring {
@@ -75,85 +82,84 @@ impl Ring {
     ///
     /// # Errors
     /// When they are of another kind, or can't be mapped or watched; when no thread can be started.
-    pub(super) fn new(events: Map, lost: Map) -> Result<Ring, Error> {
+    pub(super) fn new(events: Map, lost: OwnedFd) -> Result<Ring, Error> {
         let buffer = RingBuf::try_from(events)?;
-        let end = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from).map_err(Error::Thread)?;
-        let wakes = Wakes::of(&buffer, &end).map_err(Error::Thread)?;
-        let source = Source { buffer, lost: PerCpuArray::try_from(lost)?, told: 0, backlog: Backlog::new(WAITING) };
-        let shared = Arc::new(Shared { source: Mutex::new(source), news: Notify::new() });
-        let of_thread = Arc::clone(&shared);
-        let collect = move || {
-            if let Err(error) = of_thread.collect_until_the_end(&wakes, &mut Manners::of_this_thread()) {
-                // The reader still looks whenever its deadlines come.
-                tracing::warn!("the event buffer can't be watched: {error}");
-            }
-        };
-        let collector = thread::Builder::new().name("ring".into()).spawn(collect).map_err(Error::Thread)?;
-        Ok(Ring { shared, chunk: Chunk::default(), end, collector: Some(collector) })
+        let wake = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from).map_err(Error::Thread)?;
+        let wakes = Wakes::of(&buffer, &wake).map_err(Error::Thread)?;
+        let (inlet, records) = backlog(WAITING);
+        let source = Source { buffer, lost: Lost::new(lost).map_err(Error::Thread)?, backlog: inlet };
+        let news = Arc::new(Notify::new());
+        let (asks, asked) = channel();
+        let of_thread = Arc::clone(&news);
+        let collect = move || source.collect_until_the_end(&wakes, &asked, &of_thread);
+        let thread = thread::Builder::new().name("ring".into()).spawn(collect).map_err(Error::Thread)?;
+        Ok(Ring { records, news, collector: Some(Collector { asks, wake, thread }) })
     }
 
     /// Waits until there is something to take.
     pub(super) async fn readable(&self) {
         while !self.is_behind() {
-            self.shared.news.notified().await;
+            self.news.notified().await;
         }
     }
 
     /// Something was taken off the ring and not understood yet.
     pub(super) fn is_behind(&self) -> bool {
-        !self.chunk.is_empty() || !self.shared.source().backlog.is_empty()
+        !self.records.is_empty()
     }
 
     /// How many records were taken off the ring and not understood yet.
     pub(super) fn waiting(&self) -> u64 {
-        self.chunk.records() + self.shared.source().backlog.records()
+        self.records.records()
     }
 
     /// Takes everything off the ring, as far as there is room for it.
-    fn collect(&self) {
-        if self.collector.is_some() {
-            self.shared.source().collect();
+    fn collect(&mut self) {
+        if let Some(collector) = &self.collector {
+            collector.ask(Ask::All);
+            self.records.catch_up();
         }
     }
 
     /// The same for the last time: what comes later stays where it is.
     pub(super) fn stop(&mut self) {
-        self.collect();
         let Some(collector) = self.collector.take() else { return };
-        // Only a counter that is full could refuse it.
-        _ = rustix::io::write(&self.end, &1u64.to_ne_bytes());
+        collector.ask(Ask::End);
+        self.records.catch_up();
         // A panic of it was shown.
-        _ = collector.join();
+        _ = collector.thread.join();
     }
 
     /// Understands some of what was recorded until now, in order.
     pub(super) fn drain(&mut self, names: &Names, out: &mut Vec<Stamped>) {
-        let mut collected = false;
+        // While there is a backlog its thread goes on collecting: what is on the ring is later than all of it.
+        if !self.is_behind() {
+            self.collect();
+        }
         for _ in 0..SLICE {
-            // While there is a backlog its thread goes on collecting: what is on the ring is later than all of it.
-            if !collected && !self.is_behind() {
-                self.collect();
-                collected = true;
-            }
-            if self.chunk.is_empty() {
-                self.shared.source().backlog.next(&mut self.chunk);
-                if let Err(error) = self.chunk.unpack() {
-                    let lost = self.chunk.records();
-                    self.chunk = Chunk::default();
-                    tracing::warn!("{lost} records can't be read again: {error}");
-                    out.push(Stamped { t: super::now(), input: Input::Lost(lost) });
-                }
-            }
-            let Some(entry) = self.chunk.take() else { break };
-            match entry {
-                Entry::Record(record) => {
+            match self.records.take() {
+                Ok(None) => break,
+                Ok(Some(Entry::Record(record))) => {
                     if let Err(error) = decode::decode(record, names, out) {
                         out.push(Stamped { t: super::now(), input: Input::Malformed(error.to_string()) });
                     }
                 }
-                Entry::Lost(t, count) => out.push(Stamped { t, input: Input::Lost(count) }),
+                Ok(Some(Entry::Lost(t, count))) => out.push(Stamped { t, input: Input::Lost(count) }),
+                Err(Unreadable { records, error }) => {
+                    tracing::warn!("{records} records can't be read again: {error}");
+                    out.push(Stamped { t: super::now(), input: Input::Lost(records) });
+                }
             }
         }
+    }
+}
+
+impl Collector {
+    fn ask(&self, what: Ask) {
+        // It listens until it is told to end.
+        _ = self.asks.send(what);
+        // Only a counter that is full could refuse it.
+        _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 }
 
@@ -163,35 +169,46 @@ impl Drop for Ring {
     }
 }
 
-impl Shared {
-    fn source(&self) -> MutexGuard<'_, Source> {
-        // Bytes that were copied are whole even if the other thread has panicked.
-        self.source.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The thread.
-    fn collect_until_the_end(&self, wakes: &Wakes, manners: &mut Manners) -> io::Result<()> {
-        let mut pause = INTERVAL;
-        loop {
-            let woken = match wakes.wait(pause)? {
-                Wake::Records => true,
-                Wake::Time => false,
-                Wake::End => return Ok(()),
-            };
-            let (found, fill) = {
-                let mut source = self.source();
-                (source.collect(), source.backlog.fill())
-            };
-            if found {
-                self.news.notify_one();
-            }
-            let gives_way = manners.suit(fill);
-            pause = if found || woken || gives_way { INTERVAL } else { LOSSES };
-        }
-    }
+/// What the thread has.
+struct Source {
+    buffer: RingBuf<MapData>,
+    lost: Lost,
+    backlog: Inlet,
 }
 
 impl Source {
+    /// The thread.
+    fn collect_until_the_end(mut self, wakes: &Wakes, asked: &Receiver<Ask>, news: &Notify) {
+        let mut manners = Manners::of_this_thread();
+        let mut pause = INTERVAL;
+        loop {
+            let woken = wakes.wait(pause).unwrap_or_else(|error| {
+                tracing::warn!("the event buffer can't be watched, and is read once a second: {error}");
+                thread::sleep(LOSSES);
+                true
+            });
+            // What is asked for is what is on the ring after that.
+            let ask = asked.try_recv();
+            let found = self.collect();
+            if self.backlog.offer() {
+                news.notify_one();
+            }
+            match ask {
+                Ok(Ask::All) => self.backlog.offer_all(),
+                Ok(Ask::End) => return self.backlog.offer_all(),
+                // Whoever would ask has gone.
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {}
+            }
+            let gives_way = manners.suit(self.backlog.fill());
+            let is_calm = !(found || woken || gives_way || self.backlog.holds_back());
+            if is_calm {
+                self.backlog.rest();
+            }
+            pause = if is_calm { LOSSES } else { INTERVAL };
+        }
+    }
+
     /// Takes everything off the ring, and notes what was lost since the last time; whether there was any of it.
     fn collect(&mut self) -> bool {
         let mut found = false;
@@ -201,14 +218,11 @@ impl Source {
             self.backlog.push(&record);
             found = true;
         }
-        match self.lost.get(&0, 0) {
-            Ok(counts) => {
-                let all: u64 = counts.iter().sum();
-                if all > self.told {
-                    self.backlog.lost(super::now(), all - self.told);
-                    self.told = all;
-                    found = true;
-                }
+        match self.lost.more() {
+            Ok(0) => {}
+            Ok(more) => {
+                self.backlog.lost(super::now(), more);
+                found = true;
             }
             Err(error) => tracing::warn!("what was lost can't be read: {error}"),
         }
@@ -216,42 +230,56 @@ impl Source {
     }
 }
 
+/// The counters of what was lost, one for each possible CPU. Read into memory that is there already: to ask for some is
+/// to wait for whoever is interrupted while it does the same.
+struct Lost {
+    map: OwnedFd,
+    counts: Vec<u8>,
+    /// Of those so many were told.
+    told: u64,
+}
+
+impl Lost {
+    fn new(map: OwnedFd) -> io::Result<Lost> {
+        let cpus = nr_cpus().map_err(|(_, error)| error)?;
+        Ok(Lost { map, counts: vec![0; cpus * size_of::<u64>()], told: 0 })
+    }
+
+    /// How many more were lost since the last time.
+    fn more(&mut self) -> io::Result<u64> {
+        sys::lookup_map(self.map.as_fd(), &0u32.to_ne_bytes(), &mut self.counts)?;
+        let (counts, _) = self.counts.as_chunks();
+        let all: u64 = counts.iter().map(|count| u64::from_ne_bytes(*count)).sum();
+        let more = all.saturating_sub(self.told);
+        self.told = all;
+        Ok(more)
+    }
+}
+
 /// What wakes the thread.
 struct Wakes(OwnedFd);
 
-/// Why it woke.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wake {
-    Records,
-    Time,
-    End,
-}
-
 impl Wakes {
     const RECORDS: u64 = 0;
-    const END: u64 = 1;
+    const ASKED: u64 = 1;
 
-    /// Records, edge-triggered: what is put in after a look says nothing until a program wakes us.
-    fn of(buffer: &RingBuf<MapData>, end: &OwnedFd) -> io::Result<Wakes> {
+    /// Both edge-triggered: what is put in after a look says nothing until a program wakes us.
+    fn of(buffer: &RingBuf<MapData>, asked: &OwnedFd) -> io::Result<Wakes> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = epoll::EventData::new_u64;
-        epoll::add(&set, buffer.as_fd(), data(Self::RECORDS), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
-        epoll::add(&set, end.as_fd(), data(Self::END), epoll::EventFlags::IN)?;
+        for (fd, data) in [(buffer.as_fd(), Self::RECORDS), (asked.as_fd(), Self::ASKED)] {
+            epoll::add(&set, fd, epoll::EventData::new_u64(data), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        }
         Ok(Wakes(set))
     }
 
-    fn wait(&self, pause: Duration) -> io::Result<Wake> {
+    /// Waits so long at most; whether there are records.
+    fn wait(&self, pause: Duration) -> io::Result<bool> {
         let pause = Timespec::try_from(pause).map_err(io::Error::other)?;
         let mut events = Vec::with_capacity(2);
         match epoll::wait(&self.0, spare_capacity(&mut events), Some(&pause)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let woke_by = |what: u64| events.iter().any(|event: &epoll::Event| event.data.u64() == what);
-        Ok(match (woke_by(Self::END), woke_by(Self::RECORDS)) {
-            (true, _) => Wake::End,
-            (false, true) => Wake::Records,
-            (false, false) => Wake::Time,
-        })
+        Ok(events.iter().any(|event: &epoll::Event| event.data.u64() == Self::RECORDS))
     }
 }

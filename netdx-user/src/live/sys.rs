@@ -10,6 +10,7 @@ use aya_obj::generated::bpf_insn;
 use std::{
     ffi::CStr,
     io,
+    mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     path::Path,
 };
@@ -471,6 +472,18 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: exactly what `of_kernel_file` mapped; no slice of it outlives `self`. Its result can't be acted on.
         unsafe { libc::munmap(self.start.cast_mut().cast(), self.length) };
+    }
+}
+
+/// Gives the memory of the unused part of an allocation back to the kernel; it comes again when it is written to.
+pub(super) fn give_back(unused: &mut [MaybeUninit<u8>]) {
+    let pages = unused.as_mut_ptr_range();
+    let page = rustix::param::page_size();
+    let start = pages.start.wrapping_add(pages.start.align_offset(page));
+    let length = (pages.end.addr().saturating_sub(start.addr())) & !(page - 1);
+    if length > 0 {
+        // SAFETY: whole pages of private memory that nobody else has, and nothing in it has to stay. Refused, it is kept.
+        unsafe { libc::madvise(start.cast(), length, libc::MADV_DONTNEED) };
     }
 }
 
