@@ -167,6 +167,19 @@ impl Connection {
         })
     }
 
+    /// When the timer of its SYN ran out for the last time, if it ran out before, too, and yet no SYN was sent again: the first
+    /// one still waits on this host. `tcp_retransmit_skb` of kernels without its result (6.12) tells only of what was sent.
+    #[must_use]
+    pub fn syn_waits(&self) -> Option<Time> {
+        let unsent = |tcp: &TcpCounters| tcp.retransmitted == 0 && self.syn_retransmits().next().is_none();
+        self.events.iter().find_map(|(time, e)| match &**e {
+            Event::State { sock, old: TcpState::SynSent, new: TcpState::Close, tcp, .. } => {
+                (sock.retransmits > 0 && unsent(tcp)).then_some(*time)
+            }
+            _ => None,
+        })
+    }
+
     /// Retransmissions after the handshake: time, counters, result, length, sequence number.
     pub fn retransmits(&self) -> impl Iterator<Item = (Time, &TcpCounters, Option<i32>, u32, u32)> + '_ {
         self.events.iter().filter_map(|(t, e)| match &**e {

@@ -6,7 +6,7 @@ use crate::{
     event::{
         Call, Event, Netns, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple, Via,
     },
-    fact::{Answer, Fact, Listener, Route},
+    fact::{Answer, Neighbor, Fact, Listener, Route},
     input::{Input, Stamped},
     report::{Certainty, Outcome, Report},
     time::Time,
@@ -233,6 +233,28 @@ fn unanswered_syns_are_silence_and_one_is_too_early_to_tell() {
     let reports = run(later, elsewhere);
     assert_eq!(code(&reports), ["timeout.silent"]);
     assert_eq!(reports[0].outcome, Outcome::Abandoned);
+}
+
+#[test]
+fn a_syn_that_was_never_sent_again_still_waits_here() {
+    let Event::State { sock, old, new, current, icmp, tcp, stack } = closed(110) else { panic!("a change of state") };
+    let sock = Sock { retransmits: 1, ..sock };
+    let end = Event::State { sock, old, new, current, icmp, tcp, stack };
+    let link = |state: &'static str| {
+        move |want: &Want| match want {
+            Want::Route { .. } => Answer::Route(Route { kind: "unicast".into(), ..Route::default() }),
+            Want::Neighbor { address, .. } => Answer::Neighbor(Some(Neighbor {
+                address: *address,
+                device_name: "eth0".into(),
+                lladdr: None,
+                state: state.into(),
+            })),
+            other => elsewhere(other),
+        }
+    };
+    let events = || vec![(1000 * MS, attempt()), (3000 * MS, end.clone())];
+    assert_eq!(code(&run(events(), link("incomplete"))), ["route.neighbor-silent"]);
+    assert_eq!(code(&run(events(), link("reachable"))), ["unexplained"]);
 }
 
 #[test]

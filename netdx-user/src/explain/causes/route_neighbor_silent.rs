@@ -160,6 +160,10 @@ fn found(c: &Connection) -> Option<Silent> {
         neighbor_want(c).and_then(|w| c.facts.get(&w)),
         Some(Answer::Neighbor(Some(n))) if matches!(n.state.as_str(), "failed" | "incomplete")
     );
+    if let Some(t) = c.syn_waits().filter(|_| failed) {
+        let text = "no SYN was sent again before that: the first one still waits for the neighbour";
+        return Some(own(seen(c, t, "state", text)));
+    }
     if let Some((t, _)) = waits.filter(|_| failed) {
         let text = "SYN could not be sent again: the first one still waits for the neighbour";
         return Some(own(seen(c, t, "retransmit", text)));

@@ -83,7 +83,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if c.silent_neighbors().any(|(_, netns, ..)| netns == c.netns) || c.overflow().is_some() {
         return Judgement::No;
     }
-    if c.syn_retransmits().any(|(_, result)| result.is_some_and(|r| r != 0)) {
+    if c.syn_waits().is_some() || c.syn_retransmits().any(|(_, result)| result.is_some_and(|r| r != 0)) {
         return Judgement::No;
     }
     if !(timed_out || given_up) {
