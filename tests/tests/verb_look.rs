@@ -347,6 +347,8 @@ fn the_same_addresses_and_tables_as_ip() {
 #[test]
 fn an_ordinary_user_is_told_what_can_not_be_seen() {
     let island = Island::new("user");
+    // One that has a name is seen, though it may not be entered.
+    let _other = Island::new("other");
     let _listener = servers::listen(&island, "127.0.0.1:7400");
     let as_nobody = |arguments: &[&str]| {
         let mut setpriv = island.command("setpriv");
