@@ -239,10 +239,21 @@ fn target(goto: bool, name: &str, options: &[Word]) -> Option<Value> {
             let with = options.iter().skip_while(|o| o.text != "--reject-with").nth(1);
             reject(with.map(|w| w.text.as_str()).unwrap_or_default())
         }
+        "DNAT" => dnat(options),
         // Targets are written in capitals by custom only; a chain of that name would be told from them by its declaration.
         name if EXTENSIONS.contains(&name) => json!({ "xt": { "type": "target", "name": name } }),
         name => json!({ "jump": { "target": name } }),
     })
+}
+
+/// `--to-destination 10.0.0.5:80`, `[fd00::5]:80`, or either without a port; of a range it isn't known which.
+fn dnat(options: &[Word]) -> Value {
+    let to = options.iter().skip_while(|o| o.text != "--to-destination").nth(1).map(|o| o.text.as_str());
+    let to = to.unwrap_or_default();
+    if let Ok(end) = to.parse::<std::net::SocketAddr>() {
+        return json!({ "dnat": { "addr": end.ip().to_string(), "port": end.port() } });
+    }
+    json!({ "dnat": { "addr": to.trim_start_matches('[').trim_end_matches(']') } })
 }
 
 fn reject(with: &str) -> Value {

@@ -37,6 +37,8 @@ pub(super) enum Verdict<'a> {
     Return,
     Jump(&'a str),
     Goto(&'a str),
+    /// Sent on to another address, and accepted.
+    Destination(&'a Value),
     /// Given to a program of user space.
     Queue,
     /// An extension that isn't known: it may drop.
@@ -48,7 +50,8 @@ impl Verdict<'_> {
     pub(super) fn does(self, action: Action) -> bool {
         match (self, action) {
             (Self::Drop | Self::Reject(_), Action::Discard) => true,
-            (Self::Drop, Action::Drop) | (Self::Queue, Action::Queue) | (Self::Opaque, _) => true,
+            (Self::Drop, Action::Drop) | (Self::Queue, Action::Queue) => true,
+            (Self::Destination(_), Action::Forward) | (Self::Opaque, _) => true,
             (Self::Reject(how), Action::Reset) => how["type"] == "tcp reset",
             (Self::Reject(how), Action::Icmp { v6, kind, code }) => icmp(how, v6) == Some((kind, code)),
             _ => false,
@@ -169,16 +172,44 @@ fn extension(body: &Value) -> Extension {
         "TRACE",
         "TTL",
     ];
-    const TRANSLATION: [&str; 5] = ["DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"];
+    const TRANSLATION: [&str; 4] = ["SNAT", "MASQUERADE", "REDIRECT", "NETMAP"];
     match (body["type"].as_str(), body["name"].as_str()) {
         (Some("match"), Some("comment")) => Extension::Nothing,
         (Some("match"), _) => Extension::Match,
         (Some("target"), Some(name)) if NEXT.contains(&name) => Extension::Nothing,
+        // Its destination was not listed.
+        (Some("target"), Some("DNAT")) => Extension::Verdict(Verdict::Destination(&Value::Null)),
         (Some("target"), Some(name)) if TRANSLATION.contains(&name) => Extension::Verdict(Verdict::Accept),
         (Some("target"), Some("NFQUEUE" | "QUEUE")) => Extension::Verdict(Verdict::Queue),
         (Some("target"), _) => Extension::Verdict(Verdict::Opaque),
         _ => Extension::Nameless,
     }
+}
+
+/// Whether a `dnat` is for packets of this family.
+pub(super) fn of_family(how: &Value, scene: &Scene<'_>) -> bool {
+    let ours = if scene.packet.tuple.local.is_ipv4() { "ip" } else { "ip6" };
+    how["family"].as_str().is_none_or(|family| family == ours)
+}
+
+/// Where a `dnat` sends the packet, if it names one address and port, or leaves the port as it is.
+pub(super) fn destination(how: &Value, scene: &Scene<'_>) -> Option<(IpAddr, u16)> {
+    let (mut address, mut port) = (chosen(&how["addr"], scene)?, chosen(&how["port"], scene)?);
+    // `dnat to ip daddr . tcp dport map @services`: one map gives both.
+    if let Some([first, second]) = address["concat"].as_array().map(Vec::as_slice) {
+        (address, port) = (first, second);
+    }
+    let address = address.as_str()?.parse().ok()?;
+    let port = if port.is_null() { scene.packet.tuple.remote_port } else { u16::try_from(number(port)?).ok()? };
+    Some((address, port))
+}
+
+/// A value as it stands, or the one that a map has for the packet.
+fn chosen<'a>(value: &'a Value, scene: &Scene<'_>) -> Option<&'a Value> {
+    let Some(map) = value.get("map") else { return Some(value) };
+    let key = field(&map["key"], scene);
+    let elements = map["data"]["set"].as_array()?;
+    elements.iter().find(|element| equal(&key, &element[0]) == Truth::Yes).map(|element| &element[1])
 }
 
 fn verdict<'a>(name: &str, body: &'a Value) -> Option<Verdict<'a>> {
@@ -190,8 +221,9 @@ fn verdict<'a>(name: &str, body: &'a Value) -> Option<Verdict<'a>> {
         "jump" => Verdict::Jump(body["target"].as_str()?),
         "goto" => Verdict::Goto(body["target"].as_str()?),
         "continue" => Verdict::Continue,
+        "dnat" => Verdict::Destination(body),
         // Translation accepts the packet.
-        "dnat" | "snat" | "masquerade" | "redirect" => Verdict::Accept,
+        "snat" | "masquerade" | "redirect" => Verdict::Accept,
         "queue" => Verdict::Queue,
         "synproxy" | "fwd" | "tproxy" => Verdict::Opaque,
         _ => return None,

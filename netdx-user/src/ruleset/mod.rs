@@ -12,6 +12,7 @@ use crate::{
     fact::{Chain, Rule, Ruleset},
 };
 use matching::{Truth, Verdict};
+use std::net::IpAddr;
 
 /// What is known of the packet.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,8 @@ pub enum Action {
     Discard,
     /// Given to a queue for a program, and dropped there.
     Queue,
+    /// Sent on to another address.
+    Forward,
 }
 
 /// A rule, or a chain's policy, as it is shown to a person.
@@ -82,6 +85,8 @@ pub struct RuleRef {
     pub text: String,
     /// Its handle; none: it is a policy.
     pub handle: Option<u64>,
+    /// Where it sends the packet, if it gives it another destination and says which.
+    pub to: Option<(IpAddr, u16)>,
 }
 
 /// What can have done it.
@@ -239,9 +244,18 @@ impl<'a> Walk<'a> {
             for (truth, verdict) in matching::outcomes(&rule.expr, &self.scene) {
                 let end = match verdict {
                     _ if truth == Truth::No => None,
+                    // `dnat ip to` in a table of both families asks for the family without listing it.
+                    Verdict::Destination(how) if !matching::of_family(how, &self.scene) => None,
                     Verdict::Continue => None,
                     Verdict::Return => Some(End::Through),
                     Verdict::Accept => Some(End::Accepted),
+                    Verdict::Destination(how) => {
+                        if verdict.does(self.action) {
+                            let to = matching::destination(how, &self.scene);
+                            self.found.push(RuleRef { to, ..self.name(chain, rule.text.clone(), Some(rule.handle)) });
+                        }
+                        Some(End::Accepted)
+                    }
                     Verdict::Jump(target) => match self.target(chain, target, depth) {
                         End::Through => None,
                         end => Some(end),
@@ -286,6 +300,7 @@ impl<'a> Walk<'a> {
             hook: self.hook.to_string(),
             text,
             handle,
+            to: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Addresses and ports are translated on the way: the one that was dialled is not the one that is reached.
 
+use netdx_tests::island::run;
 use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
@@ -62,19 +63,73 @@ fn a_port_is_forwarded_past_the_listener() {
     translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &Expected { code: "refused.bound-elsewhere", ..REFUSED });
 }
 
-#[test]
-fn a_port_is_forwarded_to_a_host_that_cannot_be_seen_into() {
+/// A port that a rule in the router's namespace forwards to a host that cannot be seen into, which answers with a reset.
+/// Connection tracking forgets a connection at once when a reset answers its SYN (nf_conntrack_tcp_packet): the rules tell.
+fn forwarded_out(prepare: impl FnOnce(&Lab), code: &str, certainty: &'static str, names: &[&str]) {
     let lab = Lab::new();
     remote::attach(&lab.router, Answer::Reset);
-    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.7.0.1:81"));
+    prepare(&lab);
     let trace = Tracer::start(&lab);
     let attempt = lab.connect("blocking 10.1.1.1:8080");
-    // Connection tracking forgets a connection at once when a reset answers its SYN (nf_conntrack_tcp_packet): nothing that
-    // is left says whereto the port was forwarded.
-    let code = "unexplained";
-    let names = &["10.1.1.1 is an address of this host", "may be forwarded"];
-    trace.explains(&attempt, &Expected { code, names, certainty: Some("possible"), ..REFUSED });
+    trace.explains(&attempt, &Expected { code, names, certainty: Some(certainty), ..REFUSED });
     trace.only(&[code]);
+}
+
+#[test]
+fn a_port_is_forwarded_to_a_host_that_cannot_be_seen_into() {
+    let rule = "tcp dport 8080 dnat ip to 10.7.0.1:81";
+    forwarded_out(
+        |lab| lab.router.nft(&translation("prerouting", rule)),
+        "refused.remote",
+        "likely",
+        &["10.1.1.1:8080 is forwarded to 10.7.0.1:81", rule, "10.7.0.1 answered with a reset"],
+    );
+}
+
+#[test]
+fn a_port_is_forwarded_by_a_map() {
+    let rule = "dnat ip to tcp dport map { 8080 : 10.7.0.1 . 81, 8081 : 10.7.0.2 . 82 }";
+    forwarded_out(
+        |lab| lab.router.nft(&translation("prerouting", rule)),
+        "refused.remote",
+        "likely",
+        &["10.1.1.1:8080 is forwarded to 10.7.0.1:81", "10.7.0.1 answered with a reset"],
+    );
+}
+
+#[test]
+fn a_port_is_forwarded_as_container_networks_do() {
+    forwarded_out(
+        |lab| {
+            for rule in [
+                "-N DOCKER",
+                "-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+                "-A DOCKER -p tcp -m tcp --dport 8081 -j DNAT --to-destination 10.7.0.2:81",
+                "-A DOCKER -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.7.0.1:81",
+            ] {
+                run(lab.router.command("iptables").args(["-t", "nat"]).args(rule.split_whitespace()));
+            }
+        },
+        "refused.remote",
+        "likely",
+        &[
+            "10.1.1.1:8080 is forwarded to 10.7.0.1:81",
+            "--to-destination 10.7.0.1:81",
+            "10.7.0.1 answered with a reset",
+        ],
+    );
+}
+
+#[test]
+fn a_port_is_forwarded_by_one_of_two_rules() {
+    let rules =
+        "meta random < 2147483648 tcp dport 8080 dnat ip to 10.7.0.1:81\n tcp dport 8080 dnat ip to 10.7.0.2:82";
+    forwarded_out(
+        |lab| lab.router.nft(&translation("prerouting", rules)),
+        "unexplained",
+        "possible",
+        &["10.1.1.1 is an address of this host", "10.7.0.1:81", "10.7.0.2:82"],
+    );
 }
 
 #[test]

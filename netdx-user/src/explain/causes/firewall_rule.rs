@@ -148,8 +148,8 @@ fn between(what: &Discovery) -> Tuple {
     Tuple { protocol: Protocol::Other(0), local: from, local_port: 0, remote: to, remote_port: 0 }
 }
 
-/// `rule "tcp dport 80 drop" (inet filter input)`
-fn name(rule: &RuleRef) -> String {
+/// `the rule `tcp dport 80 drop` (inet filter input, handle 4)`
+pub(super) fn name(rule: &RuleRef) -> String {
     let place = phrase_place(rule);
     match rule.handle {
         Some(handle) => format!("the rule `{}` ({place}, handle {handle})", rule.text),

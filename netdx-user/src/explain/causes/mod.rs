@@ -7,6 +7,7 @@ mod aborts;
 mod answers;
 mod evidence;
 mod firewall_rule;
+mod forwarding;
 mod lost_route;
 
 macro_rules! causes {

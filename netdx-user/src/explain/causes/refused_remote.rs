@@ -1,17 +1,22 @@
 //! `refused.remote`
 
-use super::evidence::{absence, reset_came, stopping_drops, target_want, told};
+use super::{
+    evidence::{absence, reset_came, target_want, told},
+    forwarding::{self, Forwarding},
+};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, fact, here, phrase},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, here, owners_want, phrase},
     fact::Answer,
+    report::{Certainty, Evidence},
     story::Connection,
+    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
     code: "refused.remote",
     page: PAGE,
-    rule: Rule::Connection { wants: |c| c.reset_in_handshake().map(|_| target_want(c)).into_iter().collect(), judge },
+    rule: Rule::Connection { wants, judge },
     hides: &[],
     tells: Tells::Failure,
 };
@@ -25,7 +30,9 @@ that port there, or a firewall there (or on the way) answers so.
 
 # How netdx knows
 The reset came in while the connection was being set up, no TCP and no filter of this host sent it, and the address belongs
-to no namespace of this host.
+to no namespace of this host. Where the address is one of this host, but a rule there forwards the port (DNAT, as container
+networks do), it is the host it is forwarded to that answered: that is inferred from the rules, since the kernel forgets the
+translation with the reset.
 
 # What to do
 On that host: is the server running, and on which address does it listen (`netdx listeners PORT` there)? Does its firewall
@@ -35,18 +42,85 @@ reject the port? A recording made on the other side at the same time tells which
 refused.no-listener and firewall.rejected: the same seen from the side that answers.
 ";
 
+/// A reset came in, and nothing of this host was seen sending it.
+fn from_nowhere(c: &Connection) -> bool {
+    c.reset_in_handshake().is_some()
+        && c.resets_sent(true).next().is_none()
+        && !c.drops().any(|d| d.ours)
+}
+
+fn wants(c: &Connection) -> Vec<Want> {
+    if !from_nowhere(c) {
+        return Vec::new();
+    }
+    let mut wants = vec![target_want(c)];
+    if here(c, c.reached().remote).is_some() {
+        wants.extend(forwarding::wants(c));
+        for Forwarding { netns, to, .. } in forwarding::find(c) {
+            wants.push(Want::Namespace { netns });
+            wants.extend(to.map(|(address, _)| owners_want(c, address)));
+        }
+    }
+    wants
+}
+
+/// The address that was dialled is one of this host, whose TCP did not answer.
+fn forwarded(c: &Connection, coverage: &Coverage, reset: Evidence) -> Judgement {
+    let dialled = phrase::endpoint(c.reached().remote, c.reached().remote_port);
+    if let Some(why) = coverage.missing("reset-sent") {
+        let address = c.reached().remote;
+        return Judgement::CannotTell(format!(
+            "{address} is an address of this host, but what sent the reset was not seen ({why})"
+        ));
+    }
+    let found = forwarding::find(c);
+    let [Forwarding { netns, rule, to: Some(to) }] = &found[..] else {
+        let rules: Vec<&str> = found.iter().map(|f| f.rule.as_str()).collect();
+        let how = match rules[..] {
+            [] => "the port may be forwarded to another host, but no rule that does it was found".to_owned(),
+            _ => format!("the port may be forwarded to another host by {}", rules.join(" or ")),
+        };
+        return Judgement::CannotTell(format!(
+            "{} is an address of this host, but no TCP and no filter of this host was seen sending the reset: {how}",
+            c.reached().remote
+        ));
+    };
+    let reached = phrase::endpoint(to.0, to.1);
+    let at = phrase::namespace(&c.facts, *netns, c.netns);
+    match c.facts.get(&owners_want(c, to.0)) {
+        Some(Answer::Owners(owners)) if owners.is_empty() => {}
+        _ => {
+            return Judgement::CannotTell(format!(
+                "{rule} in {at} may forward {dialled} to {reached}, but nothing was seen there that sent the reset"
+            ));
+        }
+    }
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Likely,
+            format!(
+                "{dialled} is forwarded to {reached} by {rule} in {at}, and {} answered with a reset: nothing listens on \
+                 {reached}, or a firewall there resets it (from here the two look the same)",
+                to.0
+            ),
+            reset,
+        )
+        .and(fact("nat", format!("{rule} in {at} sends packets for {dialled} to {reached}")))
+        .and(fact("owners", format!("{} belongs to no namespace of this host, and nothing here sent the reset", to.0)))
+        .and_all(told(c))
+        .advise(format!("on {}: is the server running, on which address, and does a firewall reject port {}?", to.0, to.1))
+        .advise(format!("in {at}: is {reached} still where that rule should forward to?")),
+    )
+}
+
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let Some(reset) = reset_came(c) else { return Judgement::No };
-    if c.resets_sent(true).next().is_some() || stopping_drops(c).any(|d| d.ours) || c.drops().any(|d| d.ours) {
+    if !from_nowhere(c) {
         return Judgement::No;
     }
     match c.facts.get(&target_want(c)) {
         Some(Answer::Owners(_)) if here(c, c.reached().remote).is_some() => {
-            let why = match coverage.missing("reset-sent") {
-                Some(why) => format!("what sent the reset was not seen ({why})"),
-                None => "no TCP and no filter of this host was seen sending the reset: the port may be forwarded to another host".into(),
-            };
-            return Judgement::CannotTell(format!("{} is an address of this host, but {why}", c.reached().remote));
+            return forwarded(c, coverage, reset);
         }
         Some(Answer::Owners(_)) => {}
         Some(Answer::Unavailable(why)) => return Judgement::CannotTell(format!("whose address it is: {why}")),
