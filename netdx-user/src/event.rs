@@ -60,6 +60,20 @@ pub enum Protocol {
     Other(u16),
 }
 
+impl Protocol {
+    /// Its number in IP packets; none: it is none of IP's (ARP).
+    #[must_use]
+    pub fn number(self) -> Option<u8> {
+        match self {
+            Protocol::Tcp | Protocol::Mptcp => Some(6),
+            Protocol::Udp => Some(17),
+            Protocol::Icmp => Some(1),
+            Protocol::Icmpv6 => Some(58),
+            Protocol::Other(number) => u8::try_from(number).ok(),
+        }
+    }
+}
+
 /// Two endpoints; for a packet, local is the source. IPv4-mapped IPv6 addresses are IPv4 here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tuple {

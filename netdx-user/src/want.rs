@@ -7,6 +7,19 @@ use crate::event::{Netns, Protocol, Root, Tuple};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
+/// Of a packet, what routing rules can ask for besides its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Flow {
+    /// Index of the interface that it comes in by, 0: it is made in this namespace.
+    pub in_device: u32,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Port that it comes from.
+    pub source_port: u16,
+    /// Port that it goes to.
+    pub destination_port: u16,
+}
+
 /// One question.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "want", rename_all = "kebab-case")]
@@ -17,7 +30,17 @@ pub enum Want {
     /// The namespaces in which this address is local, loopback addresses in the one given.
     Owners { address: IpAddr, from: Netns },
     /// The route a packet would take, with the rule and table, from this namespace.
-    Route { netns: Netns, to: IpAddr, from: Option<IpAddr>, device: u32, mark: u32, uid: u32 },
+    Route {
+        netns: Netns,
+        to: IpAddr,
+        from: Option<IpAddr>,
+        device: u32,
+        mark: u32,
+        uid: u32,
+        /// What rules can ask for besides; none: not asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        flow: Option<Flow>,
+    },
     /// Neighbour entry of an address on an interface (0: any).
     Neighbor { netns: Netns, address: IpAddr, device: u32 },
     /// An interface and its state, by index; 0: all of the namespace.

@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             bail!("--from and the address have to be of one family");
         }
         let device = bound.unwrap_or(link);
-        let query = Query { to, from: args.from, device, mark: args.mark, uid };
+        let query = Query { to, from: args.from, device, mark: args.mark, uid, flow: None };
         let path = routes::path(netns, query, &mut host)?;
         failed |= path.fails.is_some();
         match args.format {

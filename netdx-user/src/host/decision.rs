@@ -64,9 +64,10 @@ pub struct Decision {
     pub choices: Vec<Choice>,
 }
 
-/// Asks the rules in their order. `entries` has the routes that cover the destination, of all tables.
+/// Asks the rules in their order. `devices`: names of the interface that the packet comes in by, and of the one that its
+/// socket is bound to. `entries` has the routes that cover the destination, of all tables.
 #[must_use]
-pub fn decide(query: &Query, device_name: &str, rules: &[PolicyRule], entries: &[Entry]) -> Decision {
+pub fn decide(query: &Query, devices: [&str; 2], rules: &[PolicyRule], entries: &[Entry]) -> Decision {
     let mut decision = Decision::default();
     let mut skip_to = None;
     for rule in rules {
@@ -75,7 +76,7 @@ pub fn decide(query: &Query, device_name: &str, rules: &[PolicyRule], entries: &
             continue;
         }
         skip_to = None;
-        let outcome = match rule.is_for(query, device_name) {
+        let outcome = match rule.is_for(query, devices) {
             Some(false) => Outcome::NotForIt,
             Some(true) => apply(query, rule, entries),
             None => Outcome::Unsure(Box::new(apply(query, rule, entries))),
@@ -166,11 +167,11 @@ mod tests {
     }
 
     fn query() -> Query {
-        Query { to: "10.9.0.1".parse().unwrap(), from: None, device: 0, mark: 0, uid: 0 }
+        Query { to: "10.9.0.1".parse().unwrap(), from: None, device: 0, mark: 0, uid: 0, flow: None }
     }
 
     fn only(rules: &[PolicyRule], entries: &[Entry]) -> (Option<u32>, Option<String>, i32) {
-        let decision = decide(&query(), "", rules, entries);
+        let decision = decide(&query(), ["lo", ""], rules, entries);
         let [choice] = &decision.choices[..] else { panic!("{decision:?}") };
         (choice.step.map(|s| decision.steps[s].rule.priority), choice.entry.as_ref().map(Entry::prefix), choice.errno)
     }
@@ -226,7 +227,7 @@ mod tests {
     fn what_cannot_be_told_stays_a_possibility() {
         let web = PolicyRule { dport: Some((80, 80)), ..rule(10, PolicyAction::Prohibit) };
         let rules: Vec<_> = [web].into_iter().chain(defaults()).collect();
-        let decision = decide(&query(), "", &rules, &[entry(254, RouteType::Unicast, "0.0.0.0", 0, 0)]);
+        let decision = decide(&query(), ["lo", ""], &rules, &[entry(254, RouteType::Unicast, "0.0.0.0", 0, 0)]);
         let errnos: Vec<_> = decision.choices.iter().map(|c| c.errno).collect();
         assert_eq!(errnos, [libc::EACCES, 0]);
     }

@@ -162,8 +162,8 @@ impl Group {
 }
 
 fn query(want: &Want) -> Option<route::Query> {
-    let Want::Route { netns: _, to, from, device, mark, uid } = want else { return None };
-    Some(route::Query { to: *to, from: *from, device: *device, mark: *mark, uid: *uid })
+    let Want::Route { netns: _, to, from, device, mark, uid, flow } = want else { return None };
+    Some(route::Query { to: *to, from: *from, device: *device, mark: *mark, uid: *uid, flow: *flow })
 }
 
 fn unavailable(error: Error) -> Answer {

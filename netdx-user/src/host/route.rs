@@ -11,7 +11,10 @@ use super::{
     netlink::Exchange,
     rule::{self, PolicyAction, PolicyRule, Tables},
 };
-use crate::fact::{Interface, Route};
+use crate::{
+    fact::{Interface, Route},
+    want::Flow,
+};
 use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteType};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::{
@@ -33,6 +36,8 @@ pub struct Query {
     pub mark: u32,
     /// Effective user id.
     pub uid: u32,
+    /// What rules can ask for besides; none: not known.
+    pub flow: Option<Flow>,
 }
 
 /// How a route was chosen, and what the kernel says.
@@ -127,7 +132,9 @@ fn retrace(query: &Query, answered: &Answered, view: &View) -> io::Result<Explai
     let Answered { used, matched, covering } = answered;
     let View { rules, tables, links, defaults } = view;
     let name = |index: u32| view.name(index);
-    let decision = decision::decide(query, &name(query.device), rules, covering);
+    // What is made here comes in by the loopback interface, as far as rules see (LOOPBACK_IFINDEX).
+    let came_by = query.flow.map(|f| f.in_device).filter(|d| *d != 0).map_or_else(|| "lo".to_owned(), name);
+    let decision = decision::decide(query, [&came_by, &name(query.device)], rules, covering);
     let mut agreeing = decision.choices.iter().filter(|c| agrees(c, used, matched.as_ref()));
     let choice = agreeing.next().filter(|_| agreeing.next().is_none());
     let decided = choice.and_then(|c| c.step);
@@ -258,7 +265,7 @@ pub fn are_local(addresses: &[IpAddr]) -> io::Result<Vec<bool>> {
         if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
             return Ok(interface::addresses_of_all()?.iter().any(|(_, a, _)| a == address));
         }
-        let query = Query { to: *address, from: None, device: 0, mark: 0, uid: 0 };
+        let query = Query { to: *address, from: None, device: 0, mark: 0, uid: 0, flow: None };
         Ok(get(&mut exchange, &query, RouteFlags::empty())?.is_ok_and(|r| r.kind == RouteType::Local))
     };
     addresses.iter().map(&mut local).collect()
@@ -282,6 +289,19 @@ fn get(exchange: &mut Exchange, query: &Query, flags: RouteFlags) -> io::Result<
     }
     if query.device != 0 {
         message.attributes.push(RouteAttribute::Oif(query.device));
+    }
+    if let Some(flow) = query.flow {
+        if flow.in_device != 0 {
+            message.attributes.push(RouteAttribute::Iif(flow.in_device));
+        }
+        // Of others the kernel takes none (rtm_getroute_parse_ip_proto, Linux 4.17 to 6.18).
+        if let Some(number @ (6 | 17)) = flow.protocol.number() {
+            message.attributes.extend([
+                RouteAttribute::IpProto(number),
+                RouteAttribute::Sport(flow.source_port),
+                RouteAttribute::Dport(flow.destination_port),
+            ]);
+        }
     }
     let mut found = None;
     let result = exchange.request(libc::RTM_GETROUTE, 0, &message, |_, payload| {

@@ -1,6 +1,7 @@
 //! Policy rules, as rtnetlink has them. Owns: listing them, and whether one is for a packet. Must not know: routes.
 
 use super::{netlink, route::Query};
+use crate::want::Flow;
 use netlink_packet_core::Parseable;
 use netlink_packet_route::{
     AddressFamily, IpProtocol,
@@ -124,23 +125,31 @@ fn number(protocol: IpProtocol) -> u8 {
 impl PolicyRule {
     /// Whether it is for a packet that this host sends; none: that can't be told from here.
     ///
-    /// `fib_rule_match` and `fib4_rule_match`, `fib6_rule_match` (Linux 5.10 to 6.18). The input interface of what this host
-    /// sends is `lo`; without a source address no source prefix matches.
+    /// `fib_rule_match` and `fib4_rule_match`, `fib6_rule_match` (Linux 5.10 to 6.18). `devices`: names of the interface that it
+    /// comes in by (`lo` if this host sends it), and of the one that its socket is bound to; without a source address no
+    /// source prefix matches.
     #[must_use]
-    pub fn is_for(&self, query: &Query, device_name: &str) -> Option<bool> {
+    pub fn is_for(&self, query: &Query, [came_by, bound_to]: [&str; 2]) -> Option<bool> {
+        let flow = query.flow;
+        let port = |wanted: Option<(u16, u16)>, port: fn(Flow) -> u16| {
+            wanted.is_none_or(|(low, high)| flow.is_none_or(|flow| (low..=high).contains(&port(flow))))
+        };
         let prefix = |wanted: Option<(IpAddr, u8)>, address: Option<IpAddr>| {
             wanted.is_none_or(|(network, length)| length == 0 || address.is_some_and(|a| covers(network, length, a)))
         };
         let sure = prefix(self.to, Some(query.to))
             && prefix(self.from, query.from)
-            && self.iif.as_deref().is_none_or(|name| name == "lo")
-            && self.oif.as_deref().is_none_or(|name| query.device != 0 && name == device_name)
+            && self.iif.as_deref().is_none_or(|name| name == came_by)
+            && self.oif.as_deref().is_none_or(|name| query.device != 0 && name == bound_to)
             && self.fwmark.is_none_or(|(value, mask)| query.mark & mask == value & mask)
             && self.uidrange.is_none_or(|(low, high)| (low..=high).contains(&query.uid))
             && self.tos == 0
+            && self.ipproto.is_none_or(|wanted| flow.is_none_or(|flow| flow.protocol.number() == Some(wanted)))
+            && port(self.sport, |flow| flow.source_port)
+            && port(self.dport, |flow| flow.destination_port)
             && !(self.l3mdev && query.device == 0);
-        let unsure =
-            self.ipproto.is_some() || self.sport.is_some() || self.dport.is_some() || self.other || self.l3mdev;
+        let asks_for_flow = self.ipproto.is_some() || self.sport.is_some() || self.dport.is_some();
+        let unsure = (asks_for_flow && flow.is_none()) || self.other || self.l3mdev;
         match (sure, unsure) {
             (true, true) => None,
             (matches, _) => Some(matches != self.not),
@@ -264,9 +273,10 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Protocol;
 
     fn query() -> Query {
-        Query { to: "10.9.0.1".parse().unwrap(), from: None, device: 0, mark: 0x11, uid: 1000 }
+        Query { to: "10.9.0.1".parse().unwrap(), from: None, device: 0, mark: 0x11, uid: 1000, flow: None }
     }
 
     #[test]
@@ -291,11 +301,24 @@ mod tests {
             (PolicyRule { l3mdev: true, ..plain.clone() }, Some(false)),
         ];
         for (rule, expected) in table {
-            assert_eq!(rule.is_for(&query(), "eth0"), expected, "{rule:?}");
+            assert_eq!(rule.is_for(&query(), ["lo", "eth0"]), expected, "{rule:?}");
         }
         let bound = Query { device: 2, from: Some("10.0.0.1".parse().unwrap()), ..query() };
-        assert_eq!(PolicyRule { oif: Some("eth0".into()), ..plain.clone() }.is_for(&bound, "eth0"), Some(true));
-        assert_eq!(PolicyRule { from: net("10.0.0.0", 8), ..plain }.is_for(&bound, "eth0"), Some(true));
+        assert_eq!(PolicyRule { oif: Some("eth0".into()), ..plain.clone() }.is_for(&bound, ["lo", "eth0"]), Some(true));
+        assert_eq!(PolicyRule { from: net("10.0.0.0", 8), ..plain.clone() }.is_for(&bound, ["lo", "eth0"]), Some(true));
+        let flow = Flow { in_device: 3, protocol: Protocol::Tcp, source_port: 40_000, destination_port: 80 };
+        let passes = Query { flow: Some(flow), ..query() };
+        let table = [
+            (PolicyRule { iif: Some("eth1".into()), ipproto: Some(6), ..plain.clone() }, true),
+            (PolicyRule { iif: Some("lo".into()), ..plain.clone() }, false),
+            (PolicyRule { ipproto: Some(17), ..plain.clone() }, false),
+            (PolicyRule { dport: Some((80, 90)), ..plain.clone() }, true),
+            (PolicyRule { dport: Some((81, 90)), ..plain.clone() }, false),
+            (PolicyRule { sport: Some((1, 1023)), not: true, ..plain }, true),
+        ];
+        for (rule, expected) in table {
+            assert_eq!(rule.is_for(&passes, ["eth1", ""]), Some(expected), "{rule:?}");
+        }
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl Redactor {
             Want::Owners { address, from: _ } | Want::Neighbor { address, .. } | Want::Holders { address, .. } => {
                 self.address(address);
             }
-            Want::Route { to, from, uid, netns: _, device: _, mark: _ } => {
+            Want::Route { to, from, uid, netns: _, device: _, mark: _, flow: _ } => {
                 self.address(to);
                 from.iter_mut().for_each(|from| self.address(from));
                 self.user(uid);

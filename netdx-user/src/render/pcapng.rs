@@ -155,13 +155,7 @@ fn ip_length(tuple: &Tuple) -> u32 {
 
 /// RFC 791, RFC 8200. None: ends of different families.
 fn ip(tuple: &Tuple, ttl: u8, payload: &[u8], length: u32) -> Option<Vec<u8>> {
-    let protocol = match tuple.protocol {
-        Protocol::Tcp | Protocol::Mptcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Icmp => 1,
-        Protocol::Icmpv6 => 58,
-        Protocol::Other(number) => u8::try_from(number).ok()?,
-    };
+    let protocol = tuple.protocol.number()?;
     let whole = length.max(ip_length(tuple).saturating_add(payload.len() as u32));
     let mut header = Vec::with_capacity(60);
     match (tuple.local, tuple.remote) {

@@ -350,7 +350,7 @@ fn payload<'a>(protocol: &str, name: &str, scene: &Scene<'a>) -> Field<'a> {
         ("ip" | "ip6", "saddr" | "daddr") | (_, "sport" | "dport") if scene.translated => Field::Unknown,
         ("ip" | "ip6", "saddr") => Field::Address(tuple.local),
         ("ip" | "ip6", "daddr") => Field::Address(tuple.remote),
-        ("ip", "protocol") | ("ip6", "nexthdr") => Field::Number(protocol_number(tuple.protocol)),
+        ("ip", "protocol") | ("ip6", "nexthdr") => protocol_number(tuple.protocol),
         ("tcp" | "udp" | "th", "sport") => Field::Number(tuple.local_port.into()),
         ("tcp" | "udp" | "th", "dport") => Field::Number(tuple.remote_port.into()),
         ("tcp", "flags") => scene.packet.tcp_flags.map_or(Field::Unknown, Field::Flags),
@@ -369,7 +369,7 @@ fn meta<'a>(key: &str, scene: &Scene<'a>) -> Field<'a> {
     match key {
         "protocol" if scene.packet.arp.is_some() => Field::Name("arp"),
         "l4proto" | "nfproto" if scene.packet.arp.is_some() => Field::Unknown,
-        "l4proto" => Field::Number(protocol_number(scene.packet.tuple.protocol)),
+        "l4proto" => protocol_number(scene.packet.tuple.protocol),
         "nfproto" => Field::Name(if scene.packet.tuple.local.is_ipv4() { "ipv4" } else { "ipv6" }),
         "protocol" => Field::Name(if scene.packet.tuple.local.is_ipv4() { "ip" } else { "ip6" }),
         "iifname" | "iif" => device(scene.packet.in_device),
@@ -397,14 +397,8 @@ fn states<'a>(scene: &Scene<'a>) -> Field<'a> {
     })
 }
 
-fn protocol_number(protocol: Protocol) -> u64 {
-    match protocol {
-        Protocol::Tcp | Protocol::Mptcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Icmp => 1,
-        Protocol::Icmpv6 => 58,
-        Protocol::Other(n) => n.into(),
-    }
+fn protocol_number<'a>(protocol: Protocol) -> Field<'a> {
+    protocol.number().map_or(Field::Unknown, |number| Field::Number(number.into()))
 }
 
 /// Whether a property is what the right side says: a value, a range, a prefix, a set, a list of flags or states.

@@ -255,6 +255,7 @@ impl Connection {
             device: self.bound_device,
             mark: self.mark,
             uid: self.uid(),
+            flow: None,
         }
     }
 }

@@ -132,6 +132,92 @@ fn packets_go_round_in_circles() {
     trace.only(&[code]);
 }
 
+/// A routing rule or route in the router's namespace, which asks for more than the address.
+fn rejected_by_the_router(change: &str, how: &str, errno: Option<&'static str>, names: &[&str]) {
+    let lab = Lab::new();
+    lab.router.ip(change);
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start(how);
+    let attempt = client.attempt();
+    let target = how.split(' ').nth(1);
+    trace.explains(&attempt, &Expected { errno, remote: target, names, outcome: "failed", ..REJECTS });
+    trace.only(&["route.rejects"]);
+}
+
+#[test]
+fn a_rule_of_the_router_asks_where_it_comes_in() {
+    let rule = "rule add iif rcl to 10.1.2.2 ipproto tcp dport 80 pref 100 prohibit";
+    let names = &["prohibit", "the routing rule", "iif rcl"];
+    rejected_by_the_router(rule, "blocking 10.1.2.2:80", Some("EHOSTUNREACH"), names);
+    let rule = "-6 rule add iif rcl to fd01:2::2 ipproto tcp dport 80 pref 100 prohibit";
+    rejected_by_the_router(rule, "blocking [fd01:2::2]:80", Some("EACCES"), names);
+}
+
+#[test]
+fn a_rule_of_the_router_asks_for_a_port() {
+    let names = &["unreachable", "the routing rule", "dport 80-90"];
+    let rule = "rule add ipproto tcp dport 80-90 pref 100 unreachable";
+    rejected_by_the_router(rule, "blocking 10.1.2.2:80", Some("ENETUNREACH"), names);
+    let rule = "-6 rule add ipproto tcp dport 80-90 pref 100 unreachable";
+    rejected_by_the_router(rule, "blocking [fd01:2::2]:80", Some("ENETUNREACH"), names);
+}
+
+#[test]
+fn a_route_of_the_router_prohibits_datagrams() {
+    for (route, how, errno) in [
+        ("route add prohibit 10.1.2.2", "udp 10.1.2.2:80 --send 5 --receive", None),
+        ("-6 route add prohibit fd01:2::2", "udp [fd01:2::2]:80 --send 5 --receive", Some("EACCES")),
+    ] {
+        rejected_by_the_router(route, how, errno, &["prohibit"]);
+    }
+}
+
+#[test]
+fn a_rule_by_port_is_named() {
+    for (rule, target) in [
+        ("rule add ipproto tcp dport 80 pref 100 prohibit", "10.1.2.2:80"),
+        ("-6 rule add ipproto tcp dport 80 pref 100 prohibit", "[fd01:2::2]:80"),
+    ] {
+        let names = &["the routing rule", "dport 80"];
+        unroutable(rule, target, ("EACCES", libc::EACCES), &Expected { names, certainty: Some("proven"), ..REJECTS });
+    }
+}
+
+/// Firewall rules of type route give what is sent a mark, and with that mark it is routed anew.
+#[test]
+fn a_mark_that_a_firewall_rule_sets_leads_nowhere() {
+    for (family, target) in [("-4", "10.1.2.2:80"), ("-6", "[fd01:2::2]:80")] {
+        let lab = Lab::new();
+        lab.client.nft(
+            "table inet lab { chain out { type route hook output priority mangle; tcp dport 80 meta mark set 7; }; }",
+        );
+        lab.client.ip(&format!("{family} route add unreachable default table 77"));
+        lab.client.ip(&format!("{family} rule add fwmark 7 table 77"));
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        let names = &["unreachable", "0x7"];
+        trace.explains(&attempt, &Expected { errno: Some("ETIMEDOUT"), remote: Some(target), names, ..REJECTS });
+        trace.only(&["route.rejects"]);
+    }
+}
+
+/// As VPN clients do: what only the default route is for is sent elsewhere.
+#[test]
+fn a_rule_passes_over_the_default_route() {
+    for (family, target) in [("-4", "10.1.2.2:80"), ("-6", "[fd01:2::2]:80")] {
+        let lab = Lab::new();
+        lab.client.ip(&format!("{family} rule add pref 10 table main suppress_prefixlength 0"));
+        lab.client.ip(&format!("{family} route add unreachable default table 77"));
+        lab.client.ip(&format!("{family} rule add pref 20 table 77"));
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+        let names = &["unreachable default", "77"];
+        trace.explains(&attempt, &Expected { errno: Some("EHOSTUNREACH"), remote: Some(target), names, ..REJECTS });
+        trace.only(&["route.rejects"]);
+    }
+}
+
 #[test]
 fn the_router_does_not_forward() {
     let lab = Lab::new();

@@ -231,7 +231,7 @@ pub(super) fn vanished_at(c: &Connection) -> Vec<Netns> {
 
 /// The question whether such a listener's answer finds its way back.
 pub(super) fn way_back_want(c: &Connection, netns: Netns) -> Want {
-    Want::Route { netns, to: c.tuple.local, from: Some(c.tuple.remote), device: 0, mark: 0, uid: 0 }
+    Want::Route { netns, to: c.tuple.local, from: Some(c.tuple.remote), device: 0, mark: 0, uid: 0, flow: None }
 }
 
 /// The namespace of a listener whose answers can't be routed back, and what routing there says.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     coverage::Coverage,
     event::IcmpError,
-    explain::{Cause, Finding, Judgement, Rule, Tells, owners_want, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, here as from_here, owners_want, phrase, seen},
     report::{Certainty, Evidence},
     story::{Connection, Dropped},
     time::Time,
@@ -177,8 +177,10 @@ fn elsewhere(c: &Connection, time: Time, i: &IcmpError) -> Judgement {
     let whose =
         if i.from == c.tuple.remote { "the target itself".to_owned() } else { format!("{} on the way", i.from) };
     let because = format!("a filter of {whose} rejected it with {with}");
+    // What a filter of this host drops is seen, unless its record comes too late.
+    let certainty = if from_here(c, i.from).is_some() { Certainty::Likely } else { Certainty::Proven };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because, answer)
+        Finding::new(certainty, because, answer)
             .and_all(told(c))
             .advise(format!("ask the owner of {} to allow port {}", i.from, c.tuple.remote_port)),
     )

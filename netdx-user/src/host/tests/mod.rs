@@ -99,7 +99,7 @@ fn listeners(host: &mut Host, protocol: Protocol, port: u16) -> Vec<Listener> {
 }
 
 fn route(host: &mut Host, netns: Netns, to: &str) -> Route {
-    match host.answer(&Want::Route { netns, to: ip(to), from: None, device: 0, mark: 0, uid: 0 }) {
+    match host.answer(&Want::Route { netns, to: ip(to), from: None, device: 0, mark: 0, uid: 0, flow: None }) {
         Answer::Route(route) => route,
         other => panic!("{other:?}"),
     }
@@ -120,7 +120,7 @@ fn every_question_about_the_own_namespace_is_answered() {
     assert!(found.iter().any(|l| l.netns == netns && l.owners.iter().any(|o| o.pid == pid)), "{found:?}");
     for want in [
         Want::Owners { address, from: netns },
-        Want::Route { netns, to: address, from: None, device: 0, mark: 0, uid: 0 },
+        Want::Route { netns, to: address, from: None, device: 0, mark: 0, uid: 0, flow: None },
         Want::Neighbor { netns, address, device: 0 },
         Want::Interfaces { netns },
         Want::Resolver { pid, root: None },

@@ -87,7 +87,15 @@ fn the_rule_that_decided_is_named_when_it_is_certain() {
     lab.ip(0, "route add default via 10.99.0.2");
     lab.ip(0, "route add default via 10.99.0.3 table 77");
     lab.ip(0, "rule add pref 90 fwmark 0x5/0xf lookup 77");
-    let want = |mark| Want::Route { netns: lab.netns(0), to: ip("192.0.2.1"), from: None, device: 0, mark, uid: 0 };
+    let want = |mark| Want::Route {
+        netns: lab.netns(0),
+        to: ip("192.0.2.1"),
+        from: None,
+        device: 0,
+        mark,
+        uid: 0,
+        flow: None,
+    };
     let Answer::Route(found) = host.answer(&want(0x15)) else { panic!() };
     assert_eq!(
         (found.rule.as_deref(), found.gateway),
@@ -115,7 +123,15 @@ fn routes_that_cannot_be_used_are_told() {
     );
     lab.ip(0, "link set dumdum up");
     let dumdum = lab.within(0, || interface::links().unwrap().into_iter().find(|l| l.name == "dumdum").unwrap().index);
-    let want = Want::Route { netns: lab.netns(0), to: ip("10.99.0.2"), from: None, device: dumdum, mark: 0, uid: 0 };
+    let want = Want::Route {
+        netns: lab.netns(0),
+        to: ip("10.99.0.2"),
+        from: None,
+        device: dumdum,
+        mark: 0,
+        uid: 0,
+        flow: None,
+    };
     let Answer::Route(found) = host.answer(&want) else { panic!() };
     assert_eq!((found.errno, found.prefix.as_deref(), found.device), (0, None, dumdum));
     assert_eq!(found.unusable, ["10.99.0.0/24 dev va (the socket is bound to dumdum)"]);

@@ -67,6 +67,7 @@ impl<H: Ask> Ladder<'_, H> {
             device: self.link(to),
             mark: 0,
             uid: rustix::process::geteuid().as_raw(),
+            flow: None,
         };
         match self.host.ask(&want) {
             Answer::Route(route) => Some(route),
