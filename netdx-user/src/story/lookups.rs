@@ -486,7 +486,11 @@ impl Lookups {
 fn too_late(event: &Event) -> bool {
     let answer = |tuple: Option<Tuple>| tuple.is_some_and(|t| t.protocol == Protocol::Udp && t.local_port == 53);
     match event {
-        Event::Drop { packet, reason, .. } => answer(packet.tuple) && reason.as_deref() == Some("NO_SOCKET"),
+        Event::Drop { packet, reason: Some(reason), .. } => answer(packet.tuple) && reason == "NO_SOCKET",
+        // Where a kernel without reasons drops what no socket is there for.
+        Event::Drop { packet, at: Some(at), .. } => {
+            answer(packet.tuple) && matches!(&**at, "__udp4_lib_rcv" | "__udp6_lib_rcv")
+        }
         Event::IcmpSent { packet, .. } => answer(packet.tuple),
         Event::IcmpReceived { quoted, .. } => answer(*quoted),
         _ => false,

@@ -6,7 +6,7 @@ use crate::{
     event::{
         Call, Event, Netns, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple, Via,
     },
-    fact::{Answer, Neighbor, Fact, Listener, Route},
+    fact::{Answer, Fact, Listener, Neighbor, Route},
     input::{Input, Stamped},
     report::{Certainty, Outcome, Report},
     time::Time,

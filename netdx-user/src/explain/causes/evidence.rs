@@ -2,7 +2,7 @@
 
 use crate::{
     coverage::Coverage,
-    event::{Netns, Protocol},
+    event::{IcmpError, Netns, Protocol},
     explain::{errno, fact, here, owners_want, phrase, seen},
     fact::{Answer, Listener, Route},
     report::{Certainty, Evidence},
@@ -47,7 +47,7 @@ pub(super) fn nobody_listens(c: &Connection) -> Option<(Netns, Evidence)> {
 }
 
 fn udp_port_unreachable(c: &Connection) -> Option<(Netns, Evidence)> {
-    let drop = c.drops().find(|d| d.ours && d.reason == "NO_SOCKET" && !d.by("nf_hook_slow"));
+    let drop = c.drops().find(|d| d.ours && (d.reason == "NO_SOCKET" && !d.by("nf_hook_slow") || was_refused(c, d)));
     if let Some(d) = drop {
         let netns = d.netns()?;
         let at = phrase::namespace(&c.facts, netns, c.netns);
@@ -59,6 +59,16 @@ fn udp_port_unreachable(c: &Connection) -> Option<(Netns, Evidence)> {
     let netns = packet.netns?;
     let at = phrase::namespace(&c.facts, netns, c.netns);
     Some((netns, seen(c, time, "icmp-sent", format!("ICMP port unreachable sent by {at}: no socket for that port"))))
+}
+
+/// A kernel that names no reasons drops a datagram for nobody where it drops one with a wrong checksum, too
+/// (`__udp4_lib_rcv`, `__udp6_lib_rcv`, 5.10): it answers the first one only.
+fn was_refused(c: &Connection, d: &Dropped<'_>) -> bool {
+    let unreachable = |i: &IcmpError| if i.v6 { (i.kind, i.code) == (1, 4) } else { (i.kind, i.code) == (3, 3) };
+    let by_target = |i: &IcmpError| i.from == c.reached().remote || i.from == c.tuple.remote;
+    d.reason.is_empty()
+        && matches!(d.at, "__udp4_lib_rcv" | "__udp6_lib_rcv")
+        && c.icmp_errors().any(|(_, i)| unreachable(&i) && by_target(&i))
 }
 
 /// The questions behind [`nobody_listens`].
