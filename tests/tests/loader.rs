@@ -1,6 +1,9 @@
 //! A kernel, a system or rights that don't let netdx in: each time it says what is missing and what to do, and goes on
 //! where the rest can work. Root only; `cargo xtask live loader`.
 
+mod needs;
+
+use crate::needs::{Feature, skipped_without};
 use netdx_tests::island::{netdx, output};
 use netdx_tests::lab::Lab;
 use netdx_tests::sandbox::{Forbidden, forbid};
@@ -168,6 +171,9 @@ impl Drop for Limited {
 
 #[test]
 fn too_little_memory_is_told() {
+    if skipped_without(Feature::MapsOfGroups) {
+        return;
+    }
     let group = Limited::new(128 << 20);
     let processes = fs::File::options().write(true).open(group.0.join("cgroup.procs")).expect("open cgroup.procs");
     let mut command = Command::new(netdx());

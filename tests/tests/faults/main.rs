@@ -1,6 +1,8 @@
 //! What goes wrong with netdx itself: killed, without room, without a reader, without rights. Nothing stays behind, and
 //! nothing is lost in silence. Root only; `cargo xtask live faults`.
 
+#[path = "../needs/mod.rs"]
+mod needs;
 mod output;
 mod recording;
 mod rights;

@@ -225,8 +225,10 @@ fn dropped_before_it_is_a_packet(hook: Hook) {
         let attempt = lab.connect(&format!("blocking {target}"));
         assert_eq!(attempt.errno, libc::ETIMEDOUT);
         let names = &["lab_says_no", "xdp of eth0", lab.server.name()];
-        trace.explains(&attempt, &Expected { errno: Some("ETIMEDOUT"), remote: Some(target), names, ..DENIED });
-        trace.only(&["denied.bpf"]);
+        let expected = Expected { errno: Some("ETIMEDOUT"), remote: Some(target), names, ..DENIED };
+        let expected = by_its_reason(expected);
+        trace.explains(&attempt, &expected);
+        trace.only(&[expected.code]);
     }
 }
 

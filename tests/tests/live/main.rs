@@ -16,6 +16,7 @@ mod local;
 mod many;
 mod meanwhile;
 mod nat;
+#[path = "../needs/mod.rs"]
 mod needs;
 mod refused;
 mod route;

@@ -32,7 +32,10 @@ fn changed(change: impl Fn(&Lab), expected: &Change<'_>) {
         let attempt = client.attempt();
         // Only a reason tells such a drop from that of any other packet.
         let (code, names, certainty) = if weaker_without(Feature::DropReasons) {
-            ("broken.timeout", &["stopped answering"][..], Some("likely"))
+            match errno {
+                "EACCES" => ("unexplained", &[][..], Some("possible")),
+                _ => ("broken.timeout", &["stopped answering"][..], Some("likely")),
+            }
         } else {
             (expected.code, names, certainty)
         };

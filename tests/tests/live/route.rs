@@ -1,6 +1,6 @@
 //! It could not be sent, or not delivered.
 
-use crate::needs::{Feature, weaker_without};
+use crate::needs::{Feature, other_without_reasons, weaker_without};
 use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::tracer::{Expected, Tracer};
@@ -332,7 +332,11 @@ fn a_queue_drops_arp_requests() {
     unasked(
         |lab| lab.client.tc("qdisc add dev eth0 root bfifo limit 1"),
         "10.1.2.2:80",
-        &Expected { code: "local.queue-drop", names: &["ARP request for 10.1.1.1", "eth0"], ..NONE },
+        &other_without_reasons(
+            "route.neighbor-silent",
+            "proven",
+            Expected { code: "local.queue-drop", names: &["ARP request for 10.1.1.1", "eth0"], ..NONE },
+        ),
     );
 }
 
@@ -341,6 +345,10 @@ fn the_routers_interface_is_down() {
     unasked(
         |lab| lab.server.ip("link set eth0 down"),
         "10.1.2.2:80",
-        &Expected { code: "route.interface-down", names: &["rsv", "no carrier"], ..NONE },
+        &other_without_reasons(
+            "route.neighbor-silent",
+            "proven",
+            Expected { code: "route.interface-down", names: &["rsv", "no carrier"], ..NONE },
+        ),
     );
 }
