@@ -44,9 +44,7 @@ refused.no-listener and firewall.rejected: the same seen from the side that answ
 
 /// A reset came in, and nothing of this host was seen sending it.
 fn from_nowhere(c: &Connection) -> bool {
-    c.reset_in_handshake().is_some()
-        && c.resets_sent(true).next().is_none()
-        && !c.drops().any(|d| d.ours)
+    c.reset_in_handshake().is_some() && c.resets_sent(true).next().is_none() && !c.drops().any(|d| d.ours)
 }
 
 fn wants(c: &Connection) -> Vec<Want> {

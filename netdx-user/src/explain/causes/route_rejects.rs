@@ -171,9 +171,9 @@ fn rejecting(r: &Route) -> bool {
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     // A datagram's call can also fail for what became of an earlier one on its way.
-    let at_once = c.failed_call().filter(|call| {
-        c.id.is_none() && matches!(call.call, Call::Connect | Call::IoUringConnect | Call::Send)
-    });
+    let at_once = c
+        .failed_call()
+        .filter(|call| c.id.is_none() && matches!(call.call, Call::Connect | Call::IoUringConnect | Call::Send));
     if let Some(finding) = at_once.and_then(|call| at_once_rejected(c, &call)) {
         return Judgement::Yes(finding);
     }
