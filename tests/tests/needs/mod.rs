@@ -71,8 +71,8 @@ impl Feature {
                 "the kernel's BPF programs of control groups can't choose an error (no function `bpf_set_retval`)",
             ),
             Feature::MapsOfGroups => (
-                Sign::Member("bpf_map", "memcg"),
-                "the kernel does not limit the memory of BPF maps by control groups (no `memcg` in `struct bpf_map`)",
+                Sign::Type(Kind::Func, "bpf_map_kmalloc_node"),
+                "the kernel does not limit the memory of BPF maps by control groups (no function `bpf_map_kmalloc_node`)",
             ),
         }
     }
