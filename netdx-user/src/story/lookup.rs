@@ -61,8 +61,12 @@ pub struct Query {
 pub enum Misfit {
     /// Its id is that of no question.
     Id,
-    /// It repeats another question.
+    /// It repeats another question, or none.
     Question,
+    /// It is shorter than a message's header.
+    Short,
+    /// It says that it is a query.
+    Query,
     /// It comes from somebody who was not asked.
     Server,
 }

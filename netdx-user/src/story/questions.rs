@@ -202,8 +202,12 @@ impl Lookups {
         }
         let misfit = if of_this.iter().all(|q| q.tuple.remote != tuple.remote) {
             Misfit::Server
-        } else if message.length >= HEADER && of_this.iter().all(|q| q.id != message.id) {
+        } else if message.length < HEADER {
+            Misfit::Short
+        } else if of_this.iter().all(|q| q.id != message.id) {
             Misfit::Id
+        } else if !message.answer {
+            Misfit::Query
         } else {
             Misfit::Question
         };

@@ -192,6 +192,27 @@ fn an_answer_too_short_for_a_header_ends_the_lookup() {
     trace.only(&["dns.error"]);
 }
 
+/// What a server answers, over which the C library gives up at once.
+#[test]
+fn an_answer_that_is_none_ends_the_lookup() {
+    type Reply = fn(&[u8]) -> Vec<Vec<u8>>;
+    let replies: [(Reply, &str); 3] = [
+        (|query| vec![query[..5].to_vec()], "shorter than the header of a DNS message"),
+        (|query| vec![[&query[..2], &[0xff; 9]].concat()], "shorter than the header of a DNS message"),
+        (|query| vec![query.to_vec()], "a query itself and no answer"),
+    ];
+    for (reply, what) in replies {
+        let lab = lab(RESOLVER);
+        servers::raw_dns(&lab.server, "10.1.2.2", None, reply);
+        let trace = Tracer::start(&lab);
+        assert!(!client(&lab, "getent ahosts any.test"));
+        let report = verdict(&trace, "getent");
+        let names = &["any.test", "10.1.2.2", what];
+        check(&report, &Expected { certainty: Some("likely"), names, code: "dns.error", ..UNREACHABLE });
+        trace.only(&["dns.error"]);
+    }
+}
+
 #[test]
 fn names_full_of_escape_sequences_are_text() {
     let lab = lab(RESOLVER);

@@ -114,6 +114,8 @@ pub(super) fn strays(l: &Lookup) -> Option<String> {
     let all: Vec<String> = [
         of(Misfit::Id, "with an id that was not asked with"),
         of(Misfit::Question, "to another question or none that can be read"),
+        of(Misfit::Short, "shorter than the header of a DNS message"),
+        of(Misfit::Query, "a query itself and no answer"),
         of(Misfit::Server, "which was not asked"),
     ]
     .into_iter()

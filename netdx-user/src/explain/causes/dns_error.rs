@@ -1,12 +1,13 @@
 //! `dns.error`
 
-use super::answers::{decided, decided_by, gave_up_at_once, resolver_said, who_said};
+use super::answers::{decided, decided_by, gave_up_at_once, list, resolver_said, stray_proof, strays, who_said};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
     report::{Certainty, Evidence},
-    story::{Lookup, Query, rcode},
+    story::{Lookup, Misfit, Query, rcode},
 };
+use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "dns.error",
@@ -21,7 +22,8 @@ The name server answered with another error, or with nonsense.
 
 # What happened
 The server answered with a response code that is neither of the usual ones: FORMERR (it did not understand the query, often
-EDNS), NOTIMP (it does not do that), NOTAUTH, BADVERS and others. Or its answer is damaged: it says it has more than it has.
+EDNS), NOTIMP (it does not do that), NOTAUTH, BADVERS and others. Or its answer is damaged: it says it has more than it has,
+is shorter than the header of a DNS message, is the query itself, or is of another protocol: something else has that port.
 
 # How netdx knows
 The answer was seen arriving at the socket that had asked; the code is named, or what is wrong with the message. Likely:
@@ -43,7 +45,7 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
             let because = format!("{} answered {} for {}", who_said(l, code), phrase::rcode(code), l.name());
             (Certainty::Proven, because, proof)
         }
-        None => match unreadable(l) {
+        None => match unreadable(l).or_else(|| unusable(l)) {
             Some(found) => found,
             None => return Judgement::No,
         },
@@ -72,4 +74,20 @@ fn unreadable(l: &Lookup) -> Option<(Certainty, String, Evidence)> {
         format!("the answer of {} for {what} is damaged and can't be read", last.tuple.remote),
         noted(l, *time, "answer", format!("answer of {} for {what}: {why}", last.tuple.remote)),
     ))
+}
+
+/// The resolver gave up at once, and all that had come from the servers it asked is nothing that answers: too short for a
+/// header, without a question, the query itself. (send_dg of glibc's res_send.c goes on to the next server over these.)
+fn unusable(l: &Lookup) -> Option<(Certainty, String, Evidence)> {
+    if !gave_up_at_once(l, l.open()) || l.last_answer().is_some() {
+        return None;
+    }
+    let odd = l.strays.iter().filter(|s| matches!(s.misfit, Misfit::Short | Misfit::Query | Misfit::Question));
+    let mut from: Vec<IpAddr> = odd.map(|s| s.from).collect();
+    from.dedup();
+    if from.is_empty() {
+        return None;
+    }
+    let because = format!("{} answered with nothing that can be used for {} ({})", list(&from), l.name(), strays(l)?);
+    Some((Certainty::Likely, because, stray_proof(l)?))
 }
