@@ -399,6 +399,9 @@ pub enum Hook {
     Egress,
 }
 
+/// The function that runs rules of nftables for frames on their way through a bridge.
+pub const BRIDGE_RULES: &str = "nft_do_chain_bridge";
+
 /// Netfilter dropped it: the reason says so or, where there is none or one that says nothing, the function that did.
 #[must_use]
 pub fn dropped_by_netfilter(reason: Option<&str>, at: Option<&str>) -> bool {

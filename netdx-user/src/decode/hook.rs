@@ -4,7 +4,7 @@
 //! What is said holds on 5.10 ... 7.3: the frame under `nf_hook_slow` is the hook's place in the stack; without one the
 //! route tells, for it is looked up between PREROUTING and the others, and what it does with packets is their way.
 
-use crate::event::{Hook, Name, dropped_by_netfilter};
+use crate::event::{BRIDGE_RULES, Hook, Name, dropped_by_netfilter};
 
 /// What of a packet tells where it was.
 pub(super) struct Place {
@@ -20,13 +20,15 @@ pub(super) struct Place {
 
 /// The hook, if netfilter dropped the packet and it can be told.
 pub(super) fn of_drop(reason: Option<&str>, at: Option<&str>, stack: &[Name], place: &Place) -> Option<Hook> {
-    if dropped_by_netfilter(reason, at) { by_stack(stack).or_else(|| by_route(place)) } else { None }
+    if dropped_by_netfilter(reason, at) { by_stack(stack, place.in_device).or_else(|| by_route(place)) } else { None }
 }
 
 /// By the function that ran the hook.
-fn by_stack(stack: &[Name]) -> Option<Hook> {
-    let slow = stack.iter().position(|frame| frame.starts_with("nf_hook_slow"))?;
-    stack.get(slow + 1..)?.iter().find_map(|frame| {
+fn by_stack(stack: &[Name], in_device: u32) -> Option<Hook> {
+    // br_handle_frame asks the first hook of a bridge itself, without nf_hook_slow (nf_hook_bridge_pre, Linux 5.10 to 6.18).
+    let of_hook = |frame: &Name| frame.starts_with("nf_hook_slow") || &**frame == BRIDGE_RULES;
+    let hook = stack.iter().position(of_hook)?;
+    stack.get(hook + 1..)?.iter().find_map(|frame| {
         Some(match &**frame {
             "ip_rcv" | "ipv6_rcv" | "ip_sublist_rcv" | "ipv6_list_rcv" | "ip_list_rcv" | "ip6_sublist_rcv" => {
                 Hook::Prerouting
@@ -37,6 +39,12 @@ fn by_stack(stack: &[Name]) -> Option<Hook> {
             "__ip_local_out" | "ip_local_out" | "__ip6_local_out" | "ip6_local_out" | "ip6_xmit" | "raw_sendmsg"
             | "rawv6_sendmsg" => Hook::Output,
             "ip_output" | "ip_mc_output" | "ip6_output" => Hook::Postrouting,
+            "br_handle_frame" => Hook::Prerouting,
+            "br_pass_frame_up" => Hook::Input,
+            // Frames of the bridge's own pass the output hook there: they have not come in.
+            "__br_forward" if in_device == 0 => Hook::Output,
+            "__br_forward" => Hook::Forward,
+            "br_forward_finish" => Hook::Postrouting,
             "__netif_receive_skb_core" => Hook::Ingress,
             "__dev_queue_xmit" => Hook::Egress,
             _ => return None,

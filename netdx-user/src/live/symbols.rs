@@ -11,6 +11,7 @@ use std::{
 /// The functions that verdicts ask for, sorted. A compiler's clones (`name.isra.0`, `name.part.0`, `name.cold`) count
 /// as the function. Which of them prove what: KERNEL facts cited in `explain/causes`.
 pub const FUNCTIONS: &[&str] = &[
+    "__br_forward",
     "__dev_queue_xmit",
     "__icmp_send",
     "__inet_hash_connect",
@@ -29,6 +30,9 @@ pub const FUNCTIONS: &[&str] = &[
     "arp_send_dst",
     "arp_xmit",
     "arpt_do_table",
+    "br_forward_finish",
+    "br_handle_frame",
+    "br_pass_frame_up",
     "cookie_v4_check",
     "cookie_v6_check",
     "dev_hard_start_xmit",
@@ -89,6 +93,7 @@ pub const FUNCTIONS: &[&str] = &[
     "nf_send_unreach6",
     "nfqnl_reinject",
     "nft_do_chain",
+    "nft_do_chain_bridge",
     "ping_rcv",
     "raw6_local_deliver",
     "raw_local_deliver",

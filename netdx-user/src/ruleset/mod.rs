@@ -33,6 +33,8 @@ pub struct PacketView<'a> {
     pub out_device: Option<&'a str>,
     /// User id of the socket that sent it.
     pub uid: Option<u32>,
+    /// A frame on its way through a bridge, whose rules are of their own; rules for packets are not asked.
+    pub bridged: bool,
     /// What dropped it, if that is known: `nft_do_chain` runs nftables and iptables-nft, `nf_hook_slow` the old iptables.
     pub engine: Option<Engine>,
 }
@@ -164,6 +166,9 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
 /// Whether a chain is asked about the packet at all.
 fn sees(chain: &Chain, hook: Hook, packet: &PacketView<'_>) -> bool {
     let (family, engine) = match chain.family.as_str() {
+        // Frames of a bridge pass hooks of their own, of the same names.
+        "bridge" => (packet.bridged, Engine::Nftables),
+        _ if packet.bridged => return false,
         "arp" => (packet.arp.is_some(), Engine::Nftables),
         "netdev" => (true, Engine::Nftables),
         _ if packet.arp.is_some() => return false,
@@ -172,7 +177,6 @@ fn sees(chain: &Chain, hook: Hook, packet: &PacketView<'_>) -> bool {
         "inet" => (true, Engine::Nftables),
         "iptables" => (packet.tuple.local.is_ipv4(), Engine::Legacy),
         "ip6tables" => (packet.tuple.local.is_ipv6(), Engine::Legacy),
-        // Frames of a bridge pass hooks of their own, of the same names.
         _ => return false,
     };
     let device = if hook == Hook::Egress { packet.out_device } else { packet.in_device };

@@ -58,6 +58,7 @@ fn syn() -> PacketView<'static> {
         in_device: Some("eth0"),
         out_device: Some(""),
         uid: None,
+        bridged: false,
         engine: None,
     }
 }

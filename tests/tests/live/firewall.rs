@@ -46,6 +46,44 @@ fn the_client_drops_what_goes_out() {
     filtered(|lab| &lab.client, "output", "tcp dport 80 drop", "10.1.2.2:80", &DROPPED);
 }
 
+/// The router's namespace has a bridge between the client and the server, and rules for what passes through it.
+fn bridged(hook: &str, rule: &str, expected: &Expected<'_>) {
+    for (addresses, target) in
+        [(["10.8.0.2/24", "10.8.0.3/24"], "10.8.0.3:80"), (["fd08::2/64", "fd08::3/64"], "[fd08::3]:80")]
+    {
+        let lab = Lab::new();
+        lab.router.ip("link add br0 type bridge");
+        for (port, island, address) in [("bx", &lab.client, addresses[0]), ("by", &lab.server, addresses[1])] {
+            lab.router.link(port, island, "port", ["", address]);
+            lab.router.ip(&format!("link set {port} master br0"));
+        }
+        lab.router.ip("link set br0 up");
+        let chain = format!("chain guard {{\n type filter hook {hook} priority 0;\n {rule}\n}}");
+        lab.router.nft(&format!("table bridge lab {{\n{chain}\n}}"));
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        let at = format!("{hook} hook");
+        let names = &[rule, "bridge lab guard", at.as_str()];
+        trace.explains(&attempt, &Expected { remote: Some(target), names, ..*expected });
+        trace.only(&[expected.code]);
+    }
+}
+
+#[test]
+fn a_bridge_drops_what_comes_in() {
+    bridged("prerouting", "iifname \"bx\" tcp dport 80 drop", &DROPPED);
+}
+
+#[test]
+fn a_bridge_drops_what_it_forwards() {
+    bridged("forward", "tcp dport 80 drop", &DROPPED);
+}
+
+#[test]
+fn a_bridge_drops_what_leaves_it() {
+    bridged("postrouting", "tcp sport 80 drop", &DROPPED);
+}
+
 /// Each is one report, as TCP.
 fn filtered_alike(how: &str) {
     for (rule, expected) in [

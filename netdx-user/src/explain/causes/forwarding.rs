@@ -91,6 +91,7 @@ pub(super) fn find(c: &Connection) -> Vec<Forwarding> {
             in_device: sent.then_some(""),
             out_device: if sent { None } else { Some("") },
             uid: c.task.as_ref().filter(|_| sent).map(|t| t.uid),
+            bridged: false,
             engine: None,
         };
         let rules = match ruleset::culprits(rules, hook, &packet, Action::Forward) {

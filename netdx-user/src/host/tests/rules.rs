@@ -34,6 +34,7 @@ fn syn() -> PacketView<'static> {
         in_device: Some("vb"),
         out_device: Some(""),
         uid: None,
+        bridged: false,
         engine: None,
     }
 }
