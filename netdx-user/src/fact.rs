@@ -51,6 +51,8 @@ pub enum Answer {
     Namespace(Namespace),
     /// `Want::BpfPrograms`, `Want::BpfProgramsOf`
     BpfPrograms(Vec<BpfProgram>),
+    /// `Want::IpsecPolicies`
+    IpsecPolicies(Vec<IpsecPolicy>),
     /// `Want::Conntrack`
     Conntrack(Conntrack),
     /// `Want::Translations`, in the order of the packet's way; empty: no namespace that can be seen translates it.
@@ -367,6 +369,60 @@ pub struct Origin {
     pub translations: Vec<Translation>,
 }
 
+/// An IPsec policy for what is sent (`struct xfrm_userpolicy_info`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpsecPolicy {
+    /// Source addresses with prefix length.
+    pub source: (IpAddr, u8),
+    /// Destination addresses with prefix length.
+    pub destination: (IpAddr, u8),
+    /// Protocol by number, 0: any.
+    pub protocol: u8,
+    /// Source port and mask; of ICMP something else.
+    pub source_port: (u16, u16),
+    /// Destination port and mask.
+    pub destination_port: (u16, u16),
+    /// Index of the interface, 0: any.
+    pub device: u32,
+    /// The one with the lowest number decides.
+    pub priority: u32,
+    /// Number of the policy.
+    pub index: u32,
+    /// It forbids what it is for; else it lets it pass, or wants it transformed.
+    pub blocks: bool,
+}
+
+impl IpsecPolicy {
+    /// Whether it is for packets with these endpoints, made here (`xfrm_selector_match`, Linux 6.18). A source that is not
+    /// known yet is taken for one that fits.
+    #[must_use]
+    pub fn is_for(&self, packet: &Tuple, device: u32) -> bool {
+        let within = |(network, length): (IpAddr, u8), address: IpAddr| covers(network, length, address);
+        let port = |(wanted, mask): (u16, u16), port: u16| wanted & mask == port & mask;
+        within(self.destination, packet.remote)
+            && (packet.local.is_unspecified() || within(self.source, packet.local))
+            && (self.protocol == 0 || packet.protocol.number() == Some(self.protocol))
+            && port(self.destination_port, packet.remote_port)
+            && (packet.local_port == 0 || port(self.source_port, packet.local_port))
+            && (self.device == 0 || device == 0 || self.device == device)
+    }
+}
+
+impl std::fmt::Display for IpsecPolicy {
+    /// As `ip xfrm policy` has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ((source, of_source), (destination, of_destination)) = (self.source, self.destination);
+        write!(f, "src {source}/{of_source} dst {destination}/{of_destination}")?;
+        if self.protocol != 0 {
+            write!(f, " proto {}", self.protocol)?;
+        }
+        if self.destination_port.1 != 0 {
+            write!(f, " dport {}", self.destination_port.0)?;
+        }
+        write!(f, " dir out action {} index {}", if self.blocks { "block" } else { "allow" }, self.index)
+    }
+}
+
 /// Connection tracking.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conntrack {
@@ -387,4 +443,18 @@ pub struct Conntrack {
     /// The kernel tells the counters (`drop` to `insert_failed`); false: they are unknown, and 0.
     #[serde(default)]
     pub counted: bool,
+}
+
+/// Whether a prefix has an address in it.
+#[must_use]
+pub fn covers(network: IpAddr, length: u8, address: IpAddr) -> bool {
+    match (network, address) {
+        (IpAddr::V4(n), IpAddr::V4(a)) => {
+            (n.to_bits() ^ a.to_bits()).checked_shr(32u32.saturating_sub(length.into())).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(n), IpAddr::V6(a)) => {
+            (n.to_bits() ^ a.to_bits()).checked_shr(128u32.saturating_sub(length.into())).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
 }

@@ -77,6 +77,8 @@ pub enum Want {
     BpfPrograms { netns: Netns, cgroup: u64 },
     /// The same for the cgroup that a process is in.
     BpfProgramsOf { netns: Netns, pid: u32 },
+    /// IPsec policies for what a namespace sends.
+    IpsecPolicies { netns: Netns },
     /// Connection tracking of a namespace: table fill and limit, drop counters.
     Conntrack { netns: Netns },
     /// What network address translation makes of packets with these endpoints (local is the source), in every namespace.

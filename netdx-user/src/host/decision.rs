@@ -6,8 +6,9 @@
 use super::{
     fib::Entry,
     route::Query,
-    rule::{PolicyAction, PolicyRule, covers},
+    rule::{PolicyAction, PolicyRule},
 };
+use crate::fact::covers;
 use netlink_packet_route::route::RouteType;
 
 /// One rule that was asked.

@@ -1,9 +1,6 @@
 //! Routing tables, as rtnetlink has them. Owns: listing and reading routes. Must not know: which one is taken.
 
-use super::{
-    netlink,
-    rule::{self, Tables},
-};
+use super::{netlink, rule::Tables};
 use netlink_packet_core::ParseableParametrized;
 use netlink_packet_route::{
     AddressFamily,
@@ -185,7 +182,7 @@ impl Entry {
     /// Whether its destination has this address in it.
     #[must_use]
     pub fn covers(&self, address: IpAddr) -> bool {
-        self.to.map_or(self.length == 0, |to| rule::covers(to, self.length, address))
+        self.to.map_or(self.length == 0, |to| crate::fact::covers(to, self.length, address))
     }
 
     /// It as `ip route` prints it.

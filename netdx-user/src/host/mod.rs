@@ -11,6 +11,7 @@ pub mod decision;
 pub mod fib;
 pub mod firewall;
 pub mod interface;
+pub mod ipsec;
 pub mod iptables;
 pub mod namespace;
 pub mod neigh;
@@ -277,6 +278,9 @@ impl Host {
             }
             Want::HalfOpen { netns, port } => {
                 Answer::HalfOpen(self.kernel(*netns, "its sockets", || sockets::half_open(*port))?)
+            }
+            Want::IpsecPolicies { netns } => {
+                Answer::IpsecPolicies(self.kernel(*netns, "its IPsec policies", ipsec::policies)?)
             }
             Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),

@@ -231,7 +231,7 @@ fn unusable(query: &Query, covering: &[Entry], links: &[Interface], tables: &Tab
     // An interface that is down has lost its routes; its own addresses tell what it would lead to.
     for (index, address, length) in interface::addresses_of_all()? {
         let down = links.iter().find(|l| l.index == index && !l.up);
-        if let Some(link) = down.filter(|_| rule::covers(address, length, query.to)) {
+        if let Some(link) = down.filter(|_| crate::fact::covers(address, length, query.to)) {
             let network = Entry { to: Some(network(address, length)), length, ..Entry::new(RouteType::Unicast) };
             found.push(format!("{} dev {} ({} is down)", network.prefix(), link.name, link.name));
         }

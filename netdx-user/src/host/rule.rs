@@ -1,7 +1,7 @@
 //! Policy rules, as rtnetlink has them. Owns: listing them, and whether one is for a packet. Must not know: routes.
 
 use super::{netlink, route::Query};
-use crate::want::Flow;
+use crate::{fact::covers, want::Flow};
 use netlink_packet_core::Parseable;
 use netlink_packet_route::{
     AddressFamily, IpProtocol,
@@ -213,20 +213,6 @@ impl PolicyRule {
             let _ = write!(text, " suppress_prefixlength {length}");
         }
         text
-    }
-}
-
-/// Whether a prefix has an address in it.
-#[must_use]
-pub fn covers(network: IpAddr, length: u8, address: IpAddr) -> bool {
-    match (network, address) {
-        (IpAddr::V4(n), IpAddr::V4(a)) => {
-            (n.to_bits() ^ a.to_bits()).checked_shr(32u32.saturating_sub(length.into())).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(n), IpAddr::V6(a)) => {
-            (n.to_bits() ^ a.to_bits()).checked_shr(128u32.saturating_sub(length.into())).unwrap_or(0) == 0
-        }
-        _ => false,
     }
 }
 

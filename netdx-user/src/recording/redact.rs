@@ -160,6 +160,12 @@ impl Redactor {
             Answer::Ruleset(rules) => {
                 rules.chains.iter_mut().flat_map(|chain| &mut chain.rules).for_each(|rule| self.rule(rule));
             }
+            Answer::IpsecPolicies(all) => {
+                for policy in all {
+                    self.address(&mut policy.source.0);
+                    self.address(&mut policy.destination.0);
+                }
+            }
             Answer::PortUse(ports) => ports.by.iter_mut().for_each(|(owner, _, _)| self.owners(owner)),
             Answer::Sockets(all) => {
                 for socket in all {
@@ -213,6 +219,7 @@ impl Redactor {
             | Want::Namespace { .. }
             | Want::BpfPrograms { .. }
             | Want::BpfProgramsOf { .. }
+            | Want::IpsecPolicies { .. }
             | Want::Conntrack { .. }
             | Want::HalfOpen { .. }
             | Want::Counters { .. } => {}

@@ -1,7 +1,7 @@
 //! Whether one rule matches, in three values. Owns: nft's JSON expressions (libnftables-json(5)). Must not know: chains.
 
 use super::{Action, Scene};
-use crate::event::Protocol;
+use crate::{event::Protocol, fact::covers};
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -458,20 +458,11 @@ fn within(address: IpAddr, right: &Value) -> Truth {
         return Truth::of(one == address);
     }
     if let (Some(network), Some(length)) = (parse(&right["prefix"]["addr"]), right["prefix"]["len"].as_u64()) {
-        return Truth::of(in_prefix(address, network, length));
+        return u8::try_from(length).map_or(Truth::Unknown, |length| Truth::of(covers(network, length, address)));
     }
     match (parse(&right["range"][0]), parse(&right["range"][1])) {
         (Some(low), Some(high)) => Truth::of((low..=high).contains(&address)),
         _ => Truth::Unknown,
-    }
-}
-
-fn in_prefix(address: IpAddr, network: IpAddr, length: u64) -> bool {
-    let shift = |width: u64| u32::try_from(width.saturating_sub(length)).unwrap_or(0);
-    match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(n)) => (a.to_bits() ^ n.to_bits()).checked_shr(shift(32)).unwrap_or(0) == 0,
-        (IpAddr::V6(a), IpAddr::V6(n)) => (a.to_bits() ^ n.to_bits()).checked_shr(shift(128)).unwrap_or(0) == 0,
-        _ => false,
     }
 }
 

@@ -328,3 +328,27 @@ fn the_listeners_own_filter_drops() {
     trace.explains(&attempt, &expected);
     trace.only(&[expected.code]);
 }
+
+/// IPsec policies that block: for TCP, by connect, and for a datagram.
+#[test]
+fn an_ipsec_policy_forbids_it() {
+    for (how, target, ends) in [
+        ("blocking", "10.1.2.2:80", "src 10.1.1.0/24 dst 10.1.2.2/32"),
+        ("blocking", "[fd01:2::2]:80", "src fd01:1::/64 dst fd01:2::2/128"),
+        ("udp-unconnected", "10.1.2.2:80", "src 10.1.1.0/24 dst 10.1.2.2/32"),
+    ] {
+        let lab = Lab::new();
+        lab.client.ip(&format!("xfrm policy add {ends} dir out action block"));
+        lab.client.ip("xfrm policy add src 10.1.1.0/24 dst 10.1.2.3/32 dir out action block priority 1");
+        let trace = Tracer::start(&lab);
+        // Of sending the routing lookup isn't followed.
+        let (send, certainty) = if how == "blocking" { ("", "proven") } else { (" --send 5", "likely") };
+        let mut client = lab.start(&format!("{how} {target}{send}"));
+        let attempt = client.attempt();
+        let errno = Some("EPERM");
+        let names = &["IPsec", ends, "action block"];
+        let expected = Expected { code: "denied.policy", outcome: "failed", errno, names, ..Expected::default() };
+        trace.explains(&attempt, &Expected { remote: Some(target), certainty: Some(certainty), ..expected });
+        trace.only(&["denied.policy"]);
+    }
+}

@@ -82,7 +82,7 @@ fn meaning(reason: &str) -> Option<&'static str> {
         "TCP_RFC7323_PAWS" | "TCP_RFC7323_TW_PAWS" => "its timestamp is older than one seen before (PAWS, RFC 7323)",
         "IP_INHDR" | "PKT_TOO_SMALL" | "HDR_TRUNC" => "its header is malformed",
         "PKT_TOO_BIG" => "it is larger than the next link allows",
-        "XFRM_POLICY" => "an IPsec policy wants it encrypted, and it was not",
+        "XFRM_POLICY" => "an IPsec policy there blocks it, or wants it encrypted and it was not: see `ip xfrm policy`",
         "NOMEM" => "there was no memory for it",
         _ => return None,
     })
