@@ -44,6 +44,7 @@ fuzz_target!(|data: &[u8]| {
         in_device: Some("eth0"),
         out_device: None,
         uid: Some(0),
+        bridged: kind & 4 != 0,
         engine: None,
     };
     for hook in [Hook::Input, Hook::Output, Hook::Forward, Hook::Prerouting, Hook::Postrouting, Hook::Ingress] {

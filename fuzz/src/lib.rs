@@ -82,8 +82,7 @@ impl netdx::decode::Names for Names {
 /// When something unsafe for a terminal comes out, or JSON is none.
 pub fn run(header: &Header, inputs: &[Stamped]) {
     let recorded = header.settings;
-    let settings =
-        Judging { all: recorded.all, slow: recorded.slow(), dns: recorded.dns, inbound: recorded.inbound };
+    let settings = Judging { all: recorded.all, slow: recorded.slow(), dns: recorded.dns, inbound: recorded.inbound };
     let mut core = Diagnosis::new(header.coverage.clone(), settings);
     let mut summary = Summary::default();
     let layout = text::Layout { width: 80, zone: jiff::tz::TimeZone::UTC, color: false };

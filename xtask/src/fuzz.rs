@@ -53,15 +53,21 @@ pub(crate) fn fuzz(workspace: &Workspace, target: Option<&str>, seconds: u64, se
     Ok(())
 }
 
-/// Builds all targets; the folder they are in.
-fn build(workspace: &Workspace) -> Result<PathBuf> {
+/// What libFuzzer is built with; the error says what to install.
+pub(crate) fn compiler() -> Result<()> {
     if ["c++", "g++", "clang++"].iter().all(|compiler| command::find(compiler).is_none()) {
         bail!("libFuzzer is built from C++ sources: install a C++ compiler (apt-get install g++)");
     }
+    Ok(())
+}
+
+/// Builds all targets; the folder they are in.
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    compiler()?;
     let host = host()?;
     let target = workspace.target().join("fuzz");
     let mut cargo = workspace.cargo(["build", "--quiet", "--release", "--locked", "--bins", "--target", &host]);
-    cargo.arg("--manifest-path").arg(workspace.root().join("fuzz/Cargo.toml"));
+    cargo.arg("--manifest-path").arg(workspace.fuzz().join("Cargo.toml"));
     // With a target named, build scripts and macros get none of these flags.
     cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
     command::run(&mut cargo)?;
@@ -86,7 +92,7 @@ fn run(workspace: &Workspace, built: &Path, name: &str, seeds: &[&str], seconds:
     let output = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let also = output.try_clone().context("cannot use the log twice")?;
     let mut fuzzer = Command::new(built.join(name));
-    fuzzer.arg(&found).arg(workspace.root().join("fuzz/corpus").join(name));
+    fuzzer.arg(&found).arg(workspace.fuzz().join("corpus").join(name));
     fuzzer.args(seeds.iter().map(|folder| workspace.root().join(folder)));
     fuzzer.arg(format!("-artifact_prefix={}/", findings.display())).arg("-print_final_stats=1");
     fuzzer.args([format!("-max_total_time={seconds}"), format!("-max_len={MAX_LENGTH}")]);

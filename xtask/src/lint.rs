@@ -1,9 +1,8 @@
 //! `cargo xtask lint` and `cargo xtask fmt`: formatting and clippy. Must not know: what the code does.
 
-use crate::command;
 use crate::test::LIVE;
-use crate::toolchain;
 use crate::workspace::Workspace;
+use crate::{command, fuzz, toolchain};
 use anyhow::{Context, Result};
 use std::fs;
 
@@ -15,6 +14,7 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     let mut live = workspace.cargo(["clippy", "--package", "netdx-tests"]);
     live.args(LIVE.iter().flat_map(|test| ["--test", test]));
     command::run(live.args(["--", "-D", "warnings"]))?;
+    lint_fuzz(workspace)?;
     lint_ebpf(workspace)
 }
 
@@ -27,7 +27,20 @@ pub(crate) fn format(workspace: &Workspace, check: bool) -> Result<()> {
     }
     let check: &[&str] = if check { &["--check"] } else { &[] };
     command::run(workspace.cargo(["fmt", "--all", "--"]).args(check).args(causes))?;
-    command::run(workspace.cargo(["fmt", "--"]).args(check).current_dir(workspace.ebpf()))
+    for folder in [workspace.ebpf(), workspace.fuzz()] {
+        command::run(workspace.cargo(["fmt", "--"]).args(check).current_dir(folder))?;
+    }
+    Ok(())
+}
+
+/// The fuzz targets are not in the workspace: they are built with other flags, and libFuzzer from C++ sources.
+fn lint_fuzz(workspace: &Workspace) -> Result<()> {
+    if let Err(missing) = fuzz::compiler() {
+        eprintln!("skipped: clippy of the fuzz targets, because {missing:#}");
+        return Ok(());
+    }
+    let mut clippy = workspace.cargo(["clippy", "--locked", "--bins", "--", "-D", "warnings"]);
+    command::run(clippy.env("CARGO_TARGET_DIR", workspace.target()).current_dir(workspace.fuzz()))
 }
 
 /// netdx-ebpf is not in the workspace: another target, and a `core` built from source.

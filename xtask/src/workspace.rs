@@ -37,6 +37,11 @@ impl Workspace {
         self.root.join("netdx-ebpf")
     }
 
+    /// The crate of the fuzz targets.
+    pub(crate) fn fuzz(&self) -> PathBuf {
+        self.root.join("fuzz")
+    }
+
     /// The folder of the committed eBPF objects.
     pub(crate) fn objects(&self) -> PathBuf {
         self.root.join("netdx-user/bpf")
