@@ -169,8 +169,8 @@ fn lost_on_the_way(target: &str, cookies: &str, expected: Expected<'_>) -> Vec<S
     // No other lab has this address.
     lab.server.ip("addr add 10.7.0.9/32 dev lo");
     let _listener = servers::listen(&lab.server, target);
-    let full = deaf(&lab, 0);
-    let _filler = fill(&lab, 1);
+    let full = deaf(&lab, 1);
+    let _filler = fill(&lab, 2);
     assert_eq!(lab.connect("blocking 10.1.2.2:80").errno, libc::ETIMEDOUT);
     drop(full);
     let trace = Tracer::start(&lab);

@@ -94,13 +94,13 @@ impl Feature {
 /// The kernel lacks what the scenario is about, which is told: there is nothing to test.
 #[must_use]
 pub(crate) fn skipped_without(feature: Feature) -> bool {
-    feature.is_missing() && tell("skipped", feature)
+    feature.is_missing() && tell("skipped", feature.sign().1)
 }
 
 /// The kernel lacks what the full answer needs, which is told: the scenario expects the weaker one.
 #[must_use]
 pub(crate) fn weaker_without(feature: Feature) -> bool {
-    feature.is_missing() && tell("weaker", feature)
+    feature.is_missing() && tell("weaker", feature.sign().1)
 }
 
 /// What is expected of a drop that has a reason: without one netdx says that the kernel dropped the packet, and where.
@@ -129,11 +129,16 @@ pub(crate) fn other_without_reasons<'a>(code: &'a str, certainty: &'a str, expec
     }
 }
 
+/// The scenario has shown that the kernel doesn't do what a part of it is about, and leaves that part out.
+pub(crate) fn weaker_because(why: &str) {
+    _ = tell("weaker", why);
+}
+
 /// One line past libtest's capture, which `cargo xtask vm` reads. Always true.
-fn tell(what: &str, feature: Feature) -> bool {
+fn tell(what: &str, why: &str) -> bool {
     let thread = std::thread::current();
     let scenario = thread.name().expect("a test's thread has its name");
-    let line = format!("{what}: {scenario}: {}\n", feature.sign().1);
+    let line = format!("{what}: {scenario}: {why}\n");
     std::io::stdout().write_all(line.as_bytes()).expect("standard output is open");
     true
 }

@@ -29,7 +29,8 @@ that network, else the gateway (ARP for IPv4, neighbour discovery for IPv6). Nob
 
 # How netdx knows
 The kernel reported that resolving the neighbour failed, or dropped the packet that waited for it; the neighbour entry,
-read right after, is failed or incomplete. Nothing was seen on this host that dropped the question or its answer.
+read right after, is failed or incomplete. Nothing was seen on this host that dropped the question or its answer. Before
+Linux 5.17 not every such drop can be seen: the verdict is likely there.
 
 # What to do
 Is that host (or gateway) up and on this network? Is its address right, is the prefix length right (a too short one makes
@@ -75,7 +76,7 @@ fn sent_in_vain(c: &Connection) -> bool {
     c.errno == Some(errno::EHOSTUNREACH) || c.silent_neighbors().next().is_some()
 }
 
-fn judge(c: &Connection, _: &Coverage) -> Judgement {
+fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if let Some(Silent { netns, address, proof, .. }) = found(c) {
         let elsewhere = if netns == c.netns {
             String::new()
@@ -89,9 +90,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         };
         let how = if c.tuple.remote.is_ipv4() { "ARP" } else { "neighbour discovery" };
         let because = format!("{role} does not answer {how}{elsewhere}");
+        let blind = not_seen(coverage);
         return Judgement::Yes(
-            Finding::new(Certainty::Proven, because, proof)
+            Finding::new(if blind.is_some() { Certainty::Likely } else { Certainty::Proven }, because, proof)
                 .and_all(entry(c))
+                .and_all(blind)
                 .and_all(route_fact(c))
                 .and_all(told(c))
                 .advise(format!(
@@ -242,6 +245,13 @@ fn entry(c: &Connection) -> Option<Evidence> {
         Answer::Neighbor(None) => Some(fact("neighbor", "there is no neighbour entry for the next hop")),
         _ => None,
     }
+}
+
+/// What takes the proof from a neighbour's silence: that a queue of this host's drops the questions is seen only where the
+/// kernel says why it drops.
+pub(super) fn not_seen(coverage: &Coverage) -> Option<Evidence> {
+    let why = coverage.refused("drop-reasons")?;
+    Some(fact("not-seen", format!("whether this host dropped the question: {why}")))
 }
 
 /// The questions behind [`unresolved`].
