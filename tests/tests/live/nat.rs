@@ -66,11 +66,15 @@ fn a_port_is_forwarded_past_the_listener() {
 /// A port that a rule in the router's namespace forwards to a host that cannot be seen into, which answers with a reset.
 /// Connection tracking forgets a connection at once when a reset answers its SYN (nf_conntrack_tcp_packet): the rules tell.
 fn forwarded_out(prepare: impl FnOnce(&Lab), code: &str, certainty: &'static str, names: &[&str]) {
+    forwarded_from("10.1.1.1:8080", prepare, code, certainty, names);
+}
+
+fn forwarded_from(dialled: &str, prepare: impl FnOnce(&Lab), code: &str, certainty: &'static str, names: &[&str]) {
     let lab = Lab::new();
     remote::attach(&lab.router, Answer::Reset);
     prepare(&lab);
     let trace = Tracer::start(&lab);
-    let attempt = lab.connect("blocking 10.1.1.1:8080");
+    let attempt = lab.connect(&format!("blocking {dialled}"));
     trace.explains(&attempt, &Expected { code, names, certainty: Some(certainty), ..REFUSED });
     trace.only(&[code]);
 }
@@ -84,6 +88,30 @@ fn a_port_is_forwarded_to_a_host_that_cannot_be_seen_into() {
         "likely",
         &["10.1.1.1:8080 is forwarded to 10.7.0.1:81", rule, "10.7.0.1 answered with a reset"],
     );
+}
+
+/// The address that is dialled is nobody's: rules of the router, or of the client, send it elsewhere.
+#[test]
+fn an_address_of_nobody_is_forwarded() {
+    let rule = "ip daddr 10.9.9.9 tcp dport 8080 dnat ip to 10.7.0.1:81";
+    for at_client in [false, true] {
+        let prepare = |lab: &Lab| match at_client {
+            true => lab.client.nft(&translation("output", rule)),
+            false => lab.router.nft(&translation("prerouting", rule)),
+        };
+        let names = &["10.9.9.9:8080 is forwarded to 10.7.0.1:81", rule, "10.7.0.1 answered with a reset"];
+        forwarded_from("10.9.9.9:8080", prepare, "refused.remote", "likely", names);
+    }
+}
+
+/// Which of the hosts answered can't be told; that none of this host's did can.
+#[test]
+fn an_address_of_nobody_is_forwarded_by_one_of_two_rules() {
+    let rules =
+        "meta random < 2147483648 tcp dport 8080 dnat ip to 10.7.0.1:81\n tcp dport 8080 dnat ip to 10.7.0.2:82";
+    let prepare = |lab: &Lab| lab.router.nft(&translation("prerouting", rules));
+    let names = &["10.9.9.9, or 10.7.0.1:81 or 10.7.0.2:82 to which rules of this host may forward it, answered"];
+    forwarded_from("10.9.9.9:8080", prepare, "refused.remote", "likely", names);
 }
 
 #[test]

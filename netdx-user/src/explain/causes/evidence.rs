@@ -125,6 +125,16 @@ pub(super) fn route(c: &Connection) -> Option<&Route> {
     }
 }
 
+/// The next hop of this connection from its own namespace, and the interface to it.
+pub(super) fn next_hop(c: &Connection) -> Option<(IpAddr, u32)> {
+    route(c).filter(|r| r.kind == "unicast").map(|r| (r.gateway.unwrap_or(c.tuple.remote), r.device))
+}
+
+/// The question for its link address.
+pub(super) fn neighbor_want(c: &Connection) -> Option<Want> {
+    next_hop(c).map(|(address, device)| Want::Neighbor { netns: c.netns, address, device })
+}
+
 /// The route as proof.
 pub(super) fn route_fact(c: &Connection) -> Option<Evidence> {
     let r = route(c)?;

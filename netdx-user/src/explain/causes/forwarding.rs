@@ -5,12 +5,12 @@
 //! (nf_conntrack_tcp_packet, Linux 6.18). What is left are the rules.
 
 use super::{
-    evidence::route,
+    evidence::{neighbor_want, next_hop},
     firewall_rule::{Action, name},
 };
 use crate::{
     event::{Hook, Netns},
-    explain::here,
+    explain::{here, owners_want},
     fact::Answer,
     ruleset::{self, Culprits, PacketView},
     story::Connection,
@@ -31,18 +31,12 @@ pub(super) struct Forwarding {
     pub(super) to: Option<(IpAddr, u16)>,
 }
 
-/// The question for the link address that its packets are sent to.
-fn next_hop_want(c: &Connection) -> Option<Want> {
-    let route = route(c)?;
-    let address = route.gateway.unwrap_or(c.tuple.remote);
-    Some(Want::Neighbor { netns: c.netns, address, device: route.device })
-}
-
-/// Other namespaces that have the address: of several the one with the link address that the packets were sent to.
-fn owners(c: &Connection) -> Vec<Netns> {
-    let mut owners = here(c, c.tuple.remote).unwrap_or_default().to_vec();
-    owners.retain(|netns| *netns != c.netns);
-    let sent_to = match next_hop_want(c).and_then(|want| c.facts.get(&want)) {
+/// Other namespaces of this host that its packets come to: the address they are for is there, or the next hop on the way to an
+/// address elsewhere. Of several the one with the link address that they were sent to.
+fn receivers(c: &Connection) -> Vec<Netns> {
+    let mut receivers = addressed(c);
+    receivers.retain(|netns| *netns != c.netns);
+    let sent_to = match neighbor_want(c).and_then(|want| c.facts.get(&want)) {
         Some(Answer::Neighbor(Some(neighbor))) => neighbor.lladdr.as_ref(),
         _ => None,
     };
@@ -50,28 +44,38 @@ fn owners(c: &Connection) -> Vec<Netns> {
         Some(Answer::Interfaces(all)) => all.iter().any(|i| i.lladdr.as_ref() == sent_to),
         _ => false,
     };
-    if owners.len() > 1 && sent_to.is_some() && owners.iter().any(has_it) {
-        owners.retain(has_it);
+    if receivers.len() > 1 && sent_to.is_some() && receivers.iter().any(has_it) {
+        receivers.retain(has_it);
     }
-    owners
+    receivers
 }
 
-/// Where a packet for an address of this host can get another destination: when it is sent, and when it comes in there.
+/// The namespaces with the address that its packets are for; if that is none of this host's, with that of the next hop.
+fn addressed(c: &Connection) -> Vec<Netns> {
+    let hop = || here(c, next_hop(c)?.0);
+    here(c, c.tuple.remote).or_else(hop).unwrap_or_default().to_vec()
+}
+
+/// Where its packets can get another destination: when they are sent, and when they come in at the next namespace of this host.
 fn places(c: &Connection) -> Vec<(Netns, Hook)> {
     if !c.translated.is_empty() {
         return Vec::new();
     }
-    let arriving = owners(c).into_iter().map(|netns| (netns, Hook::Prerouting));
+    let arriving = receivers(c).into_iter().map(|netns| (netns, Hook::Prerouting));
     std::iter::once((c.netns, Hook::Output)).chain(arriving).collect()
 }
 
 /// The questions for the rules there.
 pub(super) fn wants(c: &Connection) -> Vec<Want> {
-    let all = here(c, c.tuple.remote).unwrap_or_default();
     let mut wants: Vec<Want> = places(c).into_iter().map(|(netns, _)| Want::Ruleset { netns }).collect();
+    if here(c, c.tuple.remote).is_none() {
+        wants.push(c.route_want());
+        wants.extend(next_hop(c).map(|(hop, _)| owners_want(c, hop)));
+    }
+    let all = addressed(c);
     if all.len() > 1 {
         wants.extend(all.iter().map(|netns| Want::Interfaces { netns: *netns }));
-        wants.extend(next_hop_want(c));
+        wants.extend(neighbor_want(c));
     }
     wants
 }

@@ -6,12 +6,14 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
+    event::Netns,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact, here, owners_want, phrase},
     fact::Answer,
     report::{Certainty, Evidence},
     story::Connection,
     want::Want,
 };
+use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "refused.remote",
@@ -30,9 +32,9 @@ that port there, or a firewall there (or on the way) answers so.
 
 # How netdx knows
 The reset came in while the connection was being set up, no TCP and no filter of this host sent it, and the address belongs
-to no namespace of this host. Where the address is one of this host, but a rule there forwards the port (DNAT, as container
-networks do), it is the host it is forwarded to that answered: that is inferred from the rules, since the kernel forgets the
-translation with the reset.
+to no namespace of this host. Where a rule of this host forwards the port (DNAT, as container networks do), it is the host it
+is forwarded to that answered: that is inferred from the rules where the connection was made and of the first namespace it
+came to, since the kernel forgets the translation with the reset.
 
 # What to do
 On that host: is the server running, and on which address does it listen (`netdx listeners PORT` there)? Does its firewall
@@ -52,12 +54,10 @@ fn wants(c: &Connection) -> Vec<Want> {
         return Vec::new();
     }
     let mut wants = vec![target_want(c)];
-    if here(c, c.reached().remote).is_some() {
-        wants.extend(forwarding::wants(c));
-        for Forwarding { netns, to, .. } in forwarding::find(c) {
-            wants.push(Want::Namespace { netns });
-            wants.extend(to.map(|(address, _)| owners_want(c, address)));
-        }
+    wants.extend(forwarding::wants(c));
+    for Forwarding { netns, to, .. } in forwarding::find(c) {
+        wants.push(Want::Namespace { netns });
+        wants.extend(to.map(|(address, _)| owners_want(c, address)));
     }
     wants
 }
@@ -83,16 +83,21 @@ fn forwarded(c: &Connection, coverage: &Coverage, reset: Evidence) -> Judgement 
             c.reached().remote
         ));
     };
-    let reached = phrase::endpoint(to.0, to.1);
-    let at = phrase::namespace(&c.facts, *netns, c.netns);
     match c.facts.get(&owners_want(c, to.0)) {
-        Some(Answer::Owners(owners)) if owners.is_empty() => {}
-        _ => {
-            return Judgement::CannotTell(format!(
-                "{rule} in {at} may forward {dialled} to {reached}, but nothing was seen there that sent the reset"
-            ));
-        }
+        Some(Answer::Owners(owners)) if owners.is_empty() => by_rule(c, *netns, rule, *to, reset),
+        _ => Judgement::CannotTell(format!(
+            "{rule} in {} may forward {dialled} to {}, but nothing was seen there that sent the reset",
+            phrase::namespace(&c.facts, *netns, c.netns),
+            phrase::endpoint(to.0, to.1)
+        )),
     }
+}
+
+/// The only rule that can have forwarded it sent it to a host that can't be seen into.
+fn by_rule(c: &Connection, netns: Netns, rule: &str, to: (IpAddr, u16), reset: Evidence) -> Judgement {
+    let dialled = phrase::endpoint(c.reached().remote, c.reached().remote_port);
+    let reached = phrase::endpoint(to.0, to.1);
+    let at = phrase::namespace(&c.facts, netns, c.netns);
     Judgement::Yes(
         Finding::new(
             Certainty::Likely,
@@ -104,11 +109,20 @@ fn forwarded(c: &Connection, coverage: &Coverage, reset: Evidence) -> Judgement 
             reset,
         )
         .and(fact("nat", format!("{rule} in {at} sends packets for {dialled} to {reached}")))
-        .and(fact("owners", format!("{} belongs to no namespace of this host, and nothing here sent the reset", to.0)))
+        .and(foreign(to.0))
         .and_all(told(c))
-        .advise(format!("on {}: is the server running, on which address, and does a firewall reject port {}?", to.0, to.1))
+        .advise(ask_there(to.0, to.1))
         .advise(format!("in {at}: is {reached} still where that rule should forward to?")),
     )
+}
+
+/// Whose address it is not.
+fn foreign(address: IpAddr) -> Evidence {
+    fact("owners", format!("{address} belongs to no namespace of this host, and nothing here sent the reset"))
+}
+
+fn ask_there(address: IpAddr, port: u16) -> String {
+    format!("on {address}: is the server running, on which address, and does a firewall reject port {port}?")
 }
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
@@ -124,22 +138,38 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         Some(Answer::Unavailable(why)) => return Judgement::CannotTell(format!("whose address it is: {why}")),
         _ => return Judgement::CannotTell("whose address it is could not be found out".into()),
     }
-    let at = phrase::endpoint(c.reached().remote, c.reached().remote_port);
+    let found = forwarding::find(c);
+    if let [Forwarding { netns, rule, to: Some(to) }] = &found[..]
+        && here(c, to.0).is_none()
+    {
+        return by_rule(c, *netns, rule, *to, reset);
+    }
+    let (address, port) = (c.reached().remote, c.reached().remote_port);
+    let (answered, there, certainty) = if found.is_empty() {
+        (
+            address.to_string(),
+            format!("on {}", phrase::endpoint(address, port)),
+            absence(c, coverage, &["reset-sent", "drop"]),
+        )
+    } else {
+        let elsewhere = |f: &Forwarding| f.to.map_or("another host".to_owned(), |to| phrase::endpoint(to.0, to.1));
+        let others: Vec<String> = found.iter().map(elsewhere).collect();
+        let others = others.join(" or ");
+        let answered = format!("{address}, or {others} to which rules of this host may forward it,");
+        (answered, "there".to_owned(), Certainty::Likely)
+    };
     let because = format!(
-        "{} answered with a reset: nothing listens on {at}, or a firewall there resets it (from here the two look the same)",
-        c.reached().remote
+        "{answered} answered with a reset: nothing listens {there}, or a firewall there resets it (from here the two look \
+         the same)"
     );
+    let rules = found.iter().map(|Forwarding { netns, rule, .. }| {
+        let at = phrase::namespace(&c.facts, *netns, c.netns);
+        fact("nat", format!("{rule} in {at} may send its packets elsewhere"))
+    });
     Judgement::Yes(
-        Finding::new(absence(c, coverage, &["reset-sent", "drop"]), because, reset)
-            .and(fact(
-                "owners",
-                format!("{} belongs to no namespace of this host, and nothing here sent the reset", c.reached().remote),
-            ))
+        rules
+            .fold(Finding::new(certainty, because, reset).and(foreign(address)), Finding::and)
             .and_all(told(c))
-            .advise(format!(
-                "on {}: is the server running, on which address, and does a firewall reject port {}?",
-                c.reached().remote,
-                c.reached().remote_port
-            )),
+            .advise(ask_there(address, port)),
     )
 }

@@ -1,6 +1,6 @@
 //! `route.neighbor-silent`
 
-use super::evidence::{anything_came_back, place, route, route_fact, stopping_drops, told};
+use super::evidence::{anything_came_back, neighbor_want, next_hop, place, route, route_fact, stopping_drops, told};
 use crate::{
     coverage::Coverage,
     event::{Discovery, Netns},
@@ -41,15 +41,6 @@ firewall.dropped, denied.bpf, local.queue-drop: this host itself dropped the que
 route.icmp-unreachable: a router further on says the same of its own network. timeout.silent: the packet left. An interface
 without carrier looks alike: route.interface-down.
 ";
-
-/// The next hop of this connection from its own namespace.
-fn next_hop(c: &Connection) -> Option<(IpAddr, u32)> {
-    route(c).filter(|r| r.kind == "unicast").map(|r| (r.gateway.unwrap_or(c.tuple.remote), r.device))
-}
-
-fn neighbor_want(c: &Connection) -> Option<Want> {
-    next_hop(c).map(|(address, device)| Want::Neighbor { netns: c.netns, address, device })
-}
 
 fn wants(c: &Connection) -> Vec<Want> {
     let mut wants = Vec::new();
