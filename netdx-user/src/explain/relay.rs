@@ -58,12 +58,13 @@ pub(super) fn explain(l: &Lookup, finding: Finding, coverage: &Coverage) -> (Fin
         if relay.succeeded() {
             continue;
         }
-        let behind = format!("{}, which serves {server}, asked in turn: {}", phrase::task(task), why.because);
+        let who = phrase::task(task);
+        let behind = format!("{who}, which serves {server}, asked in turn: {}", why.because);
         let also = Also { code: cause.code, certainty: why.certainty, summary: behind.clone() };
-        let behind = format!("{behind} ({})", cause.code);
-        let because = format!("{}; {behind}", finding.because);
-        let finding = Finding { because, ..finding };
-        return (finding.and(fact("upstream", behind)), Some(also));
+        let because = format!("{}; {behind} ({})", finding.because, cause.code);
+        let joined =
+            format!("{who} receives on {}, and looked up {} itself", phrase::endpoint(server, 53), relay.name());
+        return (Finding { because, ..finding }.and(fact("upstream", joined)), Some(also));
     }
     (finding, None)
 }

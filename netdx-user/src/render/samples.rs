@@ -255,7 +255,7 @@ pub(super) fn hostile() -> Report {
         name: Some(bad()),
         errno: Some(bad()),
         verdict: Some(verdict),
-        also: vec![Also { code: "dns.nxdomain", certainty: Certainty::Proven, summary: bad() }],
+        also: vec![Also { code: "dns.nxdomain", certainty: Certainty::Proven, summary: format!("also {}", bad()) }],
         route: Some(Route {
             kind: None,
             table: Some(bad()),

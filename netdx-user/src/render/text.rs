@@ -78,8 +78,8 @@ pub fn report(report: &Report, header: &Header, layout: &Layout) -> String {
     if let Some(route) = report.route.as_ref().filter(|route| !route.text.is_empty()) {
         layout.sentence(&mut out, "route", &escape(&route.text));
     }
-    for also in &report.also {
-        layout.sentence(&mut out, "also", &format!("{}: {}", also.code, escape(&also.summary)));
+    for (code, what) in words::also(report) {
+        layout.sentence(&mut out, "also", &format!("{code}: {what}"));
     }
     if let Some(verdict) = &report.verdict {
         for advice in &verdict.advice {

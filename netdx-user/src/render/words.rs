@@ -4,7 +4,7 @@
 use super::escape::escape;
 use crate::{
     quantity::{duration, offset},
-    report::{Certainty, Direction, Endpoint, Kind, LookupAttempt, Outcome, Process, Report},
+    report::{Also, Certainty, Direction, Endpoint, Kind, LookupAttempt, Outcome, Process, Report},
 };
 use std::fmt::Write as _;
 
@@ -17,6 +17,13 @@ pub(super) fn subject(report: &Report) -> String {
         Kind::Connection => connection(report),
         Kind::Lookup => lookup(report),
     }
+}
+
+/// What else is true, by its code, without what the verdict says itself.
+pub(super) fn also(report: &Report) -> Vec<(&'static str, String)> {
+    let said = |also: &&Also| report.verdict.as_ref().is_some_and(|verdict| verdict.because.contains(&also.summary));
+    let others = report.also.iter().filter(|also| !said(also));
+    others.map(|also| (also.code, escape(&also.summary).into_owned())).collect()
 }
 
 /// How sure a verdict is, as the beginning of its sentence.

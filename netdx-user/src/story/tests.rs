@@ -187,30 +187,43 @@ fn a_reset_by_this_hosts_tcp_is_a_missing_listener() {
     assert_eq!(reports[0].process.as_ref().map(|p| p.pid), Some(100));
 }
 
-#[test]
-fn a_listener_elsewhere_is_named() {
+/// What a refused connection is told when its port is listened on at 127.0.0.1 of a namespace, by a process.
+fn listened_on(netns: u32, pid: u32) -> Vec<Report> {
     let events =
         vec![(2 * MS, reset_sent()), (3 * MS, attempt()), (3 * MS, reset_received()), (3 * MS + 1, closed(111))];
-    let reports = run(events, |want| match want {
+    run(events, |want| match want {
         Want::Listeners { .. } => Answer::Listeners(vec![Listener {
             protocol: Protocol::Tcp,
             addr: ip("127.0.0.1"),
             port: 5432,
             v6only: false,
             device: 0,
-            netns: Netns(2),
+            netns: Netns(netns),
             backlog: 0,
             max_backlog: 128,
             uid: 0,
             inode: 9,
-            owners: vec![crate::fact::Owner { pid: 812, comm: "postgres".into() }],
+            owners: vec![crate::fact::Owner { pid, comm: "postgres".into() }],
         }]),
         other => unknown(other),
-    });
+    })
+}
+
+#[test]
+fn a_listener_elsewhere_is_named() {
+    let reports = listened_on(2, 812);
     assert_eq!(code(&reports), ["refused.bound-elsewhere"]);
     let verdict = reports[0].verdict.as_ref().expect("a verdict");
     assert!(verdict.summary.contains("postgres[812]"), "{}", verdict.summary);
     assert!(reports[0].also.is_empty(), "no-listener is hidden: {:?}", reports[0].also);
+}
+
+/// A name server that forwards listens itself on the port that it asks others on.
+#[test]
+fn nobody_looks_for_the_own_listener_in_another_namespace() {
+    assert_eq!(code(&listened_on(1, 812)), ["refused.bound-elsewhere"]);
+    assert_eq!(code(&listened_on(1, 100)), ["refused.no-listener"]);
+    assert_eq!(code(&listened_on(2, 100)), ["refused.bound-elsewhere"], "where it asked, it may well be meant");
 }
 
 #[test]

@@ -85,11 +85,13 @@ pub(super) fn listener_wants(c: &Connection) -> Vec<Want> {
 }
 
 /// Listeners on the port that was asked for that this connection could not reach: bound to another address, family or
-/// namespace. `target`: the namespace that answered.
+/// namespace. `target`: the namespace that answered; in others nobody looks for a listener of their own.
 pub(super) fn near_misses(c: &Connection, target: Netns) -> Option<Vec<&Listener>> {
     let want = Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port };
     let Some(Answer::Listeners(all)) = c.facts.get(&want) else { return None };
-    let mut near: Vec<&Listener> = all.iter().filter(|l| !serves(l, c.reached().remote, target)).collect();
+    let asker = c.task.as_ref().map(|task| task.pid);
+    let own = |l: &Listener| l.netns != target && l.owners.iter().any(|owner| Some(owner.pid) == asker);
+    let mut near: Vec<&Listener> = all.iter().filter(|l| !serves(l, c.reached().remote, target) && !own(l)).collect();
     near.sort_by_key(|l| (l.netns != target, l.netns != c.netns, l.addr));
     Some(near)
 }
