@@ -74,6 +74,8 @@ pub(super) struct Lookups {
     told: Recent<u32, Time>,
     /// The lookups that a process is at.
     pub(super) by_process: HashMap<u32, BTreeSet<u64>>,
+    /// Those with a question for a name.
+    pub(super) by_name: HashMap<String, BTreeSet<u64>>,
     /// Where an answer belongs: socket and message id.
     pub(super) by_message: HashMap<(Option<Cookie>, u16, Protocol), u64>,
     /// Where a message belongs that answers nothing.
@@ -93,6 +95,7 @@ impl Lookups {
             by_thread: HashMap::new(),
             told: Recent::new(CALL),
             by_process: HashMap::new(),
+            by_name: HashMap::new(),
             by_message: HashMap::new(),
             by_socket: HashMap::new(),
             due: BTreeMap::new(),
@@ -246,8 +249,10 @@ impl Lookups {
             let Some(first) = apart.first() else { continue };
             let new = self.begin(first.sent, first.task.clone(), netns, memory);
             for q in &apart {
-                self.by_message.insert((q.cookie, q.id, q.tuple.protocol), new);
-                self.by_socket.extend(q.cookie.map(|c| (c, new)));
+                if !self.open.get(&key).is_some_and(|l| l.queries.iter().any(|stays| stays.name == q.name)) {
+                    self.is_not_asked(&q.name, key);
+                }
+                self.belongs(q, new);
             }
             if let Some(lookup) = self.open.get_mut(&new) {
                 lookup.queries = apart;
@@ -262,14 +267,33 @@ impl Lookups {
 
     fn merge(&mut self, whole: u64, part: Lookup) {
         for q in &part.queries {
-            self.by_message.insert((q.cookie, q.id, q.tuple.protocol), whole);
-            self.by_socket.extend(q.cookie.map(|c| (c, whole)));
+            self.belongs(q, whole);
         }
         let Some(whole) = self.open.get_mut(&whole) else { return };
         whole.queries.extend(part.queries);
         whole.queries.sort_by_key(|q| q.sent);
         whole.paths.extend(part.paths);
         whole.strays.extend(part.strays);
+    }
+
+    /// Notes that a question is a lookup's.
+    pub(super) fn belongs(&mut self, question: &Query, key: u64) {
+        self.by_message.insert((question.cookie, question.id, question.tuple.protocol), key);
+        self.by_socket.extend(question.cookie.map(|c| (c, key)));
+        match self.by_name.get_mut(&question.name) {
+            Some(keys) => _ = keys.insert(key),
+            None => _ = self.by_name.insert(question.name.clone(), [key].into()),
+        }
+    }
+
+    /// Notes that a lookup has no question for a name any more.
+    fn is_not_asked(&mut self, name: &str, key: u64) {
+        if let Some(keys) = self.by_name.get_mut(name) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_name.remove(name);
+            }
+        }
     }
 
     /// A process ended: nobody waits for its answers any more.
@@ -443,6 +467,7 @@ impl Lookups {
             if let Some(cookie) = q.cookie.filter(|c| self.by_socket.get(c) == Some(&key)) {
                 self.by_socket.remove(&cookie);
             }
+            self.is_not_asked(&q.name, key);
         }
         for t in lookup.task.iter().chain(lookup.queries.iter().filter_map(|q| q.task.as_ref())) {
             if self.by_thread.get(&t.tid) == Some(&key) {

@@ -81,30 +81,30 @@ impl Lookups {
         if let Some(t) = &task {
             self.by_thread.insert(t.tid, key);
         }
+        let query = Query {
+            sent: time,
+            tries: 1,
+            last: time,
+            name: question.name,
+            kind: question.kind,
+            id: message.id,
+            cookie,
+            tuple,
+            answer: None,
+            late: None,
+            task,
+        };
+        self.belongs(&query, key);
         let Some(lookup) = self.open.get_mut(&key) else { return wants };
         lookup.call = lookup.call.or(call);
         let same = |q: &&mut Query| q.cookie == cookie && q.id == message.id && q.tuple.remote == tuple.remote;
         match lookup.queries.iter_mut().rev().find(same) {
-            Some(q) if q.name == question.name && q.kind == question.kind => {
+            Some(q) if q.name == query.name && q.kind == query.kind => {
                 q.tries += 1;
                 q.last = time;
             }
-            _ => lookup.queries.push(Query {
-                sent: time,
-                tries: 1,
-                last: time,
-                name: question.name,
-                kind: question.kind,
-                id: message.id,
-                cookie,
-                tuple,
-                answer: None,
-                late: None,
-                task,
-            }),
+            _ => lookup.queries.push(query),
         }
-        self.by_message.insert((cookie, message.id, tuple.protocol), key);
-        self.by_socket.extend(cookie.map(|c| (c, key)));
         self.schedule(key);
         wants
     }
@@ -122,42 +122,42 @@ impl Lookups {
                 self.open.get(key).filter(is_open).is_some()
             });
         }
-        if let Some(key) = of_thread.filter(|key| self.continues(*key, name)) {
+        let forms = self.forms(task.pid, name);
+        if let Some(key) = of_thread.filter(|key| self.continues(*key, name, &forms)) {
             return Some(key);
         }
-        let others = self.by_process.get(&task.pid)?;
-        others.iter().rev().take(RECENT).copied().find(|key| {
+        // Each has a question that was given one of these forms.
+        let mut others: Vec<u64> = forms.iter().filter_map(|form| self.by_name.get(form)).flatten().copied().collect();
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        others.dedup();
+        let own = |key: &u64| self.open.get(key).and_then(|l| l.task.as_ref()).is_some_and(|t| t.pid == task.pid);
+        others.into_iter().filter(own).take(RECENT).find(|key| {
             let Some(lookup) = self.open.get(key).filter(|l| l.call.is_none()) else { return false };
             let fresh =
                 |q: &Query| q.name == name && q.kind == kind && q.answer.is_none() && time.since(q.last) < REPEAT;
             let told = |q: &Query| q.kind == kind && q.name == name && q.useful();
             let another = lookup.queries.is_empty() || lookup.queries.iter().any(|q| fresh(q) || told(q));
-            !another && self.continues(*key, name)
+            !another && self.continues(*key, name, &forms)
         })
+    }
+
+    /// The names that a process's resolver makes of the name that this one was made of, by its search list; itself among them.
+    fn forms(&self, pid: u32, name: &str) -> BTreeSet<String> {
+        let search = self.resolvers.get(&pid).map_or(&[][..], |habits| habits.search.as_slice());
+        let stripped = search.iter().filter_map(|s| name.strip_suffix(s.as_str()).and_then(|b| b.strip_suffix('.')));
+        let bases = std::iter::once(name).chain(stripped);
+        let expanded = |base: &str| search.iter().map(|s| format!("{base}.{s}")).collect::<Vec<_>>();
+        bases.flat_map(|base| std::iter::once(base.to_owned()).chain(expanded(base))).collect()
     }
 
     /// Whether a question for this name goes on with a lookup: the same name, or the next one of the search list after
     /// every question so far was answered in the negative.
-    fn continues(&self, key: u64, name: &str) -> bool {
+    fn continues(&self, key: u64, name: &str, forms: &BTreeSet<String>) -> bool {
         let Some(lookup) = self.open.get(&key).filter(|l| l.resolved.is_none()) else { return false };
-        let names = lookup.candidates();
-        if names.is_empty() || names.contains(&name) {
-            return true;
-        }
-        if lookup.queries.iter().any(Query::useful) {
-            return false;
-        }
-        let search: &[String] =
-            lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid)).map_or(&[], |r| r.search.as_slice());
-        if search.is_empty() {
-            return false;
-        }
-        let bases = |n: &str| -> BTreeSet<String> {
-            let expanded = search.iter().filter_map(|s| n.strip_suffix(s.as_str()).and_then(|b| b.strip_suffix('.')));
-            std::iter::once(n).chain(expanded).map(str::to_owned).collect()
-        };
-        let asked = bases(name);
-        names.iter().all(|n| !bases(n).is_disjoint(&asked))
+        let queries = &lookup.queries;
+        queries.is_empty()
+            || queries.iter().any(|q| q.name == name)
+            || queries.iter().all(|q| !q.useful() && forms.contains(&q.name))
     }
 
     fn answer(&mut self, time: Time, cookie: Option<Cookie>, tuple: Tuple, message: DnsMessage, memory: &mut Memory) {
