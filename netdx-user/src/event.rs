@@ -402,6 +402,24 @@ pub enum Hook {
 /// The function that runs rules of nftables for frames on their way through a bridge.
 pub const BRIDGE_RULES: &str = "nft_do_chain_bridge";
 
+/// Netfilter's hooks, one after the other, end with a drop here.
+pub const HOOKS: [&str; 2] = ["nf_hook_slow", "nf_hook_slow_list"];
+
+/// Netfilter looked at a frame on its way through a bridge, with rules of their own: the stack has the function that runs
+/// them (drops are made there since 6.7), or else the bridge's own code called the hooks. Rules for packets that a bridge asks
+/// (br_netfilter) are called by `br_nf_pre_routing` and its kin.
+#[must_use]
+pub fn in_bridge(stack: &[Name]) -> bool {
+    let caller = || stack.iter().skip_while(|frame| !HOOKS.contains(&&***frame)).find(|f| !HOOKS.contains(&&***f));
+    stack.iter().any(|frame| &**frame == BRIDGE_RULES)
+        || caller().is_some_and(|caller| {
+            matches!(
+                &**caller,
+                "br_handle_frame" | "br_pass_frame_up" | "__br_forward" | "br_forward_finish" | "br_nf_hook_thresh"
+            )
+        })
+}
+
 /// Netfilter dropped it: the reason says so or, where there is none or one that says nothing, the function that did.
 #[must_use]
 pub fn dropped_by_netfilter(reason: Option<&str>, at: Option<&str>) -> bool {
@@ -409,15 +427,9 @@ pub fn dropped_by_netfilter(reason: Option<&str>, at: Option<&str>) -> bool {
         (Some("NETFILTER_DROP"), _) => true,
         // Before 5.17 only the place tells.
         (None | Some("" | "NOT_SPECIFIED"), Some(at)) => {
-            matches!(
-                at,
-                "nf_hook_slow"
-                    | "nf_hook_slow_list"
-                    | "nft_do_chain"
-                    | "ipt_do_table"
-                    | "ip6t_do_table"
-                    | "arpt_do_table"
-            ) || dropped_in_queue(at)
+            HOOKS.contains(&at)
+                || matches!(at, "nft_do_chain" | "ipt_do_table" | "ip6t_do_table" | "arpt_do_table")
+                || dropped_in_queue(at)
         }
         _ => false,
     }

@@ -4,7 +4,7 @@
 //! What is said holds on 5.10 ... 7.3: the frame under `nf_hook_slow` is the hook's place in the stack; without one the
 //! route tells, for it is looked up between PREROUTING and the others, and what it does with packets is their way.
 
-use crate::event::{BRIDGE_RULES, Hook, Name, dropped_by_netfilter};
+use crate::event::{BRIDGE_RULES, HOOKS, Hook, Name, dropped_by_netfilter};
 
 /// What of a packet tells where it was.
 pub(super) struct Place {
@@ -26,7 +26,7 @@ pub(super) fn of_drop(reason: Option<&str>, at: Option<&str>, stack: &[Name], pl
 /// By the function that ran the hook.
 fn by_stack(stack: &[Name], in_device: u32) -> Option<Hook> {
     // br_handle_frame asks the first hook of a bridge itself, without nf_hook_slow (nf_hook_bridge_pre, Linux 5.10 to 6.18).
-    let of_hook = |frame: &Name| frame.starts_with("nf_hook_slow") || &**frame == BRIDGE_RULES;
+    let of_hook = |frame: &Name| HOOKS.contains(&&**frame) || &**frame == BRIDGE_RULES;
     let hook = stack.iter().position(of_hook)?;
     stack.get(hook + 1..)?.iter().find_map(|frame| {
         Some(match &**frame {

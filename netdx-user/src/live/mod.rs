@@ -336,9 +336,13 @@ impl Live {
     }
 
     /// Nobody has to wait for it: with tracepoints of system calls it takes the kernel some 300 ms.
+    ///
+    /// But in a container, which may end with this process: the kernel ends the container's other processes then, and waits for
+    /// them where `synchronize_rcu_tasks` waits for it in turn (zap_pid_ns_processes in do_exit). A process that detaches
+    /// programs from functions is in that: Linux 6.1 hangs, and neither process ever ends.
     fn detach(&mut self) {
         let links = std::mem::take(&mut self.links);
-        if !links.is_empty() {
+        if !links.is_empty() && features::counts_processes_alike() {
             sys::close_beside(links);
         }
     }

@@ -1,7 +1,7 @@
 //! Which rule it was: what the two firewall causes share. Owns: from a drop to the rule that can have done it.
 
 use crate::{
-    event::{BRIDGE_RULES, Discovery, Hook, Netns, Protocol, Tuple, dropped_by_netfilter, dropped_in_queue},
+    event::{Discovery, Hook, Netns, Protocol, Tuple, dropped_by_netfilter, dropped_in_queue, in_bridge},
     explain::fact,
     fact::{Answer, Ruleset},
     report::Evidence,
@@ -134,7 +134,7 @@ fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, came_by: Option<&'a 
         in_device,
         out_device,
         uid: c.task.as_ref().filter(|_| sender).map(|t| t.uid),
-        bridged: d.by(BRIDGE_RULES),
+        bridged: in_bridge(d.stack),
         engine: match d.at {
             "nft_do_chain" => Some(Engine::Nftables),
             "ipt_do_table" | "ip6t_do_table" => Some(Engine::Legacy),
