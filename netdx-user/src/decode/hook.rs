@@ -68,3 +68,29 @@ fn by_route(place: &Place) -> Option<Hook> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::in_bridge;
+
+    /// As kernels show them: 6.7 and later drop where the rules run, earlier ones where the hooks end.
+    #[test]
+    fn a_bridges_own_rules_are_told_from_those_it_asks_for_packets() {
+        for (stack, hook, bridged) in [
+            (&["nft_do_chain_bridge", "br_handle_frame", "__netif_receive_skb_core"][..], Hook::Prerouting, true),
+            (&["nft_do_chain_bridge", "nf_hook_slow", "__br_forward"], Hook::Forward, true),
+            (&["nf_hook_slow", "__br_forward", "br_handle_frame"], Hook::Forward, true),
+            (&["nf_hook_slow", "br_forward_finish", "__br_forward"], Hook::Postrouting, true),
+            (&["nf_hook_slow", "br_pass_frame_up"], Hook::Input, true),
+            (&["nf_hook_slow", "br_nf_hook_thresh", "br_nf_pre_routing", "br_handle_frame"], Hook::Prerouting, true),
+            (&["nf_hook_slow", "br_nf_pre_routing", "br_handle_frame"], Hook::Prerouting, false),
+            (&["nf_hook_slow", "ip_rcv", "br_pass_frame_up"], Hook::Prerouting, false),
+            (&["nf_hook_slow_list", "ip_sublist_rcv"], Hook::Prerouting, false),
+        ] {
+            let stack: Vec<Name> = stack.iter().map(|frame| Name::from(*frame)).collect();
+            assert_eq!((by_stack(&stack, 2), in_bridge(&stack)), (Some(hook), bridged), "{stack:?}");
+        }
+        assert!(!in_bridge(&[]));
+    }
+}
