@@ -31,13 +31,14 @@ pub(super) fn nobody_listens(c: &Connection) -> Option<(Netns, Evidence)> {
             seen(c, reset.time, "reset-sent", format!("RST sent by the TCP of {at}: no socket for that port")),
         ));
     }
-    // Kernels before 6.10 trace only resets of sockets; the SYN's own end says the same.
-    let drop = c.drops().find(|d| {
-        d.ours
-            && d.time <= came_back
-            && matches!(d.reason, "NO_SOCKET" | "")
-            && (d.at == "tcp_v4_rcv" || d.at == "tcp_v6_rcv")
-    })?;
+    // Kernels before 6.10 trace only resets of sockets; the SYN's own end says the same. Without the right to the functions'
+    // names the reason does, for a SYN gets it nowhere else.
+    let by_tcp = |d: &Dropped<'_>| match d.reason {
+        "NO_SOCKET" => matches!(d.at, "tcp_v4_rcv" | "tcp_v6_rcv" | ""),
+        "" => matches!(d.at, "tcp_v4_rcv" | "tcp_v6_rcv"),
+        _ => false,
+    };
+    let drop = c.drops().find(|d| d.ours && d.time <= came_back && by_tcp(d))?;
     let netns = drop.netns()?;
     let at = phrase::namespace(&c.facts, netns, c.netns);
     Some((
