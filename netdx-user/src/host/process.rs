@@ -207,7 +207,7 @@ pub struct Holders {
 const ORPHAN: Duration = Duration::from_secs(1);
 
 impl Holders {
-    /// The processes that hold each of these sockets, lowest pid first. Inode 0 is nobody's. What was seen earlier is
+    /// The processes that hold each of these sockets, the one that started first before those it has made since. Inode 0 is nobody's. What was seen earlier is
     /// believed only as far as the file is still that socket.
     pub fn of(&mut self, inodes: &[u32]) -> BTreeMap<u32, Vec<Owner>> {
         let now = Instant::now();
@@ -234,6 +234,9 @@ impl Holders {
                     let name = names.entry(*pid).or_insert_with(|| comm(*pid));
                     owners.extend(name.clone().map(|comm| Owner { pid: *pid, comm }));
                 }
+            }
+            if owners.len() > 1 {
+                owners.sort_by_cached_key(|owner| (started(owner.pid).unwrap_or(u64::MAX), owner.pid));
             }
             if !owners.is_empty() {
                 found.insert(*inode, owners);
@@ -331,6 +334,22 @@ mod tests {
         assert_eq!((owners.len(), pids), (1, vec![std::process::id()]));
         drop(socket);
         assert_eq!(holders.of(&[inode]), BTreeMap::new());
+    }
+
+    /// Their numbers begin anew at the end of the range: a child's may be the lower one.
+    #[test]
+    fn who_made_a_socket_comes_before_its_children() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
+        let inode = fs::metadata(format!("/proc/self/fd/{fd}")).unwrap().ino() as u32;
+        let holding = std::os::fd::OwnedFd::from(socket.try_clone().unwrap());
+        let mut child = std::process::Command::new("sleep").arg("60").stdin(holding).spawn().unwrap();
+        let owners = Holders::default().of(&[inode]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let pids: Vec<u32> = owners[&inode].iter().map(|o| o.pid).collect();
+        assert_eq!(pids.first(), Some(&std::process::id()), "{pids:?}");
+        assert!(pids.contains(&child.id()), "{pids:?}");
     }
 
     #[test]
