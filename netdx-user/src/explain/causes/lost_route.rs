@@ -23,7 +23,7 @@ pub(super) fn proof(c: &Connection) -> Option<Evidence> {
     if !c.tried() || answered || !waited {
         return None;
     }
-    let (time, what, text) = unsent(c).max_by_key(|(time, ..)| *time)?;
+    let (time, what, text) = unsent(c).max_by_key(|(time, ..)| *time).or_else(|| noted(c))?;
     let sent_later = c.syn_retransmits().chain(c.retransmits().map(|(t, _, result, ..)| (t, result)));
     let sent_later = sent_later.filter(|(t, result)| *t > time && result.is_none_or(|r| r == 0)).count();
     (sent_later == 0).then(|| seen(c, time, what, text))
@@ -50,6 +50,18 @@ fn unsent(c: &Connection) -> impl Iterator<Item = (Time, &'static str, String)> 
         Some((t, "retransmit", text))
     });
     dropped.chain(refused)
+}
+
+/// Linux 7.3 frees a packet of IPv6 that has no route where nobody sees it. TCP notes the error (`sk_err_soft`), and its timer
+/// ends the connection with it: where no ICMP error said the same, it is this host's own.
+fn noted(c: &Connection) -> Option<(Time, &'static str, String)> {
+    let end = c.ending().filter(|end| matches!(end.error, errno::ENETUNREACH | errno::EACCES))?;
+    let is_own = c.established.is_some() && c.lost == 0 && c.icmp_errors().next().is_none();
+    let text = format!(
+        "the timer ended it with {}, and no ICMP error said so: this host could not send",
+        errno::name(end.error)
+    );
+    is_own.then_some((end.time, "state", text))
 }
 
 /// An answer that this host did not take for its own: its address is not the connection's any more.
