@@ -1,10 +1,10 @@
 //! `broken.timeout`
 
-use super::evidence::{life, told};
+use super::evidence::{life, told, undropped};
 use crate::{
     coverage::Coverage,
     event::{TcpCounters, TcpState},
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
     time::Time,
@@ -69,17 +69,16 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         .retransmits()
         .last()
         .map(|(t, ..)| seen(c, t, "retransmit", format!("{n} segments sent again, the last one here")));
-    // That this host itself does not drop the segments is seen only where the kernel says why it drops.
-    let blind = coverage.refused("drop-reasons");
+    let (certainty, blind) = undropped(coverage, "drops of its packets on this host");
     Judgement::Yes(
         Finding::new(
-            if blind.is_some() { Certainty::Likely } else { Certainty::Proven },
+            certainty,
             format!("{peer} stopped answering: {timer}, {}", life(c)),
             seen(c, end.time, "timer", format!("the kernel's timer gave up: {timer}")),
         )
         .and_all(last)
         .and_all(told(c))
-        .and_all(blind.map(|why| fact("not-seen", format!("drops of its packets on this host: {why}"))))
+        .and_all(blind)
         .advise(format!("is {} still there, and did the way to it change?", c.tuple.remote)),
     )
 }

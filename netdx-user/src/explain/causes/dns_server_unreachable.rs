@@ -2,7 +2,7 @@
 
 use super::{
     answers::{list, of_way, resolver_said},
-    route_neighbor_silent::{not_seen, unresolved, unresolved_wants},
+    route_neighbor_silent::{unheard, unresolved, unresolved_wants},
 };
 use crate::{
     coverage::Coverage,
@@ -77,8 +77,7 @@ fn obstacle<'a>(way: &'a Connection, coverage: &Coverage) -> Option<Obstacle<'a>
         // Nothing happened to its packets, it seems: they may still wait for the next hop.
         let proof = unresolved(way)?;
         let because = format!("the next hop to {server} does not answer");
-        let blind = not_seen(coverage);
-        let certainty = if blind.is_some() { Certainty::Likely } else { Certainty::Proven };
+        let (certainty, blind) = unheard(coverage);
         let finding = Finding::new(certainty, because, proof).and_all(blind);
         return Some(Obstacle { way, server, code: "route.neighbor-silent", finding });
     }

@@ -212,6 +212,15 @@ pub(super) fn absence(c: &Connection, coverage: &Coverage, probes: &[&str]) -> C
     if c.lost == 0 && probes.iter().all(|p| coverage.has(p)) { Certainty::Proven } else { Certainty::Likely }
 }
 
+/// Certainty of a statement that rests on this host not having dropped `what`, and what of that was not seen: some drops are
+/// only where the kernel says why it drops.
+pub(super) fn undropped(coverage: &Coverage, what: &str) -> (Certainty, Option<Evidence>) {
+    match coverage.refused("drop-reasons") {
+        Some(why) => (Certainty::Likely, Some(fact("not-seen", format!("{what}: {why}")))),
+        None => (Certainty::Proven, None),
+    }
+}
+
 /// The target is an address of this host.
 pub(super) fn target_here(c: &Connection) -> Option<&[Netns]> {
     here(c, c.reached().remote)

@@ -1,6 +1,8 @@
 //! `route.neighbor-silent`
 
-use super::evidence::{anything_came_back, neighbor_want, next_hop, place, route, route_fact, stopping_drops, told};
+use super::evidence::{
+    anything_came_back, neighbor_want, next_hop, place, route, route_fact, stopping_drops, told, undropped,
+};
 use crate::{
     coverage::Coverage,
     event::{Discovery, Netns},
@@ -81,9 +83,9 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         };
         let how = if c.tuple.remote.is_ipv4() { "ARP" } else { "neighbour discovery" };
         let because = format!("{role} does not answer {how}{elsewhere}");
-        let blind = not_seen(coverage);
+        let (certainty, blind) = unheard(coverage);
         return Judgement::Yes(
-            Finding::new(if blind.is_some() { Certainty::Likely } else { Certainty::Proven }, because, proof)
+            Finding::new(certainty, because, proof)
                 .and_all(entry(c))
                 .and_all(blind)
                 .and_all(route_fact(c))
@@ -238,11 +240,9 @@ fn entry(c: &Connection) -> Option<Evidence> {
     }
 }
 
-/// What takes the proof from a neighbour's silence: that a queue of this host's drops the questions is seen only where the
-/// kernel says why it drops.
-pub(super) fn not_seen(coverage: &Coverage) -> Option<Evidence> {
-    let why = coverage.refused("drop-reasons")?;
-    Some(fact("not-seen", format!("whether this host dropped the question: {why}")))
+/// How sure it is that it is the neighbour who is silent: a queue of this host's may have dropped the questions.
+pub(super) fn unheard(coverage: &Coverage) -> (Certainty, Option<Evidence>) {
+    undropped(coverage, "whether this host dropped the question")
 }
 
 /// The questions behind [`unresolved`].
