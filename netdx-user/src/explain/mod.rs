@@ -179,7 +179,9 @@ pub fn connection_wants(c: &Connection) -> Vec<Want> {
             wants.extend(ask(c));
         }
     }
-    unanswered(wants, |w| c.facts.get(w).is_some())
+    // Its own namespace needs no name (`phrase::namespace`), unless it isn't known whether that is its own.
+    let own = Want::Namespace { netns: c.netns };
+    unanswered(wants, |w| c.facts.get(w).is_some() || *w == own && !c.wayside)
 }
 
 /// Questions that the causes have about a lookup and that are not answered yet.

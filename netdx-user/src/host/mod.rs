@@ -192,8 +192,23 @@ impl Host {
     }
 
     /// Finds answers to several questions now, in their order. What they have in common is looked up once: the way into a
-    /// namespace, its routing tables, the search through every namespace.
+    /// namespace, its routing tables, the search for namespaces and through every one of them.
     pub fn answer_together(&mut self, wants: &[&Want]) -> Vec<Answer> {
+        self.search_once(true);
+        let answers = self.of_all(wants);
+        self.search_once(false);
+        answers
+    }
+
+    /// Whether one search for namespaces serves all questions.
+    fn search_once(&mut self, once: bool) {
+        // Where there are none to be seen each question says why.
+        if let Ok(namespaces) = self.namespaces() {
+            namespaces.together(once);
+        }
+    }
+
+    fn of_all(&mut self, wants: &[&Want]) -> Vec<Answer> {
         let mut found: BTreeMap<&Want, Answer> = BTreeMap::new();
         let mut groups: BTreeMap<Group, Vec<&Want>> = BTreeMap::new();
         for want in wants {

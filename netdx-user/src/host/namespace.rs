@@ -11,7 +11,10 @@ use crate::{
     fact::{self, Owner},
     live::features,
 };
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -37,8 +40,12 @@ pub type Visits<T> = Vec<(Netns, Result<T, Error>)>;
 pub struct Namespaces {
     own: Netns,
     known: BTreeMap<Netns, Place>,
+    mounted: Mounted,
     hidden: usize,
     closed: usize,
+    /// What [`together`](Self::together) says, and whether there was a scan since.
+    together: bool,
+    scanned: bool,
 }
 
 impl Namespaces {
@@ -49,7 +56,21 @@ impl Namespaces {
     pub fn new() -> Result<Self, Error> {
         let path = Path::new("/proc/thread-self/ns/net");
         let own = fs::metadata(path).map_err(|e| Error::read(path, e))?;
-        Ok(Self { own: inode(&own)?, known: BTreeMap::new(), hidden: 0, closed: 0 })
+        Ok(Self {
+            own: inode(&own)?,
+            known: BTreeMap::new(),
+            mounted: Mounted::default(),
+            hidden: 0,
+            closed: 0,
+            together: false,
+            scanned: false,
+        })
+    }
+
+    /// From now on one scan serves all that need one, or each makes its own again. For questions that were all asked before:
+    /// a scan takes as long as there are processes.
+    pub fn together(&mut self, together: bool) {
+        (self.together, self.scanned) = (together, false);
     }
 
     /// The namespace that netdx runs in.
@@ -58,7 +79,7 @@ impl Namespaces {
         self.own
     }
 
-    /// How many processes would not say their namespace at the last [`scan`](Self::scan), for want of privilege.
+    /// How many processes would not say their namespace at the last scan, for want of privilege.
     #[must_use]
     pub fn hidden(&self) -> usize {
         self.hidden
@@ -71,10 +92,7 @@ impl Namespaces {
     }
 
     /// Looks at every process and at the mounts of this mount namespace.
-    ///
-    /// # Errors
-    /// /proc can't be read.
-    pub fn scan(&mut self) -> Result<&BTreeMap<Netns, Place>, Error> {
+    fn scan(&mut self) -> Result<(), Error> {
         self.known.clear();
         self.hidden = 0;
         self.known.insert(self.own, Place::default());
@@ -86,13 +104,22 @@ impl Namespaces {
                 Err(_ended) => {}
             }
         }
-        for (netns, file) in mounts(Path::new("/proc/self/mountinfo"), Path::new("/")) {
-            self.known.entry(netns).or_default().files.push(file);
+        for (netns, file) in self.mounted.now() {
+            self.known.entry(*netns).or_default().files.push(file.clone());
+        }
+        self.scanned = true;
+        Ok(())
+    }
+
+    /// Scans, unless that was done for others that ask together.
+    fn look(&mut self) -> Result<&BTreeMap<Netns, Place>, Error> {
+        if !self.together || !self.scanned {
+            self.scan()?;
         }
         Ok(&self.known)
     }
 
-    /// Looks for one namespace where [`scan`](Self::scan) doesn't: threads, open files, mounts of other mount namespaces.
+    /// Looks for one namespace where a scan doesn't: threads, open files, mounts of other mount namespaces.
     fn search(&mut self, netns: Netns) -> Result<(), Error> {
         let mut mount_namespaces = Vec::new();
         for pid in process::pids()? {
@@ -124,7 +151,7 @@ impl Namespaces {
     /// Opens the namespace, making sure that it is that one: a process may have ended or moved since it was seen.
     fn open(&mut self, netns: Netns) -> Result<File, Error> {
         let mut last = None;
-        for step in [|_: &mut Self, _| Ok(()), |s: &mut Self, _| s.scan().map(drop), Self::search] {
+        for step in [|_: &mut Self, _| Ok(()), |s: &mut Self, _| s.scan(), Self::search] {
             step(self, netns)?;
             match self.known.get(&netns).map(|place| place.open(netns)) {
                 Some(Ok(file)) => return Ok(file),
@@ -156,7 +183,7 @@ impl Namespaces {
     /// /proc can't be read. A namespace that may not be entered has its own error beside it.
     pub fn each<T: Send>(&mut self, work: impl Fn(Netns) -> T + Send + Sync) -> Result<Visits<T>, Error> {
         let own = self.own;
-        let places = self.scan()?;
+        let places = self.look()?;
         let mut all = vec![(own, Ok(work(own)))];
         let others = on_own_thread(|| {
             let others = places.iter().filter(|(netns, _)| **netns != own);
@@ -176,7 +203,7 @@ impl Namespaces {
     /// # Errors
     /// It is gone or can't be seen.
     pub fn describe(&mut self, netns: Netns) -> Result<fact::Namespace, Error> {
-        self.scan()?;
+        self.look()?;
         if !self.known.contains_key(&netns) {
             self.search(netns)?;
         }
@@ -191,6 +218,35 @@ impl Namespaces {
         let name = place.files.iter().find_map(|f| name(f));
         Ok(fact::Namespace { netns, name, process, container, own: netns == self.own })
     }
+}
+
+/// The namespaces that mounts of this mount namespace keep. Read anew only after something was mounted or unmounted.
+#[derive(Debug, Default)]
+struct Mounted {
+    /// The table, open: the kernel says on it when the mounts have changed (mounts_poll, fs/proc_namespace.c, 5.10 to 6.18).
+    table: Option<File>,
+    all: Vec<(Netns, PathBuf)>,
+}
+
+impl Mounted {
+    fn now(&mut self) -> &[(Netns, PathBuf)] {
+        let path = Path::new("/proc/self/mountinfo");
+        if self.table.as_ref().is_none_or(changed) {
+            if self.table.is_none() {
+                self.table = File::open(path).ok();
+            }
+            // What changes from here on is told the next time.
+            self.all = mounts(path, Path::new("/")).collect();
+        }
+        &self.all
+    }
+}
+
+/// Whether the mounts have changed since the table was opened or this was last asked.
+fn changed(table: &File) -> bool {
+    let mut polled = [PollFd::new(table, PollFlags::PRI)];
+    // In doubt it has.
+    poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
 }
 
 impl Place {

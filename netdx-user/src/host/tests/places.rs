@@ -51,6 +51,29 @@ fn addresses_interfaces_neighbours_names() {
 }
 
 #[test]
+fn what_was_mounted_or_unmounted_since_is_seen() {
+    let Some(first) = Lab::new() else { return };
+    let mut host = Host::new();
+    let mut owners = |address: &str| {
+        let wants = [address, "10.99.0.1"].map(|address| Want::Owners { address: ip(address), from: Netns(1) });
+        let port = Want::Listeners { protocol: Protocol::Tcp, port: 1 };
+        // The second search for namespaces is for the listeners.
+        match &host.answer_together(&[&wants[0], &wants[1], &port])[..] {
+            [Answer::Owners(of), Answer::Owners(known), Answer::Listeners(_)] if known.contains(&first.netns(0)) => {
+                of.clone()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(owners("10.98.0.1"), []);
+    let Some(second) = Lab::new() else { return };
+    second.ip(0, "addr add 10.98.0.1/32 dev lo");
+    assert_eq!(owners("10.98.0.1"), [second.netns(0)]);
+    drop(second);
+    assert_eq!(owners("10.98.0.1"), []);
+}
+
+#[test]
 fn a_namespace_that_is_deleted_is_not_kept_alive() {
     let Some(lab) = Lab::new() else { return };
     let mut host = Host::new();
