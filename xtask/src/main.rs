@@ -110,6 +110,8 @@ enum Measurement {
     Dns,
     /// Bulk transfer, on loopback and through veth
     Bulk,
+    /// Processor time of netdx while connections fail now and then
+    Busy,
     /// What each program takes in the kernel
     Cost,
     /// Time to start, and to end

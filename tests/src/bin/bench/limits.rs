@@ -155,6 +155,53 @@ pub(crate) fn latency() -> io::Result<Section> {
     })
 }
 
+/// How busy netdx is while connections fail now and then.
+pub(crate) fn busy() -> io::Result<Section> {
+    const TIME: Duration = Duration::from_secs(10);
+    let island = Island::new("bench");
+    island.ip("link set lo up");
+    let mut rows = vec![cells(&["failures a second", "share of a processor", "for each failure"])];
+    for rate in [0, 1, 10, 100, 1000] {
+        let running = NETDX.start(&island)?;
+        let before = running.rest()?;
+        let began = Instant::now();
+        let failed = island.thread(move || {
+            let mut failed = 0;
+            while began.elapsed() < TIME {
+                // One address, as of a server that is down.
+                if rate > 0 && load::refused(load::destination(0)).is_ok() {
+                    failed += 1;
+                }
+                let next = TIME.mul_f64(f64::from(failed + 1) / (f64::from(rate.max(1)) * TIME.as_secs_f64()));
+                thread::sleep(if rate > 0 { next.saturating_sub(began.elapsed()) } else { TIME });
+            }
+            failed
+        });
+        let failed = failed.join().map_err(|_| io::Error::other("the connections failed"))?;
+        let time = running.rest()?.saturating_sub(before);
+        end(running)?;
+        rows.push(vec![
+            rate.to_string(),
+            format!("{:.1} %", 100.0 * time.as_secs_f64() / TIME.as_secs_f64()),
+            if failed > 0 { format!("{:.2} ms", millis(time) / f64::from(failed)) } else { "-".to_owned() },
+        ]);
+    }
+    let processes =
+        fs::read_dir("/proc")?.flatten().filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit());
+    Ok(Section {
+        title: "Processor time",
+        about: format!(
+            "Of netdx, while connections to one address are refused, for {} s each. {} processes: each is asked for its \
+             network namespace when a connection has failed. {}",
+            TIME.as_secs(),
+            processes.count(),
+            machine()
+        ),
+        rows,
+        notes: vec![],
+    })
+}
+
 /// Peak memory after a million connections, and the binary.
 pub(crate) fn memory() -> io::Result<Section> {
     const MILLION: u64 = 1_000_000;

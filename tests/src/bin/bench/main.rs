@@ -17,7 +17,8 @@ use page::Section;
 use std::{io, path::PathBuf};
 
 /// Measurements by name.
-const WHAT: [&str; 10] = ["success", "refused", "dns", "bulk", "cost", "start", "latency", "memory", "size", "look"];
+const WHAT: [&str; 11] =
+    ["success", "refused", "dns", "bulk", "busy", "cost", "start", "latency", "memory", "size", "look"];
 
 fn main() -> io::Result<()> {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +48,7 @@ fn main() -> io::Result<()> {
 
 fn measure(what: &str) -> io::Result<Vec<Section>> {
     Ok(match what {
+        "busy" => vec![limits::busy()?],
         "cost" => vec![limits::cost()?],
         "start" => vec![limits::start()?],
         "latency" => vec![limits::latency()?],

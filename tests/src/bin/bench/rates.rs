@@ -3,7 +3,7 @@
 use super::{
     load::Done,
     page::{Section, machine, median},
-    tracers::{NETDX, PEERS, Running, Tracer, counted},
+    tracers::{LEAST, NETDX, PEERS, Running, Tracer, counted},
 };
 use netdx_tests::island::Island;
 use std::{
@@ -28,6 +28,9 @@ pub(crate) struct Load {
 }
 
 const SHORT: Duration = Duration::from_millis(700);
+
+/// So long after a tracer has ended nothing of it is left in the kernel.
+const DETACHED: Duration = Duration::from_millis(700);
 
 /// Loads by the name of their measurement.
 pub(crate) const LOADS: &[(&str, Load)] = &[
@@ -130,12 +133,12 @@ struct Result {
 pub(crate) fn measure(load: &Load) -> io::Result<Section> {
     let place = Place::new(load)?;
     let (mut tracers, mut notes) = (vec![NETDX], Vec::new());
-    if load.peers {
-        for peer in PEERS {
-            match peer.missing(&place.island) {
-                None => tracers.push(*peer),
-                Some(why) => notes.push(format!("Skipped: {} ({why}).", peer.name)),
-            }
+    // Bulk transfer makes few calls.
+    let least = if load.kind == "bulk" { None } else { Some(&LEAST) };
+    for peer in least.into_iter().chain(if load.peers { PEERS } else { &[] }) {
+        match peer.missing(&place.island) {
+            None => tracers.push(*peer),
+            Some(why) => notes.push(format!("Skipped: {} ({why}).", peer.name)),
         }
     }
     let mut results: Vec<Result> = tracers.iter().map(|_| Result::default()).collect();
@@ -194,11 +197,12 @@ fn watched(tracer: &Tracer, place: &Place, result: &mut Result) -> io::Result<f6
     // netdx still reads the kernel's symbols when its probes are attached: that is its start, which is measured elsewhere.
     let cpu = running.rest()?;
     let done = place.run()?;
-    // What it does a moment later belongs to it, too.
-    std::thread::sleep(Duration::from_millis(100));
-    let cpu = running.cpu()?.saturating_sub(cpu);
+    // What it does later with what it kept belongs to it, too.
+    let cpu = running.rest()?.saturating_sub(cpu);
     result.cpu.push(cpu.as_secs_f64() * 1e6 / done.operations.max(1) as f64);
     let (said, _) = running.end()?;
+    // Programs are detached still when netdx has ended, which would slow the next run.
+    std::thread::sleep(DETACHED);
     if tracer.name == NETDX.name {
         let (failures, lost) = counted(&said).ok_or_else(|| io::Error::other(format!("netdx said: {said}")))?;
         result.done += done.operations;
