@@ -18,10 +18,12 @@ mod ring;
 pub mod survey;
 pub mod symbols;
 mod sys;
+mod tasks;
 mod unhooked;
 mod watch;
 
 pub use clock::{now, utc_offset};
+pub use tasks::{Tasks, Whereabouts};
 
 use crate::{
     coverage::{Coverage, Probe},
@@ -208,6 +210,7 @@ pub struct Live {
     /// Closing them detaches the programs.
     links: Vec<OwnedFd>,
     libraries: Option<LibraryWatch>,
+    tasks: Option<Tasks>,
     told: Time,
 }
 
@@ -251,6 +254,7 @@ impl Live {
         coverage.probes.push(unhooked::drop_reasons(&kernel));
         coverage.probes.extend(unhooked::processes());
         step("programs attached");
+        let tasks = Tasks::load(&loader, places.ids.as_ref());
         // Beside what follows, not beside the verifier: it takes a CPU for as long as all the rest.
         let reading = Reading::start().map_err(Error::Thread)?;
 
@@ -266,6 +270,7 @@ impl Live {
             tree: Tree(Arc::new(loader.take_fd("TREE")?)),
             links,
             libraries,
+            tasks,
             told: Time::default(),
         })
     }
@@ -288,6 +293,11 @@ impl Live {
     #[must_use]
     pub fn tree(&self) -> Tree {
         self.tree.clone()
+    }
+
+    /// The walk over this host's tasks, if the kernel has it; for whoever asks first.
+    pub fn take_tasks(&mut self) -> Option<Tasks> {
+        self.tasks.take()
     }
 
     /// Waits until there is something to drain.

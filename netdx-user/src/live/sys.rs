@@ -26,6 +26,7 @@ enum Command {
     RawTracepointOpen = 17,
     MapFreeze = 22,
     LinkCreate = 28,
+    IterCreate = 33,
 }
 
 /// Program types (`enum bpf_prog_type`).
@@ -42,7 +43,7 @@ pub(super) enum ProgramType {
     RawTracepoint = 17,
     /// addresses given to connect(2)
     CgroupSockAddr = 18,
-    /// BTF tracepoints, fentry, fexit
+    /// BTF tracepoints, fentry, fexit, walks
     Tracing = 26,
 }
 
@@ -64,6 +65,8 @@ pub enum AttachType {
     TraceFentry = 24,
     /// BPF_TRACE_FEXIT
     TraceFexit = 25,
+    /// BPF_TRACE_ITER
+    TraceIter = 28,
     /// BPF_TRACE_UPROBE_MULTI
     UprobeMulti = 48,
 }
@@ -151,6 +154,14 @@ struct LinkCreateUprobes {
     flags: u32,
     pid: u32,
     _pad: u32,
+}
+
+/// For BPF_ITER_CREATE.
+#[repr(C)]
+#[derive(Default)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
 }
 
 /// BPF_OBJ_NAME_LEN, terminator included.
@@ -291,6 +302,18 @@ pub(super) fn attach_cgroup(
     let mut attributes =
         LinkCreate { prog_fd: number(program), target_fd: number(cgroup), attach_type: attach_type as u32, flags: 0 };
     bpf_fd(Command::LinkCreate, &mut attributes)
+}
+
+/// Makes a walk of a program that was loaded for one. From 5.8.
+pub(super) fn attach_walk(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attributes =
+        LinkCreate { prog_fd: number(program), attach_type: AttachType::TraceIter as u32, ..LinkCreate::default() };
+    bpf_fd(Command::LinkCreate, &mut attributes)
+}
+
+/// Begins a walk: a file that gives, once, what the program writes at each step.
+pub(super) fn begin_walk(walk: BorrowedFd<'_>) -> io::Result<std::fs::File> {
+    bpf_fd(Command::IterCreate, &mut IterCreate { link_fd: number(walk), flags: 0 }).map(std::fs::File::from)
 }
 
 /// Attaches to an instruction of a file, or to the return of the function that begins there, in every process. The
