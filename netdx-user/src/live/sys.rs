@@ -6,7 +6,7 @@
 //! aya's own loader isn't used: it parses the whole kernel BTF into objects twice at every start (27 MiB, 50 ms), and
 //! netdx promises less than 20 MiB and 100 ms. aya's ELF reader (aya-obj) and map types are.
 
-use aya_obj::generated::bpf_insn;
+use aya_obj::generated::{bpf_insn, bpf_prog_info};
 use std::{
     ffi::CStr,
     io,
@@ -23,6 +23,7 @@ enum Command {
     MapLookup = 1,
     MapUpdate = 2,
     ProgLoad = 5,
+    ObjectInfo = 15,
     RawTracepointOpen = 17,
     MapFreeze = 22,
     LinkCreate = 28,
@@ -164,6 +165,15 @@ struct IterCreate {
     flags: u32,
 }
 
+/// For BPF_OBJ_GET_INFO_BY_FD.
+#[repr(C)]
+#[derive(Default)]
+struct ObjectInfo {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
 /// BPF_OBJ_NAME_LEN, terminator included.
 const NAME_LEN: usize = 16;
 
@@ -284,6 +294,17 @@ pub(super) fn load_program(program: &Program<'_>, log: Option<&mut [u8]>) -> io:
         attributes.log_buf = log.as_mut_ptr() as u64;
     }
     bpf_fd(Command::ProgLoad, &mut attributes)
+}
+
+/// How often a program was not run because it was running on the same CPU already, which a softirq had interrupted
+/// (`bpf_prog_inc_misses_counter`; from 5.12, before that it always runs).
+pub(super) fn misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: plain numbers, of which all may be zero.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let length = size_of::<bpf_prog_info>() as u32;
+    let mut attributes = ObjectInfo { fd: number(program), length, info: std::ptr::from_mut(&mut info) as u64 };
+    bpf(Command::ObjectInfo, &mut attributes)?;
+    Ok(info.recursion_misses)
 }
 
 /// Attaches to a raw tracepoint by name; without one, a `Tracing` program to what it was loaded for. The descriptor is
