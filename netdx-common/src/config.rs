@@ -33,6 +33,8 @@
 //! On the root of the v2 cgroup hierarchy: `connect4`, `connect6` (cgroup_sock_addr), `cgroup_egress`,
 //! `cgroup_ingress` (cgroup_skb). They always let pass: attach them so that others' programs still run (`multi`).
 //!
+//! The walk over all tasks (`bpf_iter_task`), which writes `record::Walked`: `walk`.
+//!
 //! In each C library: `getaddrinfo_enter` (uprobe) and `getaddrinfo_return` (uretprobe) on `getaddrinfo`.
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};

@@ -15,6 +15,7 @@ fn records_are_laid_out_so() {
     layout! {
         Header 16: kind 0, size 2, cpu 4, time 8;
         Task 40: tgid 0, tid 4, uid 8, netns 12, cgroup 16, comm 24;
+        Walked 12: tgid 0, tid 4, netns 8;
         Tuple 40: family 0, protocol 2, local_port 4, remote_port 6, local 8, remote 24;
         Sock 88: id 0, cookie 8, tuple 16, netns 56, error 60, soft_error 64, mark 68, bound_device 72, backlog 76, max_backlog 80, state 84, retransmits 85, direction 86, _pad 87;
         IcmpError 24: from 0, info 16, origin 20, kind 21, code 22, _pad 23;

@@ -104,6 +104,16 @@ wire! {
         pub comm: [u8; COMM_LEN],
     }
 
+    /// No record of the ring: a step of the walk over all tasks.
+    pub struct Walked {
+        /// Process id in the initial pid namespace.
+        pub tgid: u32,
+        /// Thread id in the initial pid namespace: the process id, unless this thread is in another namespace than that.
+        pub tid: u32,
+        /// Inode of its network namespace.
+        pub netns: u32,
+    }
+
     /// Two endpoints. For a socket "local" is its own; for a packet "local" is the source.
     #[repr(align(8))]
     pub struct Tuple {

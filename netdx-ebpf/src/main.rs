@@ -1,7 +1,7 @@
 //! netdx's eBPF programs: they say what the kernel does to connections that are in trouble, and judge nothing.
 //!
 //! `probes/` has one file for each hook, with the kernel prototype it relies on; `read` does all reads of kernel and
-//! user memory, `emit` alone writes to the ring buffer, `maps` holds all state.
+//! user memory, `emit` alone writes to the ring buffer, `maps` holds all state. `walk` runs when user space asks.
 #![no_std]
 #![no_main]
 
@@ -13,6 +13,7 @@ mod probes;
 mod read;
 mod socket;
 mod task;
+mod walk;
 
 /// Helpers that tracing needs are for programs under the GPL only.
 #[unsafe(link_section = "license")]

@@ -32,7 +32,7 @@ pub mod unix;
 use crate::{
     event::{Netns, Protocol},
     fact::Answer,
-    live::features,
+    live::{Tasks, features},
     want::Want,
 };
 use namespace::Namespaces;
@@ -174,6 +174,7 @@ fn unavailable(error: Error) -> Answer {
 /// Answers questions about this host.
 #[derive(Debug, Default)]
 pub struct Host {
+    tasks: Option<Tasks>,
     namespaces: Option<Namespaces>,
     holders: process::Holders,
     cgroups: Option<cgroup::Cgroups>,
@@ -184,6 +185,12 @@ impl Host {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, which finds namespaces by a walk in the kernel.
+    #[must_use]
+    pub fn with(tasks: Option<Tasks>) -> Self {
+        Self { tasks, ..Self::default() }
     }
 
     /// Finds an answer now. Blocks for milliseconds.
@@ -256,7 +263,7 @@ impl Host {
     pub fn namespaces(&mut self) -> Result<&mut Namespaces, Error> {
         match &mut self.namespaces {
             Some(namespaces) => Ok(namespaces),
-            unseen @ None => Ok(unseen.insert(Namespaces::new()?)),
+            unseen @ None => Ok(unseen.insert(Namespaces::new(self.tasks.take())?)),
         }
     }
 

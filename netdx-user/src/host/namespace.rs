@@ -1,6 +1,6 @@
 //! Network namespaces of this host. Owns: finding them, entering them. Must not know: what is read inside.
 //!
-//! A namespace is found by the processes in it, by the mounts that keep it (`ip netns add`, container runtimes), and, when
+//! A namespace is found by the tasks in it (in the kernel, or processes in /proc), by the mounts that keep it (`ip netns add`, container runtimes), and, when
 //! one is asked for that neither shows, by threads and open files. It is entered on a thread of its own that ends there:
 //! no other thread of netdx ever leaves its namespace. Nothing is kept open between questions, because an open socket or
 //! namespace file would keep a namespace alive that its owner has deleted.
@@ -9,7 +9,7 @@ use super::{Error, process};
 use crate::{
     event::Netns,
     fact::{self, Owner},
-    live::features,
+    live::{Tasks, Whereabouts, features},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -28,7 +28,7 @@ use std::{
 pub struct Place {
     /// Processes in it, in the order of /proc.
     pub pids: Vec<u32>,
-    /// Files of it: mounts of nsfs, or (found by the thorough search) `ns/net` of a thread or an open file.
+    /// Files of it: mounts of nsfs, `ns/net` of a thread, or (found by the thorough search) an open file.
     pub files: Vec<PathBuf>,
 }
 
@@ -39,6 +39,7 @@ pub type Visits<T> = Vec<(Netns, Result<T, Error>)>;
 #[derive(Debug)]
 pub struct Namespaces {
     own: Netns,
+    tasks: Option<Tasks>,
     known: BTreeMap<Netns, Place>,
     mounted: Mounted,
     hidden: usize,
@@ -49,15 +50,16 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Sees nothing yet but the namespace of the calling thread.
+    /// Sees nothing yet but the namespace of the calling thread. With `tasks` it need not look into /proc.
     ///
     /// # Errors
     /// /proc can't be read.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(tasks: Option<Tasks>) -> Result<Self, Error> {
         let path = Path::new("/proc/thread-self/ns/net");
         let own = fs::metadata(path).map_err(|e| Error::read(path, e))?;
         Ok(Self {
             own: inode(&own)?,
+            tasks,
             known: BTreeMap::new(),
             mounted: Mounted::default(),
             hidden: 0,
@@ -91,11 +93,33 @@ impl Namespaces {
         self.closed
     }
 
-    /// Looks at every process and at the mounts of this mount namespace.
+    /// Looks at every task and at the mounts of this mount namespace.
     fn scan(&mut self) -> Result<(), Error> {
         self.known.clear();
         self.hidden = 0;
         self.known.insert(self.own, Place::default());
+        match self.tasks.as_ref().map(Tasks::walk) {
+            Some(Ok(tasks)) => self.add_tasks(&tasks),
+            Some(Err(_)) | None => self.add_processes()?,
+        }
+        for (netns, file) in self.mounted.now() {
+            self.known.entry(*netns).or_default().files.push(file.clone());
+        }
+        self.scanned = true;
+        Ok(())
+    }
+
+    fn add_tasks(&mut self, tasks: &[Whereabouts]) {
+        for task in tasks {
+            let place = self.known.entry(task.netns).or_default();
+            match task.thread {
+                None => place.pids.push(task.pid),
+                Some(thread) => place.files.push(format!("/proc/{}/task/{thread}/ns/net", task.pid).into()),
+            }
+        }
+    }
+
+    fn add_processes(&mut self) -> Result<(), Error> {
         for pid in process::pids()? {
             match link(Path::new(&format!("/proc/{pid}/ns/net"))) {
                 Ok(Some(netns)) => self.known.entry(netns).or_default().pids.push(pid),
@@ -104,10 +128,6 @@ impl Namespaces {
                 Err(_ended) => {}
             }
         }
-        for (netns, file) in self.mounted.now() {
-            self.known.entry(*netns).or_default().files.push(file.clone());
-        }
-        self.scanned = true;
         Ok(())
     }
 
@@ -188,8 +208,14 @@ impl Namespaces {
         let others = on_own_thread(|| {
             let others = places.iter().filter(|(netns, _)| **netns != own);
             let visit = |(netns, place): (&Netns, &Place)| {
-                let file = place.open(*netns).ok()?;
-                Some((*netns, enter(*netns, &file).map(|()| work(*netns))))
+                let entered = match place.open(*netns) {
+                    Ok(file) => enter(*netns, &file),
+                    Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                        Err(Error::Enter { netns: *netns, source })
+                    }
+                    Err(_vanished) => return None,
+                };
+                Some((*netns, entered.map(|()| work(*netns))))
             };
             others.filter_map(visit).collect::<Vec<_>>()
         })?;

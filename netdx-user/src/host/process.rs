@@ -207,8 +207,8 @@ pub struct Holders {
 const ORPHAN: Duration = Duration::from_secs(1);
 
 impl Holders {
-    /// The processes that hold each of these sockets, the one that started first before those it has made since. Inode 0 is nobody's. What was seen earlier is
-    /// believed only as far as the file is still that socket.
+    /// The processes that hold each of these sockets, the one that started first before those it has made since. Inode 0 is
+    /// nobody's. What was seen earlier is believed only as far as the file is still that socket.
     pub fn of(&mut self, inodes: &[u32]) -> BTreeMap<u32, Vec<Owner>> {
         let now = Instant::now();
         self.orphans.retain(|_, since| now.duration_since(*since) < ORPHAN);

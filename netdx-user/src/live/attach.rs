@@ -104,6 +104,16 @@ pub(super) struct Attacher<'a> {
     library_programs: Vec<LibraryProgram>,
 }
 
+/// What is attached.
+pub(super) struct Attached {
+    /// Closing them detaches the programs.
+    pub links: Vec<OwnedFd>,
+    /// The programs.
+    pub programs: Vec<Arc<OwnedFd>>,
+    /// Those that later libraries get.
+    pub library_programs: Vec<LibraryProgram>,
+}
+
 /// A program for C libraries that are found later.
 #[derive(Clone)]
 pub(super) struct LibraryProgram {
@@ -182,10 +192,11 @@ impl<'a> Attacher<'a> {
         }
     }
 
-    /// The links, and the programs that later libraries get.
+    /// What it comes to.
     #[must_use]
-    pub(super) fn finish(self) -> (Vec<OwnedFd>, Vec<LibraryProgram>) {
-        (self.links, self.library_programs)
+    pub(super) fn finish(self) -> Attached {
+        let programs = self.programs.into_values().filter_map(Result::ok).collect();
+        Attached { links: self.links, programs, library_programs: self.library_programs }
     }
 
     /// Attaches a hook, if another fact hasn't yet.

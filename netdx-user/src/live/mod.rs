@@ -10,6 +10,7 @@ mod clock;
 pub mod features;
 mod libraries;
 mod loader;
+mod lost;
 mod manners;
 mod names;
 pub mod offsets;
@@ -18,10 +19,12 @@ mod ring;
 pub mod survey;
 pub mod symbols;
 mod sys;
+mod tasks;
 mod unhooked;
 mod watch;
 
 pub use clock::{now, utc_offset};
+pub use tasks::{Tasks, Whereabouts};
 
 use crate::{
     coverage::{Coverage, Probe},
@@ -30,9 +33,10 @@ use crate::{
     privilege::{Insufficient, Privileges},
     time::Time,
 };
-use attach::{Attacher, Ids, Places};
+use attach::{Attached, Attacher, Ids, Places};
 use btf::{Blob, Btf};
 use loader::Loader;
+use lost::Lost;
 use names::{Names, Reading};
 use netdx_common::config::{Config, MAX_PORTS, flag};
 use offsets::Kernel;
@@ -145,6 +149,9 @@ pub enum Error {
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// The size of per-CPU maps.
+    #[error("cannot find out how many processors this host may have: {0}")]
+    Processors(io::Error),
     /// No probe could be attached that tells of connections or lookups.
     #[error("no probe that tells of connections could be attached{lockdown}; see netdx doctor\n{reasons}", lockdown = lockdown_hint())]
     NothingAttached {
@@ -208,6 +215,7 @@ pub struct Live {
     /// Closing them detaches the programs.
     links: Vec<OwnedFd>,
     libraries: Option<LibraryWatch>,
+    tasks: Option<Tasks>,
     told: Time,
 }
 
@@ -235,13 +243,13 @@ impl Live {
             let attached = attach_all(&loader, &places, settings, &step);
             // What programs take for granted has to be true: where a hook they were told of could not be had, again
             // without it.
-            let wrong = claims(&attached.coverage, config.flags);
+            let wrong = claims(&attached.0, config.flags);
             if wrong == 0 {
                 break (loader, attached);
             }
             config.flags &= !wrong;
         };
-        let Attached { mut coverage, links, library_programs } = attached;
+        let (mut coverage, Attached { links, programs, library_programs }) = attached;
         if !probes::STORIES.iter().any(|name| coverage.has(name)) {
             let mut reasons: Vec<&str> = probes::STORIES.iter().filter_map(|name| coverage.reason(name)).collect();
             reasons.dedup();
@@ -251,6 +259,7 @@ impl Live {
         coverage.probes.push(unhooked::drop_reasons(&kernel));
         coverage.probes.extend(unhooked::processes());
         step("programs attached");
+        let tasks = Tasks::load(&loader, places.ids.as_ref());
         // Beside what follows, not beside the verifier: it takes a CPU for as long as all the rest.
         let reading = Reading::start().map_err(Error::Thread)?;
 
@@ -259,13 +268,14 @@ impl Live {
             .transpose()
             .map_err(Error::Thread)?;
         Ok(Live {
-            ring: Ring::new(loader.take_map("EVENTS")?, loader.take_fd("LOST")?)?,
+            ring: Ring::new(loader.take_map("EVENTS")?, Lost::new(loader.take_fd("LOST")?, programs)?)?,
             names: Names::new(kernel.drop_reasons, kernel.reset_reasons),
             reading: Some(reading),
             coverage,
             tree: Tree(Arc::new(loader.take_fd("TREE")?)),
             links,
             libraries,
+            tasks,
             told: Time::default(),
         })
     }
@@ -288,6 +298,11 @@ impl Live {
     #[must_use]
     pub fn tree(&self) -> Tree {
         self.tree.clone()
+    }
+
+    /// The walk over this host's tasks, if the kernel has it; for whoever asks first.
+    pub fn take_tasks(&mut self) -> Option<Tasks> {
+        self.tasks.take()
     }
 
     /// Waits until there is something to drain.
@@ -348,15 +363,8 @@ impl Live {
     }
 }
 
-/// What attaching gave.
-struct Attached {
-    coverage: Coverage,
-    links: Vec<OwnedFd>,
-    library_programs: Vec<attach::LibraryProgram>,
-}
-
 /// Attaches the whole table, as far as `settings` want it.
-fn attach_all(loader: &Loader, places: &Places, settings: &Settings, step: &impl Fn(&str)) -> Attached {
+fn attach_all(loader: &Loader, places: &Places, settings: &Settings, step: &impl Fn(&str)) -> (Coverage, Attached) {
     let left_out = |fact: &Fact| match fact.when {
         When::Always | When::Tree => None,
         When::Syscalls => (!settings.syscalls).then_some("left out by --no-syscalls"),
@@ -380,8 +388,7 @@ fn attach_all(loader: &Loader, places: &Places, settings: &Settings, step: &impl
         tracing::debug!(name = probe.name, hook = probe.hook, reason = probe.reason, "probe");
         coverage.probes.push(probe);
     }
-    let (links, library_programs) = attacher.finish();
-    Attached { coverage, links, library_programs }
+    (coverage, attacher.finish())
 }
 
 /// The flags that tell programs of hooks which are not attached.

@@ -102,9 +102,13 @@ const RECVMSG: [Function; 2] = {
     ]
 };
 
-/// The functions of the table, whose BTF ids the loader needs.
-pub const FUNCTIONS: [&Function; 6] =
-    [&SOCK_DEF_ERROR_REPORT, &ICMP_SEND, &SENDMSG[0], &SENDMSG[1], &RECVMSG[0], &RECVMSG[1]];
+/// kernel/bpf/task_iter.c
+pub(super) const WALK: Function =
+    Function { name: "bpf_iter_task", parameters: &["struct bpf_iter_meta*", "struct task_struct*"] };
+
+/// The functions whose BTF ids the loader needs: those of the table, and the walk's.
+pub const FUNCTIONS: [&Function; 7] =
+    [&SOCK_DEF_ERROR_REPORT, &ICMP_SEND, &SENDMSG[0], &SENDMSG[1], &RECVMSG[0], &RECVMSG[1], &WALK];
 
 impl Hook {
     /// The program's name in the object.

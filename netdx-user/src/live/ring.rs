@@ -1,6 +1,6 @@
 //! Takes records out of the ring buffer.
 //!
-//! Owns: the buffer, the counters of what was lost, and the thread that empties it. Must not know: what is in a record
+//! Owns: the buffer, and the thread that empties it. Must not know: what is in a record
 //! (see `decode`).
 //!
 //! Taking records off the ring is copying bytes; understanding them costs a hundred times as much, and showing what came
@@ -14,18 +14,15 @@
 use super::{
     Error,
     backlog::{Entry, Inlet, Outlet, Unreadable, backlog},
+    lost::Lost,
     manners::Manners,
     names::Names,
-    sys,
 };
 use crate::{
     decode,
     input::{Input, Stamped},
 };
-use aya::{
-    maps::{Map, MapData, RingBuf},
-    util::nr_cpus,
-};
+use aya::maps::{Map, MapData, RingBuf};
 use netdx_common::config::WAKE_INTERVAL;
 use rustix::{
     buffer::spare_capacity,
@@ -78,16 +75,16 @@ enum Ask {
 }
 
 impl Ring {
-    /// From maps `EVENTS` and `LOST`.
+    /// From the map `EVENTS`.
     ///
     /// # Errors
-    /// When they are of another kind, or can't be mapped or watched; when no thread can be started.
-    pub(super) fn new(events: Map, lost: OwnedFd) -> Result<Ring, Error> {
+    /// When it is of another kind, or can't be mapped or watched; when no thread can be started.
+    pub(super) fn new(events: Map, lost: Lost) -> Result<Ring, Error> {
         let buffer = RingBuf::try_from(events)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from).map_err(Error::Thread)?;
         let wakes = Wakes::of(&buffer, &wake).map_err(Error::Thread)?;
         let (inlet, records) = backlog(WAITING);
-        let source = Source { buffer, lost: Lost::new(lost).map_err(Error::Thread)?, backlog: inlet };
+        let source = Source { buffer, lost, backlog: inlet };
         let news = Arc::new(Notify::new());
         let (asks, asked) = channel();
         let of_thread = Arc::clone(&news);
@@ -227,32 +224,6 @@ impl Source {
             Err(error) => tracing::warn!("what was lost can't be read: {error}"),
         }
         found
-    }
-}
-
-/// The counters of what was lost, one for each possible CPU. Read into memory that is there already: to ask for some is
-/// to wait for whoever is interrupted while it does the same.
-struct Lost {
-    map: OwnedFd,
-    counts: Vec<u8>,
-    /// Of those so many were told.
-    told: u64,
-}
-
-impl Lost {
-    fn new(map: OwnedFd) -> io::Result<Lost> {
-        let cpus = nr_cpus().map_err(|(_, error)| error)?;
-        Ok(Lost { map, counts: vec![0; cpus * size_of::<u64>()], told: 0 })
-    }
-
-    /// How many more were lost since the last time.
-    fn more(&mut self) -> io::Result<u64> {
-        sys::lookup_map(self.map.as_fd(), &0u32.to_ne_bytes(), &mut self.counts)?;
-        let (counts, _) = self.counts.as_chunks();
-        let all: u64 = counts.iter().map(|count| u64::from_ne_bytes(*count)).sum();
-        let more = all.saturating_sub(self.told);
-        self.told = all;
-        Ok(more)
     }
 }
 

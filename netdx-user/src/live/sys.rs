@@ -6,7 +6,7 @@
 //! aya's own loader isn't used: it parses the whole kernel BTF into objects twice at every start (27 MiB, 50 ms), and
 //! netdx promises less than 20 MiB and 100 ms. aya's ELF reader (aya-obj) and map types are.
 
-use aya_obj::generated::bpf_insn;
+use aya_obj::generated::{bpf_insn, bpf_prog_info};
 use std::{
     ffi::CStr,
     io,
@@ -23,9 +23,11 @@ enum Command {
     MapLookup = 1,
     MapUpdate = 2,
     ProgLoad = 5,
+    ObjectInfo = 15,
     RawTracepointOpen = 17,
     MapFreeze = 22,
     LinkCreate = 28,
+    IterCreate = 33,
 }
 
 /// Program types (`enum bpf_prog_type`).
@@ -42,7 +44,7 @@ pub(super) enum ProgramType {
     RawTracepoint = 17,
     /// addresses given to connect(2)
     CgroupSockAddr = 18,
-    /// BTF tracepoints, fentry, fexit
+    /// BTF tracepoints, fentry, fexit, walks
     Tracing = 26,
 }
 
@@ -64,6 +66,8 @@ pub enum AttachType {
     TraceFentry = 24,
     /// BPF_TRACE_FEXIT
     TraceFexit = 25,
+    /// BPF_TRACE_ITER
+    TraceIter = 28,
     /// BPF_TRACE_UPROBE_MULTI
     UprobeMulti = 48,
 }
@@ -151,6 +155,23 @@ struct LinkCreateUprobes {
     flags: u32,
     pid: u32,
     _pad: u32,
+}
+
+/// For BPF_ITER_CREATE.
+#[repr(C)]
+#[derive(Default)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
+}
+
+/// For BPF_OBJ_GET_INFO_BY_FD.
+#[repr(C)]
+#[derive(Default)]
+struct ObjectInfo {
+    fd: u32,
+    length: u32,
+    info: u64,
 }
 
 /// BPF_OBJ_NAME_LEN, terminator included.
@@ -275,6 +296,17 @@ pub(super) fn load_program(program: &Program<'_>, log: Option<&mut [u8]>) -> io:
     bpf_fd(Command::ProgLoad, &mut attributes)
 }
 
+/// How often a program was not run because it was running on the same CPU already, which a softirq had interrupted
+/// (`bpf_prog_inc_misses_counter`; from 5.12, before that it always runs).
+pub(super) fn misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: plain numbers, of which all may be zero.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let length = size_of::<bpf_prog_info>() as u32;
+    let mut attributes = ObjectInfo { fd: number(program), length, info: std::ptr::from_mut(&mut info) as u64 };
+    bpf(Command::ObjectInfo, &mut attributes)?;
+    Ok(info.recursion_misses)
+}
+
 /// Attaches to a raw tracepoint by name; without one, a `Tracing` program to what it was loaded for. The descriptor is
 /// the attachment: closed, it ends.
 pub(super) fn attach_raw(program: BorrowedFd<'_>, tracepoint: Option<&CStr>) -> io::Result<OwnedFd> {
@@ -291,6 +323,18 @@ pub(super) fn attach_cgroup(
     let mut attributes =
         LinkCreate { prog_fd: number(program), target_fd: number(cgroup), attach_type: attach_type as u32, flags: 0 };
     bpf_fd(Command::LinkCreate, &mut attributes)
+}
+
+/// Makes a walk of a program that was loaded for one. From 5.8.
+pub(super) fn attach_walk(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attributes =
+        LinkCreate { prog_fd: number(program), attach_type: AttachType::TraceIter as u32, ..LinkCreate::default() };
+    bpf_fd(Command::LinkCreate, &mut attributes)
+}
+
+/// Begins a walk: a file that gives, once, what the program writes at each step.
+pub(super) fn begin_walk(walk: BorrowedFd<'_>) -> io::Result<std::fs::File> {
+    bpf_fd(Command::IterCreate, &mut IterCreate { link_fd: number(walk), flags: 0 }).map(std::fs::File::from)
 }
 
 /// Attaches to an instruction of a file, or to the return of the function that begins there, in every process. The

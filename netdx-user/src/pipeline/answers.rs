@@ -7,6 +7,7 @@ use super::Error;
 use crate::{
     fact::{Answer, Fact},
     host::Host,
+    live::Tasks,
     want::Want,
 };
 use std::{
@@ -51,10 +52,10 @@ struct Open {
 }
 
 impl Answers {
-    pub(super) fn start() -> Result<Answers, Error> {
+    pub(super) fn start(tasks: Option<Tasks>) -> Result<Answers, Error> {
         let (wants, questions) = mpsc::channel();
         let (answers, facts) = unbounded_channel();
-        let thread = thread::Builder::new().name("host".into()).spawn(move || answer_all(&questions, &answers));
+        let thread = thread::Builder::new().name("host".into()).spawn(move || answer_all(tasks, &questions, &answers));
         thread
             .map_err(|source| Error::System { operation: "start the thread that reads this host's state", source })?;
         Ok(Answers { wants, facts, open: VecDeque::new(), asked: 0, patience: PATIENCE })
@@ -113,8 +114,8 @@ fn unanswered(want: Want, patience: Duration) -> Fact {
 }
 
 /// The thread.
-fn answer_all(questions: &Receiver<Asked>, answers: &UnboundedSender<(u64, Vec<Fact>)>) {
-    let mut host = Host::new();
+fn answer_all(tasks: Option<Tasks>, questions: &Receiver<Asked>, answers: &UnboundedSender<(u64, Vec<Fact>)>) {
+    let mut host = Host::with(tasks);
     while let Ok(first) = questions.recv() {
         // What was asked meanwhile is answered with it.
         let mut together = vec![first];

@@ -31,7 +31,7 @@ const WAITING: usize = 1024;
 /// # Errors
 /// See [`Error`].
 pub async fn watch(mut live: Live, session: &mut Session, until: Until) -> Result<Option<ExitStatus>, Error> {
-    let mut answers = Answers::start()?;
+    let mut answers = Answers::start(live.take_tasks())?;
     let mut signals = Signals::watch()?;
     session.start(true)?;
     let mut command = until.command;

@@ -6,7 +6,12 @@ use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::{self, listen};
 use netdx_tests::tracer::{Expected, Tracer};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
-use std::net::SocketAddr;
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    process::Command,
+    sync::mpsc::channel,
+};
 
 const NO_LISTENER: Expected<'static> = Expected {
     code: "refused.no-listener",
@@ -153,6 +158,55 @@ fn the_listener_has_ipv6_only() {
     let trace = Tracer::start(&lab);
     trace.explains(&lab.connect("blocking 10.1.2.2:80"), &Expected { names: &["[::]:80"], ..ELSEWHERE });
     trace.only(&["refused.bound-elsewhere"]);
+}
+
+/// A listener on port 80 of a new namespace that has no name, and what else is made there.
+fn listen_in_a_new_namespace<T>(made_there: impl FnOnce(&TcpListener) -> T) -> (TcpListener, T) {
+    // SAFETY: only the network namespace of this thread changes, which ends with the test and holds no other socket.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.expect("a namespace");
+    let listener = TcpListener::bind("0.0.0.0:80").expect("listen");
+    let made = made_there(&listener);
+    (listener, made)
+}
+
+#[test]
+fn the_listener_is_where_only_a_process_is() {
+    let lab = Lab::new();
+    let holder = std::thread::spawn(|| {
+        let holding = |listener: &TcpListener| {
+            let stdin = OwnedFd::from(listener.try_clone().expect("a second descriptor"));
+            Command::new("sleep").arg("120").stdin(stdin).spawn().expect("a process")
+        };
+        listen_in_a_new_namespace(holding).1
+    });
+    let mut holder = holder.join().expect("it is there");
+    let trace = Tracer::start(&lab);
+    let who = format!("sleep[{}]", holder.id());
+    let names = [who.as_str(), "0.0.0.0:80"];
+    trace.explains(&lab.connect("blocking 10.1.2.2:80"), &Expected { names: &names, ..ELSEWHERE });
+    trace.only(&["refused.bound-elsewhere"]);
+    holder.kill().expect("it is ours");
+    holder.wait().expect("it ends");
+}
+
+#[test]
+fn the_listener_is_where_only_a_thread_is() {
+    let lab = Lab::new();
+    let (ready, is) = channel();
+    let (end, ended) = channel::<()>();
+    let holder = std::thread::spawn(move || {
+        let (listener, ()) = listen_in_a_new_namespace(|_| ready.send(()).expect("waited for"));
+        _ = ended.recv();
+        drop(listener);
+    });
+    is.recv().expect("it listens");
+    let trace = Tracer::start(&lab);
+    let who = format!("[{}]", std::process::id());
+    let names = [who.as_str(), "0.0.0.0:80"];
+    trace.explains(&lab.connect("blocking 10.1.2.2:80"), &Expected { names: &names, ..ELSEWHERE });
+    trace.only(&["refused.bound-elsewhere"]);
+    drop(end);
+    holder.join().expect("it ends");
 }
 
 #[test]

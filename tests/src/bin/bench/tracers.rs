@@ -81,6 +81,9 @@ pub(crate) const PEERS: &[Tracer] = &[
     },
 ];
 
+/// A tracer that takes less than this of a tenth of a second has nothing to do.
+const IDLE: Duration = Duration::from_millis(1);
+
 /// How long a tracer may take to be ready, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -169,13 +172,21 @@ impl Running {
         Ok(String::from_utf8_lossy(&all).into_owned())
     }
 
-    /// User and system time so far.
+    /// User and system time so far, to the nanosecond, of threads that have ended too.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        // After the name, which may hold spaces: utime and stime are the 14th and 15th field of all.
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+        let pid = i32::try_from(self.pid()).map_err(io::Error::other)?;
+        let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: writes one number.
+        let error = unsafe { libc::clock_getcpuclockid(pid, &mut clock) };
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        // SAFETY: writes one `timespec`.
+        if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let part = |number: i64| u64::try_from(number).map_err(io::Error::other);
+        Ok(Duration::from_secs(part(time.tv_sec)?) + Duration::from_nanos(part(time.tv_nsec)?))
     }
 
     /// Waits until it has nothing to do; user and system time until then.
@@ -185,7 +196,7 @@ impl Running {
         loop {
             thread::sleep(Duration::from_millis(100));
             let now = self.cpu()?;
-            if now == before || began.elapsed() > PATIENCE {
+            if now.saturating_sub(before) < IDLE || began.elapsed() > PATIENCE {
                 return Ok(now);
             }
             before = now;
