@@ -1,9 +1,9 @@
 //! Network namespaces of this host. Owns: finding them, entering them. Must not know: what is read inside.
 //!
-//! A namespace is found by the tasks in it (in the kernel, or processes in /proc), by the mounts that keep it (`ip netns add`, container runtimes), and, when
-//! one is asked for that neither shows, by threads and open files. It is entered on a thread of its own that ends there:
-//! no other thread of netdx ever leaves its namespace. Nothing is kept open between questions, because an open socket or
-//! namespace file would keep a namespace alive that its owner has deleted.
+//! A namespace is found by the tasks in it (by a walk in the kernel, or by the processes in /proc), by the mounts that keep
+//! it (`ip netns add`, container runtimes), and, when one is asked for that neither shows, by threads and open files. It is
+//! entered on a thread of its own that ends there: no other thread of netdx ever leaves its namespace. Nothing of one is kept
+//! open between questions, because an open socket or namespace file would keep a namespace alive that its owner has deleted.
 
 use super::{Error, process};
 use crate::{

@@ -35,7 +35,7 @@ pub struct Whereabouts {
 
 impl Tasks {
     /// Puts the walk into the kernel. None: this kernel has none, it isn't allowed, or its process ids are not those of /proc.
-    /// Nothing is lost by that but time.
+    /// Whoever reads /proc instead takes longer, and doesn't see where only a thread is.
     pub(super) fn load(loader: &Loader, ids: Option<&Ids>) -> Option<Tasks> {
         if !features::proc_counts_processes_alike() {
             return None;
