@@ -8,7 +8,7 @@ use super::{
     features::{self, Directory},
     libraries::{self, Library},
     loader::{Loader, Refusal, c_name},
-    probes::{Fact, Function, Hook, Uprobe},
+    probes::{self, Fact, Function, Hook, Uprobe},
     sys::{self, AttachType, PerfEvent, ProgramType},
 };
 use crate::coverage::Probe;
@@ -108,7 +108,7 @@ pub(super) struct Attacher<'a> {
 pub(super) struct Attached {
     /// Closing them detaches the programs.
     pub links: Vec<OwnedFd>,
-    /// The programs.
+    /// The programs whose missed runs count as lost.
     pub programs: Vec<Arc<OwnedFd>>,
     /// Those that later libraries get.
     pub library_programs: Vec<LibraryProgram>,
@@ -195,7 +195,8 @@ impl<'a> Attacher<'a> {
     /// What it comes to.
     #[must_use]
     pub(super) fn finish(self) -> Attached {
-        let programs = self.programs.into_values().filter_map(Result::ok).collect();
+        let counted = self.programs.into_iter().filter(|((name, _), _)| probes::matters(name));
+        let programs = counted.filter_map(|(_, program)| program.ok()).collect();
         Attached { links: self.links, programs, library_programs: self.library_programs }
     }
 

@@ -17,8 +17,8 @@ pub(super) struct Lost {
     /// `LOST`, with a count for each possible CPU.
     map: OwnedFd,
     counts: Vec<u8>,
-    /// A program that is interrupted by a softirq is not run in that, whatever happens there (bpf_prog_enter_recur and
-    /// __bpf_trace_run, 5.12 to 6.18).
+    /// A program that is interrupted, by a softirq or (7.3) by another task, is not run again before it goes on, whatever
+    /// happens there (__bpf_trace_run, from 5.12).
     programs: Vec<Arc<OwnedFd>>,
     /// Of all these so many were told.
     told: u64,

@@ -110,6 +110,15 @@ pub(super) const WALK: Function =
 pub const FUNCTIONS: [&Function; 7] =
     [&SOCK_DEF_ERROR_REPORT, &ICMP_SEND, &SENDMSG[0], &SENDMSG[1], &RECVMSG[0], &RECVMSG[1], &WALK];
 
+/// Whether what a program misses can make a verdict wrong. What routing tables answered only adds to a failed call, and the
+/// ends of sockets and processes only let the programs forget.
+#[must_use]
+pub(super) fn matters(program: &str) -> bool {
+    !["fib_table_lookup", "fib6_table_lookup", "tcp_destroy_sock", "sched_process_exit"]
+        .iter()
+        .any(|name| program.starts_with(name))
+}
+
 impl Hook {
     /// The program's name in the object.
     #[must_use]
@@ -357,7 +366,12 @@ pub const FACTS: &[Fact] = &[
         name: "process-exit",
         gives: "processes that ended",
         when: When::Always,
-        parts: tracepoint!["sched_process_exit"],
+        // Both of them: where programs can be interrupted by tasks (7.3) one alone misses ends, and what they forget would stay.
+        // What was forgotten by one is nothing to the other.
+        parts: &[
+            &[Hook::BtfTracepoint("sched_process_exit"), Hook::RawTracepoint("sched_process_exit")],
+            &[Hook::RawTracepoint("sched_process_exit")],
+        ],
         verdicts: &["broken.reset-by-us"],
     },
     Fact {
