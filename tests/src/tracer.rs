@@ -139,14 +139,20 @@ impl Tracer {
         &self.start
     }
 
-    /// Waits for the report of this attempt and holds it against what is expected.
-    pub fn explains(&self, attempt: &Attempt, expected: &Expected<'_>) -> Value {
-        let report = self.wait_for(Duration::from_secs(10), |report| {
+    /// Waits for the report of this attempt.
+    #[must_use]
+    pub fn report_of(&self, attempt: &Attempt) -> Value {
+        self.wait_for(Duration::from_secs(10), |report| {
             let is_same = attempt.local.is_none_or(|local| {
                 report["local"].is_null() || report["local"]["port"] == local.port() || local.port() == 0
             });
             report["process"]["pid"] == attempt.pid && is_same && !report["verdict"].is_null()
-        });
+        })
+    }
+
+    /// Waits for the report of this attempt and holds it against what is expected.
+    pub fn explains(&self, attempt: &Attempt, expected: &Expected<'_>) -> Value {
+        let report = self.report_of(attempt);
         check(&report, expected);
         assert_eq!(report["process"]["comm"], crate::lab::CLIENT, "{report:#}");
         assert_eq!(report["process"]["tid"], attempt.tid, "{report:#}");
