@@ -17,6 +17,7 @@ use std::{
     os::{fd::AsFd, unix::fs::MetadataExt},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 /// Namespaces joined by a veth pair: 10.99.0.1/24 and fd99::1/64 on `va` in the first, .2 on `vb` in the second.
@@ -30,6 +31,14 @@ fn run(command: &str) -> String {
     let output = Command::new("sh").args(["-c", command]).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Whether it becomes true within some seconds, for what the kernel does in its own time.
+fn eventually(mut is_true: impl FnMut() -> bool) -> bool {
+    (0..150).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        is_true()
+    })
 }
 
 impl Lab {

@@ -82,11 +82,7 @@ fn a_namespace_that_is_deleted_is_not_kept_alive() {
     run(&format!("ip netns del {}", lab.names[1]));
     assert!(matches!(host.answer(&Want::Interfaces { netns }), Answer::Unavailable(_)));
     // The veth pair goes with its namespace, as soon as nothing holds it.
-    let gone = (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        !lab.ip(0, "link").contains(" va@")
-    });
-    assert!(gone);
+    assert!(eventually(|| !lab.ip(0, "link").contains(" va@")));
 }
 
 #[test]
@@ -114,11 +110,7 @@ fn a_namespace_that_only_a_thread_or_an_open_file_leads_to() {
     assert!(only_lo(Host::new().answer(&Want::Interfaces { netns })), "by the open file");
     drop(file);
     // A child that another test forks has the file open, too, until it executes its program.
-    let gone = (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        matches!(Host::new().answer(&Want::Interfaces { netns }), Answer::Unavailable(_))
-    });
-    assert!(gone);
+    assert!(eventually(|| matches!(Host::new().answer(&Want::Interfaces { netns }), Answer::Unavailable(_))));
 }
 
 /// The thread of this process that is in a namespace.

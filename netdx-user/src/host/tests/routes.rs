@@ -139,8 +139,7 @@ fn routes_that_cannot_be_used_are_told() {
     run(&format!("ip netns exec {} sysctl -qw net.ipv4.conf.all.ignore_routes_with_linkdown=1", lab.names[0]));
     lab.ip(1, "link set vb down");
     // The kernel takes note of a lost carrier within a second (`linkwatch_schedule_work`).
-    let lost = (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(30));
+    let lost = eventually(|| {
         let found = route(&mut host, lab.netns(0), "10.99.0.2");
         found.errno == libc::ENETUNREACH && found.unusable == ["10.99.0.0/24 dev va dead linkdown"]
     });

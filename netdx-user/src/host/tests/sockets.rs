@@ -23,11 +23,7 @@ fn listeners_of_every_namespace_with_their_owners() {
         assert_eq!((listener.backlog, listener.max_backlog, listener.v6only, listener.port), (0, 128, false, port));
     }
     drop((four, six));
-    let closed = (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        listeners(&mut host, Protocol::Tcp, port).is_empty()
-    });
-    assert!(closed);
+    assert!(eventually(|| listeners(&mut host, Protocol::Tcp, port).is_empty()));
 
     let udp = lab.within(1, || UdpSocket::bind("[fd99::2]:0").unwrap());
     let port = udp.local_addr().unwrap().port();
