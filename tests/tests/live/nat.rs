@@ -72,14 +72,14 @@ fn forwarded_out(prepare: impl Fn(&Lab), code: &str, certainty: &'static str, na
 fn forwarded_from(dialled: &str, prepare: impl Fn(&Lab), code: &str, certainty: &'static str, names: &[&str]) {
     // Now and then netdx finds what tracking is about to forget, which proves it: another time, then.
     const TRIES: usize = 3;
-    for last in (0..TRIES).map(|n| n + 1 == TRIES) {
+    for left in (0..TRIES).rev() {
         let lab = Lab::new();
         remote::attach(&lab.router, Answer::Reset);
         prepare(&lab);
         let trace = Tracer::start(&lab);
         let attempt = lab.connect(&format!("blocking {dialled}"));
         let is_tracked = trace.report_of(&attempt)["verdict"]["certainty"] == "proven";
-        if is_tracked && certainty != "proven" && !last {
+        if is_tracked && certainty != "proven" && left > 0 {
             continue;
         }
         trace.explains(&attempt, &Expected { code, names, certainty: Some(certainty), ..REFUSED });
