@@ -165,25 +165,23 @@ pub(crate) fn busy() -> io::Result<Section> {
         let running = NETDX.start(&island)?;
         let before = running.rest()?;
         let began = Instant::now();
-        let failed = island.thread(move || {
-            let mut failed = 0;
-            while began.elapsed() < TIME {
+        let failures = u64::from(rate) * TIME.as_secs();
+        let connections = island.thread(move || {
+            for n in 0..failures {
+                thread::sleep((Duration::from_secs(n) / rate).saturating_sub(began.elapsed()));
                 // One address, as of a server that is down.
-                if rate > 0 && load::refused(load::destination(0)).is_ok() {
-                    failed += 1;
-                }
-                let next = TIME.mul_f64(f64::from(failed + 1) / (f64::from(rate.max(1)) * TIME.as_secs_f64()));
-                thread::sleep(if rate > 0 { next.saturating_sub(began.elapsed()) } else { TIME });
+                load::refused(load::destination(0))?;
             }
-            failed
+            thread::sleep(TIME.saturating_sub(began.elapsed()));
+            io::Result::Ok(())
         });
-        let failed = failed.join().map_err(|_| io::Error::other("the connections failed"))?;
+        connections.join().map_err(|_| io::Error::other("the connections failed"))??;
         let time = running.rest()?.saturating_sub(before);
         end(running)?;
         rows.push(vec![
             rate.to_string(),
             format!("{:.1} %", 100.0 * time.as_secs_f64() / TIME.as_secs_f64()),
-            if failed > 0 { format!("{:.2} ms", millis(time) / f64::from(failed)) } else { "-".to_owned() },
+            if failures > 0 { format!("{:.2} ms", millis(time) / failures as f64) } else { "-".to_owned() },
         ]);
     }
     let processes =
@@ -191,8 +189,8 @@ pub(crate) fn busy() -> io::Result<Section> {
     Ok(Section {
         title: "Processor time",
         about: format!(
-            "Of netdx, while connections to one address are refused, for {} s each. {} processes: each is asked for its \
-             network namespace when a connection has failed. {}",
+            "Of netdx, while connections to one address are refused, for {} s each. The host has {} processes, \
+             whose tasks are walked in the kernel when a connection has failed. {}",
             TIME.as_secs(),
             processes.count(),
             machine()
