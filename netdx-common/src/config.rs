@@ -8,9 +8,9 @@
 //! # What the loader must know of the object
 //! Global: `CONFIG` ([`Config`]), to be overridden before the object is loaded.
 //!
-//! Maps: `EVENTS` (ring buffer, resizable before load), `LOST` (per-CPU array, one `u64`: records that found no room);
-//! the filters' sets, each a hash with one-byte values: `PIDS` (key: tgid, `u32`), `UIDS` (`u32`), `NETNS` (inode,
-//! `u32`), `CGROUPS` (id in the v2 hierarchy, `u64`: descendants are found by the program), `TREE` (tgid, `u32`: the
+//! Maps: `EVENTS` (ring buffer, resizable before load), `COUNTS` (array of [`Counts`] that can be mapped, with as many
+//! entries as there can be CPUs); the filters' sets, each a hash with one-byte values: `PIDS` (key: tgid, `u32`), `UIDS`
+//! (`u32`), `NETNS` (inode, `u32`), `CGROUPS` (id in the v2 hierarchy, `u64`: descendants are found by the program), `TREE` (tgid, `u32`: the
 //! root of the process tree before anything is attached; `sched_process_fork` adds, `sched_process_exit` removes).
 //! All others belong to the programs.
 //!
@@ -20,6 +20,10 @@
 //! `netif_receive_skb`, `icmp_send`, `neigh_timer_handler`, `fib_table_lookup`, `fib6_table_lookup`,
 //! `sock_send_length`, `sock_recv_length`, `io_uring_submit_req`, `io_uring_complete`, `sched_process_fork` (only for
 //! the process-tree filter), `sched_process_exit`.
+//!
+//! Programs for what these miss, of the same kind and attached after them to the same tracepoint: `NAME_again` for
+//! `inet_sock_set_state`, `inet_sk_error_report`, `tcp_receive_reset`, `tcp_send_reset` and `kfree_skb`; with
+//! [`flag::PREEMPTED`] also for `sock_send_length`, `sock_recv_length`, `sched_process_exit` and those of system calls.
 //!
 //! Where a kernel lacks a tracepoint but has a function with its arguments, the program `NAME` goes to the function's entry
 //! (fentry), or `NAME_kprobe` does (kprobe): `inet_sk_error_report` to `sock_def_error_report`, `icmp_send` to
@@ -48,6 +52,18 @@ pub const MAX_PORTS: usize = 8;
 /// How long a record may wait, in ns. A program wakes the reader no sooner than this after it last did; the reader looks by
 /// itself for as long after it was woken, so that none is left behind.
 pub const WAKE_INTERVAL: u64 = 20_000_000;
+
+/// What programs of one CPU count: a cache line, so that none waits for another CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Counts {
+    /// Events whose record found no room, or that were too many.
+    pub lost: u64,
+    /// Events that a program was not run for and a second one told of.
+    pub caught: u64,
+    /// Padding.
+    pub _pad: [u64; 6],
+}
 
 /// A field of a kernel structure that programs read.
 #[derive(Clone, Copy, Debug)]
@@ -307,6 +323,8 @@ pub mod flag {
     pub const CONNECT_CALLS: u32 = 1 << 9;
     /// The io_uring programs are attached.
     pub const IO_URING: u32 = 1 << 10;
+    /// Tasks can interrupt programs on tracepoints (7.2).
+    pub const PREEMPTED: u32 = 1 << 11;
     /// Any of the filters by task.
     pub const TASK_FILTERS: u32 = PIDS | UIDS | NETNS | CGROUPS | TREE;
 }

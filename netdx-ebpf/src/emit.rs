@@ -4,11 +4,14 @@
 //! Must not know: what records mean.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use netdx_common::{config::WAKE_INTERVAL, record::*};
+use netdx_common::{
+    config::{Counts, WAKE_INTERVAL},
+    record::*,
+};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
-    maps::{EVENTS, FLOOD, LOST, SCRATCH, SCRATCH_SIZE, WOKEN},
+    maps::{COUNTS, EVENTS, FLOOD, SCRATCH, SCRATCH_SIZE, WOKEN},
     read::now,
 };
 
@@ -128,19 +131,20 @@ pub fn record_if<T: Record>(wake: Wake, fill: impl FnOnce(&mut T) -> bool) {
 }
 
 /// Lends memory for a packet that is looked at before it is known whether to write a record: the ring's, or, while the
-/// ring is full, this CPU's own. What then is found worth a record counts as lost by itself, what isn't doesn't.
+/// ring is full, this CPU's own, which is not to be written from: a softirq may have put another one there. `look` gets to know
+/// whether there is room.
 #[inline(always)]
-pub fn scratch(look: impl FnOnce(&mut Packet)) {
+pub fn scratch(look: impl FnOnce(&mut Packet, bool)) {
     let Some(mut space) = EVENTS.reserve::<Packet>(0) else {
         match own::<Packet>() {
             // SAFETY: the memory is as large and as aligned as a packet.
-            Some(memory) => look(unsafe { zeroed(memory) }),
+            Some(memory) => look(unsafe { zeroed(memory) }, false),
             None => lost(1),
         }
         return;
     };
     // SAFETY: the ring gave `size_of::<Packet>()` writable bytes, aligned to 8.
-    look(unsafe { zeroed(space.as_mut_ptr()) });
+    look(unsafe { zeroed(space.as_mut_ptr()) }, true);
     space.discard(flags(Wake::Never, now()));
 }
 
@@ -240,13 +244,19 @@ pub fn has_room_for_what_works() -> bool {
     room
 }
 
-/// Counts events whose record found no room.
+/// Counts events whose record found no room, or that were too many.
 #[inline(never)]
-fn lost(events: u64) {
-    if let Some(count) = LOST.get_ptr_mut(0) {
-        // SAFETY: this CPU's own slot. A softirq that interrupts the addition may cost one count.
-        unsafe { *count += events }
+pub fn lost(events: u64) {
+    if let Some(counts) = counts() {
+        counts.lost += events;
     }
+}
+
+/// This CPU's counts. A softirq that interrupts an addition may cost one.
+#[inline(always)]
+pub fn counts() -> Option<&'static mut Counts> {
+    // SAFETY: plain integers, to which only this CPU writes.
+    COUNTS.get_ptr_mut(cpu()).map(|counts| unsafe { &mut *counts })
 }
 
 /// Whether to wake the reader: waking for each record is what makes tracers slow.

@@ -2,19 +2,29 @@
 //!
 //! Owns: what is kept between two runs of a program. Names that the loader uses are in `netdx_common::config`.
 
+use crate::probes::{Note, Watched};
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use netdx_common::record::{ARGV_LEN, Dns, NAME_LEN, ResetSent, RouteLookups, SERVICE_LEN, Sock, Task};
+use netdx_common::{
+    config::Counts,
+    record::{ARGV_LEN, Dns, NAME_LEN, ResetSent, RouteLookups, SERVICE_LEN, Sock, Task},
+};
 
 /// Records on their way to user space.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// Events whose record found no room, or that were too many, by CPU.
+/// What is counted, by CPU. User space has it mapped: to be asked for an element the kernel would keep
+/// classic tracepoint programs from running on that CPU, as long as whoever asks is interrupted (bpf_disable_instrumentation).
 #[map]
-pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub static COUNTS: Array<Counts> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Events that the first program of a tracepoint was run for on this CPU and the second one not yet, by [`Watched`].
+#[map]
+pub static NOTES: PerCpuArray<Note> = PerCpuArray::with_max_entries(Watched::COUNT, 0);
 
 /// When the reader was last woken by this CPU.
 #[map]

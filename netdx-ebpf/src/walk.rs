@@ -1,5 +1,5 @@
 //! `bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task)`, 5.8: a walk over all tasks of the host, which says
-//! in what network namespaces they are. No hook: it runs when user space reads, a tenth of the time that /proc takes.
+//! in what network namespaces they are. No hook: it runs when user space reads.
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use netdx_common::record::Walked;

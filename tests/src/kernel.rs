@@ -46,6 +46,35 @@ pub fn programs_with(maps: &BTreeSet<u32>) -> BTreeSet<u32> {
     loaded_programs().filter_map(Result::ok).filter(uses).map(|program| program.id()).collect()
 }
 
+/// Whether a program that uses one of these maps has this name, which the kernel cuts after 15 bytes.
+#[must_use]
+pub fn has_program(maps: &BTreeSet<u32>, name: &str) -> bool {
+    let ids = programs_with(maps);
+    let named =
+        |program: aya::programs::ProgramInfo| program.name_as_str() == Some(name) && ids.contains(&program.id());
+    loaded_programs().filter_map(Result::ok).any(named)
+}
+
+/// How often programs that use one of these maps were not run because they were at work on the same CPU
+/// (`recursion_misses` in their fdinfo, from 5.12), by their names, which the kernel cuts after 15 bytes. Only those with any.
+///
+/// # Panics
+/// When a program can't be opened.
+#[must_use]
+pub fn missed_runs(maps: &BTreeSet<u32>) -> BTreeMap<String, u64> {
+    let ids = programs_with(maps);
+    let mut missed = BTreeMap::new();
+    for program in loaded_programs().filter_map(Result::ok).filter(|program| ids.contains(&program.id())) {
+        let fd = program.fd().expect("open a program that is held");
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).expect("it is open");
+        let number = text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok());
+        if let Some(number) = number.filter(|number| *number > 0) {
+            *missed.entry(program.name_as_str().unwrap_or_default().to_owned()).or_default() += number;
+        }
+    }
+    missed
+}
+
 /// Whether there is a map of this id.
 #[must_use]
 pub fn map_exists(id: u32) -> bool {

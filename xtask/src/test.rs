@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Tests that make network namespaces.
-pub(crate) const LIVE: [&str; 6] = ["live", "faults", "loader", "verb_check", "verb_dns", "verb_look"];
+pub(crate) const LIVE: [&str; 7] = ["live", "faults", "interrupted", "loader", "verb_check", "verb_dns", "verb_look"];
 
 /// Programs that look names up by musl, and what the compiler is told beside their source.
 const MUSL_CLIENTS: [(&str, &[&str]); 2] = [("look-up-static", &["-static"]), ("look-up-musl", &[])];

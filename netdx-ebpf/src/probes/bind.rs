@@ -2,11 +2,12 @@
 //! sockaddr *umyaddr, int addrlen)`, `sys_{enter,exit}_socket(int family, int type, int protocol)` and
 //! `sys_{enter,exit}_listen(int fd, int backlog)`.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::programs::TracePointContext;
 
 use super::{
+    Watched,
     connect::{begin, begin_with_address, is_wanted},
-    syscall_field,
+    syscall, syscall_field,
 };
 use crate::{
     filter,
@@ -16,32 +17,25 @@ use crate::{
 /// SOCK_NONBLOCK and SOCK_CLOEXEC come in the upper bits of the type (SOCK_TYPE_MASK).
 pub(super) const SOCKET_TYPE: u64 = 0xf;
 
-/// A call begins.
-#[tracepoint(category = "syscalls", name = "sys_enter_bind")]
-pub fn sys_enter_bind(context: TracePointContext) -> u32 {
-    begin_with_address(&context);
-    0
-}
+syscall!("sys_enter_bind", sys_enter_bind, sys_enter_bind_again, Watched::Bind, begin_with_address);
+syscall!("sys_enter_socket", sys_enter_socket, sys_enter_socket_again, Watched::Socket, socket);
+syscall!("sys_enter_listen", sys_enter_listen, sys_enter_listen_again, Watched::Listen, listen);
 
-/// A call begins.
-#[tracepoint(category = "syscalls", name = "sys_enter_socket")]
-pub fn sys_enter_socket(context: TracePointContext) -> u32 {
+#[inline(always)]
+fn socket(context: &TracePointContext) {
     begin(|call| {
-        call.family = syscall_field(&context, 0) as u16;
-        call.socket_type = (syscall_field(&context, 1) & SOCKET_TYPE) as u16;
-        call.protocol = syscall_field(&context, 2) as u32;
+        call.family = syscall_field(context, 0) as u16;
+        call.socket_type = (syscall_field(context, 1) & SOCKET_TYPE) as u16;
+        call.protocol = syscall_field(context, 2) as u32;
         // Not those of ping and its kin, which try one kind of socket after another.
         matches!(call.protocol as u16, 0 | TCP | UDP | MPTCP) && is_wanted(call)
     });
-    0
 }
 
-/// A call begins.
-#[tracepoint(category = "syscalls", name = "sys_enter_listen")]
-pub fn sys_enter_listen(context: TracePointContext) -> u32 {
+#[inline(always)]
+fn listen(context: &TracePointContext) {
     begin(|call| {
-        call.fd = syscall_field(&context, 0) as i32;
+        call.fd = syscall_field(context, 0) as i32;
         filter::current_task()
     });
-    0
 }

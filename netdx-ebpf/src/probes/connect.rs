@@ -5,11 +5,11 @@
 //! it), with whatever error the filter gives; or it began before netdx did. The first needs a filter, and leaves a socket as
 //! it was: one of TCP has no sequence number yet.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::programs::TracePointContext;
 use netdx_common::config::flag;
 use netdx_common::record::{CallFailed, Task, call};
 
-use super::{registers, syscall_field, syscall_number};
+use super::{Watched, registers, syscall, syscall_field, syscall_number};
 use crate::{
     emit::{self, Wake},
     filter,
@@ -43,22 +43,17 @@ mod via {
 /// `CallFailed::cgroup_hook` where netdx has no program that would tell.
 const NO_HOOK: u32 = 2;
 
-/// A call begins.
-#[tracepoint(category = "syscalls", name = "sys_enter_connect")]
-pub fn sys_enter_connect(context: TracePointContext) -> u32 {
-    begin_with_address(&context);
-    0
-}
+syscall!("sys_enter_connect", sys_enter_connect, sys_enter_connect_again, Watched::Connect, begin_with_address);
+// Also of `sys_exit_{bind,socket,listen}`: one for all of them, for the verifier's time is most of netdx's start.
+syscall!("sys_exit_connect", sys_exit, sys_exit_again, Watched::Return, returned);
 
-/// A call returns: `sys_exit_connect`, and those of `super::bind`. One program for all of them, for the verifier's
-/// time is most of netdx's start.
-#[tracepoint(category = "syscalls", name = "sys_exit_connect")]
-pub fn sys_exit(context: TracePointContext) -> u32 {
-    let number = syscall_number(&context);
+/// A call returns.
+#[inline(always)]
+fn returned(context: &TracePointContext) {
+    let number = syscall_number(context);
     if let Some(which) = which(number) {
-        end(number, which, syscall_field(&context, 0) as i32);
+        end(number, which, syscall_field(context, 0) as i32);
     }
-    0
 }
 
 /// The call that a system call's number stands for. Calls of 32-bit programs have no such tracepoints.

@@ -9,7 +9,7 @@
 
 use netdx_common::record::{Drop, Packet};
 
-use super::{Arguments, reset, tracepoint};
+use super::{Arguments, Watched, reset, tracepoint};
 use crate::{
     emit::{self, Wake},
     maps::Conn,
@@ -19,7 +19,7 @@ use crate::{
     task,
 };
 
-tracepoint!("kfree_skb", kfree_skb, kfree_skb_raw, dropped);
+tracepoint!("kfree_skb", kfree_skb, kfree_skb_raw, kfree_skb_again, Watched::Drop, dropped);
 
 /// So many drops of a connection's packets are written, those that open or reset it not counted.
 const LIMIT: u8 = 20;
@@ -46,7 +46,7 @@ fn dropped<A: Arguments>(arguments: &A) {
     }
     let skb = skb.address();
     let (sk, role) = owner(arguments, skb);
-    emit::scratch(|dropped| {
+    emit::scratch(|dropped, room| {
         if !read_headers(skb, protocol, sk, role, dropped) {
             return;
         }
@@ -80,6 +80,9 @@ fn dropped<A: Arguments>(arguments: &A) {
         }
         if conn.is_none() && !emit::has_room_for_flood(now()) {
             return;
+        }
+        if !room {
+            return emit::lost(1);
         }
         packet::describe(skb, dropped);
         emit::record::<Drop>(Wake::Later, |record| {

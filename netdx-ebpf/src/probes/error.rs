@@ -7,7 +7,7 @@
 
 use netdx_common::record::SocketError;
 
-use super::{Arguments, kprobe, tracepoint};
+use super::{Arguments, Watched, kprobe, tracepoint};
 use crate::{
     emit::{self, Wake},
     filter,
@@ -17,7 +17,14 @@ use crate::{
     task,
 };
 
-tracepoint!("inet_sk_error_report", inet_sk_error_report, inet_sk_error_report_raw, reported);
+tracepoint!(
+    "inet_sk_error_report",
+    inet_sk_error_report,
+    inet_sk_error_report_raw,
+    inet_sk_error_report_again,
+    Watched::SocketError,
+    reported
+);
 kprobe!("sock_def_error_report", inet_sk_error_report_kprobe, reported);
 
 #[inline(always)]

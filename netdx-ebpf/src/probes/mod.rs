@@ -4,7 +4,10 @@
 //! arguments; the second is for a kernel or privileges without the first. Where a kernel has no such tracepoint but calls a
 //! function with the same arguments, the loader attaches `NAME` to the function's entry (fentry), or a third program,
 //! `NAME_kprobe`.
+//!
+//! A tracepoint of which no event may be missed has one more, `NAME_again` (see `again`).
 
+mod again;
 mod bind;
 mod cgroup;
 mod connect;
@@ -28,6 +31,7 @@ use aya_ebpf::{
 };
 
 use crate::read::{Kernel, Place, Typed};
+pub use again::{Note, Watched};
 
 /// A context with a tracepoint's arguments.
 trait Arguments: EbpfContext {
@@ -81,25 +85,63 @@ impl Arguments for ProbeContext {
     }
 }
 
-/// Two programs from one body.
+/// Two programs from one body; with a third one for what the first misses.
 macro_rules! tracepoint {
-    ($tracepoint:literal, $name:ident, $raw:ident, $body:path) => {
+    ($tracepoint:literal, $name:ident, $raw:ident, $body:expr) => {
         #[doc = concat!("`", $tracepoint, "`, `tp_btf`.")]
         #[aya_ebpf::macros::btf_tracepoint(function = $tracepoint)]
         pub fn $name(context: aya_ebpf::programs::BtfTracePointContext) -> i32 {
-            $body(&context);
+            ($body)(&context);
             0
         }
 
         #[doc = concat!("`", $tracepoint, "`, `raw_tp`.")]
         #[aya_ebpf::macros::raw_tracepoint(tracepoint = $tracepoint)]
         pub fn $raw(context: aya_ebpf::programs::RawTracePointContext) -> i32 {
-            $body(&context);
+            ($body)(&context);
+            0
+        }
+    };
+    ($tracepoint:literal, $name:ident, $raw:ident, $again:ident, $watched:expr, $body:expr) => {
+        $crate::probes::tracepoint!($tracepoint, $name, $raw, |context| {
+            $crate::probes::again::first($watched, context);
+            $body(context);
+        });
+
+        #[doc = concat!("`", $tracepoint, "`, `tp_btf`, after the first.")]
+        #[aya_ebpf::macros::btf_tracepoint(function = $tracepoint)]
+        pub fn $again(context: aya_ebpf::programs::BtfTracePointContext) -> i32 {
+            if $crate::probes::again::is_missed($watched, &context) {
+                $body(&context);
+            }
             0
         }
     };
 }
 use tracepoint;
+
+/// Two programs for a system call's entry or return, the second for what the first misses.
+macro_rules! syscall {
+    ($tracepoint:literal, $name:ident, $again:ident, $watched:expr, $body:expr) => {
+        #[doc = concat!("`syscalls/", $tracepoint, "`.")]
+        #[aya_ebpf::macros::tracepoint(category = "syscalls", name = $tracepoint)]
+        pub fn $name(context: aya_ebpf::programs::TracePointContext) -> u32 {
+            $crate::probes::again::first($watched, &context);
+            ($body)(&context);
+            0
+        }
+
+        #[doc = concat!("`syscalls/", $tracepoint, "`, after the first.")]
+        #[aya_ebpf::macros::tracepoint(category = "syscalls", name = $tracepoint)]
+        pub fn $again(context: aya_ebpf::programs::TracePointContext) -> u32 {
+            if $crate::probes::again::is_missed($watched, &context) {
+                ($body)(&context);
+            }
+            0
+        }
+    };
+}
+use syscall;
 
 /// A program for the entry of a function that has a tracepoint's arguments, from the same body.
 macro_rules! kprobe {
@@ -107,7 +149,7 @@ macro_rules! kprobe {
         #[doc = concat!("`", $function, "`, kprobe.")]
         #[aya_ebpf::macros::kprobe(function = $function)]
         pub fn $name(context: aya_ebpf::programs::ProbeContext) -> u32 {
-            $body(&context);
+            ($body)(&context);
             0
         }
     };

@@ -3,7 +3,7 @@
 
 use netdx_common::config::{ABSENT, flag};
 
-use super::{Arguments, tracepoint};
+use super::{Arguments, Watched, tracepoint};
 use crate::{
     filter,
     maps::{CALLS, FAILED_LOOKUPS, LOOKUPS, SUBMITTED, TREE},
@@ -12,7 +12,14 @@ use crate::{
 };
 
 tracepoint!("sched_process_fork", sched_process_fork, sched_process_fork_raw, forked);
-tracepoint!("sched_process_exit", sched_process_exit, sched_process_exit_raw, exited);
+tracepoint!(
+    "sched_process_exit",
+    sched_process_exit,
+    sched_process_exit_raw,
+    sched_process_exit_again,
+    Watched::ProcessEnd,
+    exited
+);
 
 #[inline(always)]
 fn forked<A: Arguments>(arguments: &A) {

@@ -5,7 +5,7 @@
 
 use netdx_common::record::{Packet, ResetAnswer, ResetReceived, ResetSent};
 
-use super::{Arguments, tracepoint};
+use super::{Arguments, Watched, tracepoint};
 use crate::{
     emit::{self, Wake},
     maps::{ANSWERED, Conn},
@@ -15,8 +15,15 @@ use crate::{
     task,
 };
 
-tracepoint!("tcp_receive_reset", tcp_receive_reset, tcp_receive_reset_raw, received);
-tracepoint!("tcp_send_reset", tcp_send_reset, tcp_send_reset_raw, sent);
+tracepoint!(
+    "tcp_receive_reset",
+    tcp_receive_reset,
+    tcp_receive_reset_raw,
+    tcp_receive_reset_again,
+    Watched::ResetReceived,
+    received
+);
+tracepoint!("tcp_send_reset", tcp_send_reset, tcp_send_reset_raw, tcp_send_reset_again, Watched::ResetSent, sent);
 
 #[inline(always)]
 fn received<A: Arguments>(arguments: &A) {

@@ -7,7 +7,7 @@ use netdx_common::record::{CallFailed, call};
 
 use aya_ebpf::{macros::fexit, programs::FExitContext};
 
-use super::{Arguments, registers, route, tracepoint};
+use super::{Arguments, Watched, registers, route, tracepoint};
 use crate::{
     emit::{self, Wake},
     filter,
@@ -17,8 +17,15 @@ use crate::{
     task,
 };
 
-tracepoint!("sock_send_length", sock_send_length, sock_send_length_raw, sent);
-tracepoint!("sock_recv_length", sock_recv_length, sock_recv_length_raw, received);
+tracepoint!("sock_send_length", sock_send_length, sock_send_length_raw, sock_send_length_again, Watched::Sent, sent);
+tracepoint!(
+    "sock_recv_length",
+    sock_recv_length,
+    sock_recv_length_raw,
+    sock_recv_length_again,
+    Watched::Received,
+    received
+);
 
 /// EINTR
 const EINTR: i32 = -4;

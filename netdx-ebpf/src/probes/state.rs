@@ -10,7 +10,7 @@
 use netdx_common::config::flag;
 use netdx_common::record::{ResetEnd, State};
 
-use super::{Arguments, connect, tracepoint};
+use super::{Arguments, Watched, connect, tracepoint};
 use crate::{
     emit::{self, Wake},
     filter,
@@ -20,7 +20,14 @@ use crate::{
     task,
 };
 
-tracepoint!("inet_sock_set_state", inet_sock_set_state, inet_sock_set_state_raw, changed);
+tracepoint!(
+    "inet_sock_set_state",
+    inet_sock_set_state,
+    inet_sock_set_state_raw,
+    inet_sock_set_state_again,
+    Watched::State,
+    changed
+);
 tracepoint!("tcp_destroy_sock", tcp_destroy_sock, tcp_destroy_sock_raw, destroyed);
 
 #[inline(always)]

@@ -205,15 +205,20 @@ impl<'a> Attacher<'a> {
         if let Some(known) = self.tried.get(&hook) {
             return known.clone();
         }
-        let result = self.try_hook(hook).map_err(|refused| refused.to_string());
+        let result = self.try_hook(hook, hook.program()).map_err(|refused| refused.to_string());
         self.tried.insert(hook, result.clone());
         result
     }
 
-    fn try_hook(&mut self, hook: Hook) -> Result<(), Refused> {
+    /// Attaches the second program of a hook.
+    pub(super) fn attach_again(&mut self, hook: Hook) -> Result<(), String> {
+        self.try_hook(hook, hook.program() + "_again").map_err(|refused| refused.to_string())
+    }
+
+    fn try_hook(&mut self, hook: Hook, program: String) -> Result<(), Refused> {
         let load = self.places.load(hook)?;
         let loader = self.loader;
-        let key = (hook.program(), load);
+        let key = (program, load);
         let program = self.programs.entry(key).or_insert_with_key(|(name, load)| load_program(loader, name, *load));
         let program = Arc::clone(program.as_ref().map_err(|why| Refused::Load(why.clone()))?);
         let link = match hook {

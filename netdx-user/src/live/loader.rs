@@ -50,6 +50,14 @@ pub enum Error {
     /// A map that this netdx relies on is not in the object.
     #[error("the embedded eBPF object has no map {0}")]
     NoMap(&'static str),
+    /// A map can't be opened once more.
+    #[error("map {name} can't be opened once more: {error}{advice}", advice = map_advice(error))]
+    Descriptor {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        error: io::Error,
+    },
     /// A map is of another kind than this netdx relies on.
     #[error("map {name}: {error}")]
     MapKind {
@@ -147,21 +155,21 @@ impl Loader {
         self.maps.get(name).map(AsFd::as_fd).ok_or(Error::NoMap(name))
     }
 
-    /// Takes a map out, for reading it from user space.
+    /// A map, for reading it from user space.
     ///
     /// # Errors
-    /// When there is no such map or it isn't what aya takes it for.
-    pub(super) fn take_map(&mut self, name: &'static str) -> Result<Map, Error> {
-        let fd = self.take_fd(name)?;
+    /// When there is no such map, it isn't what aya takes it for, or no more files may be open.
+    pub(super) fn read_map(&self, name: &'static str) -> Result<Map, Error> {
+        let fd = self.map_fd(name)?;
         MapData::from_fd(fd).and_then(Map::from_map_data).map_err(|error| Error::MapKind { name, error })
     }
 
-    /// Takes the descriptor of a map.
+    /// A descriptor of a map of its own.
     ///
     /// # Errors
-    /// When there is no such map.
-    pub(super) fn take_fd(&mut self, name: &'static str) -> Result<OwnedFd, Error> {
-        self.maps.remove(name).ok_or(Error::NoMap(name))
+    /// When there is no such map, or no more files may be open.
+    pub(super) fn map_fd(&self, name: &'static str) -> Result<OwnedFd, Error> {
+        self.map(name)?.try_clone_to_owned().map_err(|error| Error::Descriptor { name, error })
     }
 
     /// How many instructions a program has; 0: there is none.

@@ -3,6 +3,7 @@
 //! Owns: everything between the kernel and `decode`. Must not know: what events mean. Changes nothing on the system:
 //! programs and maps live as long as this process does.
 
+mod again;
 mod attach;
 mod backlog;
 pub mod btf;
@@ -33,14 +34,16 @@ use crate::{
     privilege::{Insufficient, Privileges},
     time::Time,
 };
+use again::Again;
 use attach::{Attached, Attacher, Ids, Places};
+use aya::util::nr_cpus;
 use btf::{Blob, Btf};
 use loader::Loader;
 use lost::Lost;
 use names::{Names, Reading};
 use netdx_common::config::{Config, MAX_PORTS, flag};
 use offsets::Kernel;
-use probes::{FACTS, Fact, When};
+use probes::{FACTS, Fact, Hook, When};
 use ring::Ring;
 use std::{
     io,
@@ -149,9 +152,12 @@ pub enum Error {
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
-    /// The size of per-CPU maps.
+    /// The size of what each processor counts in.
     #[error("cannot find out how many processors this host may have: {0}")]
     Processors(io::Error),
+    /// The counts can't be read.
+    #[error("the counts of lost events can't be mapped: {0}")]
+    Counts(io::Error),
     /// No probe could be attached that tells of connections or lookups.
     #[error("no probe that tells of connections could be attached{lockdown}; see netdx doctor\n{reasons}", lockdown = lockdown_hint())]
     NothingAttached {
@@ -214,6 +220,7 @@ pub struct Live {
     tree: Tree,
     /// Closing them detaches the programs.
     links: Vec<OwnedFd>,
+    again: Option<Again>,
     libraries: Option<LibraryWatch>,
     tasks: Option<Tasks>,
     told: Time,
@@ -234,22 +241,23 @@ impl Live {
         }
         let kernel = read_kernel(settings.btf.as_deref())?;
         step("kernel types read");
-        let places = places(&kernel, settings);
+        let mut places = places(&kernel, settings);
+        let cpus = nr_cpus().map_err(|(_, error)| Error::Processors(error))?;
         let mut config = configure(&kernel, settings, &places);
-        let (mut loader, attached) = loop {
-            let loader = Loader::new(&config, &map_sizes(settings))?;
+        let (loader, mut coverage, attached) = loop {
+            let loader = Loader::new(&config, &map_sizes(settings, cpus))?;
             fill_filters(&loader, &settings.filter)?;
             step("maps made");
-            let attached = attach_all(&loader, &places, settings, &step);
+            let (coverage, attached) = attach_all(&loader, &places, settings, &step);
             // What programs take for granted has to be true: where a hook they were told of could not be had, again
             // without it.
-            let wrong = claims(&attached.0, config.flags);
+            let wrong = claims(&coverage, config.flags);
             if wrong == 0 {
-                break (loader, attached);
+                break (loader, coverage, attached);
             }
             config.flags &= !wrong;
         };
-        let (mut coverage, Attached { links, programs, library_programs }) = attached;
+        let Attached { links, programs, library_programs } = attached;
         if !probes::STORIES.iter().any(|name| coverage.has(name)) {
             let mut reasons: Vec<&str> = probes::STORIES.iter().filter_map(|name| coverage.reason(name)).collect();
             reasons.dedup();
@@ -260,20 +268,27 @@ impl Live {
         coverage.probes.extend(unhooked::processes());
         step("programs attached");
         let tasks = Tasks::load(&loader, places.ids.as_ref());
+        let counts = loader.map_fd("COUNTS")?;
+        let lost = Lost::new(counts.as_fd(), cpus, programs).map_err(Error::Counts)?;
+        let ring = Ring::new(loader.read_map("EVENTS")?, lost)?;
+        let tree = Tree(Arc::new(loader.map_fd("TREE")?));
         // Beside what follows, not beside the verifier: it takes a CPU for as long as all the rest.
         let reading = Reading::start().map_err(Error::Thread)?;
 
         let libraries = (!library_programs.is_empty())
-            .then(|| LibraryWatch::start(library_programs, places.libraries))
+            .then(|| LibraryWatch::start(library_programs, std::mem::take(&mut places.libraries)))
             .transpose()
             .map_err(Error::Thread)?;
+        let hooks = missed(settings, config.flags);
+        let again = Again::start(loader, places, hooks).map_err(Error::Thread)?;
         Ok(Live {
-            ring: Ring::new(loader.take_map("EVENTS")?, Lost::new(loader.take_fd("LOST")?, programs)?)?,
+            ring,
             names: Names::new(kernel.drop_reasons, kernel.reset_reasons),
             reading: Some(reading),
             coverage,
-            tree: Tree(Arc::new(loader.take_fd("TREE")?)),
+            tree,
             links,
+            again: Some(again),
             libraries,
             tasks,
             told: Time::default(),
@@ -356,7 +371,8 @@ impl Live {
     /// them where `synchronize_rcu_tasks` waits for it in turn (zap_pid_ns_processes in do_exit). A process that detaches
     /// programs from functions is in that: Linux 6.1 hangs, and neither process ever ends.
     fn detach(&mut self) {
-        let links = std::mem::take(&mut self.links);
+        let mut links = std::mem::take(&mut self.links);
+        links.extend(self.again.take().into_iter().flat_map(Again::links));
         if !links.is_empty() && features::counts_processes_alike() {
             sys::close_beside(links);
         }
@@ -389,6 +405,17 @@ fn attach_all(loader: &Loader, places: &Places, settings: &Settings, step: &impl
         coverage.probes.push(probe);
     }
     (coverage, attacher.finish())
+}
+
+/// The hooks whose programs miss what happens while they are interrupted.
+fn missed(settings: &Settings, flags: u32) -> Vec<Hook> {
+    let in_tasks = flags & flag::PREEMPTED != 0;
+    let more: [(bool, &[Hook]); 3] = [
+        (true, probes::AGAIN),
+        (in_tasks, probes::AGAIN_IN_TASKS),
+        (in_tasks && settings.syscalls, probes::AGAIN_IN_CALLS),
+    ];
+    more.iter().filter(|(wanted, _)| *wanted).flat_map(|(_, hooks)| hooks.iter().copied()).collect()
 }
 
 /// The flags that tell programs of hooks which are not attached.
@@ -444,6 +471,7 @@ fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
         (places.cgroup.is_ok(), flag::CONNECT_HOOK),
         (settings.syscalls && places.tracefs.is_ok(), flag::CONNECT_CALLS),
         (kernel.tracepoints.contains_key("io_uring_submit_req"), flag::IO_URING),
+        (kernel.functions.contains_key(probes::FAULTABLE.name), flag::PREEMPTED),
     ];
     config.flags = flags.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
     if filter.ports.len() <= MAX_PORTS {
@@ -461,10 +489,11 @@ fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
 }
 
 /// As much room as the filters need, and none for those that aren't used.
-fn map_sizes(settings: &Settings) -> Vec<(&'static str, usize)> {
+fn map_sizes(settings: &Settings, cpus: usize) -> Vec<(&'static str, usize)> {
     let filter = &settings.filter;
     let mut sizes = vec![
         ("EVENTS", settings.buffer_bytes as usize),
+        ("COUNTS", cpus),
         ("PIDS", filter.pids.len()),
         ("UIDS", filter.uids.len()),
         ("NETNS", filter.netns.len()),

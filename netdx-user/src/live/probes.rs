@@ -106,9 +106,42 @@ const RECVMSG: [Function; 2] = {
 pub(super) const WALK: Function =
     Function { name: "bpf_iter_task", parameters: &["struct bpf_iter_meta*", "struct task_struct*"] };
 
-/// The functions whose BTF ids the loader needs: those of the table, and the walk's.
-pub const FUNCTIONS: [&Function; 7] =
-    [&SOCK_DEF_ERROR_REPORT, &ICMP_SEND, &SENDMSG[0], &SENDMSG[1], &RECVMSG[0], &RECVMSG[1], &WALK];
+/// The functions whose BTF ids the loader needs: those of the table, the walk's, and [`FAULTABLE`].
+pub const FUNCTIONS: [&Function; 8] =
+    [&FAULTABLE, &SOCK_DEF_ERROR_REPORT, &ICMP_SEND, &SENDMSG[0], &SENDMSG[1], &RECVMSG[0], &RECVMSG[1], &WALK];
+
+/// The kernel runs programs on system calls so that tasks can interrupt them, and those on other tracepoints as well:
+/// kernel/trace/bpf_trace.c, 7.2.
+pub(super) const FAULTABLE: Function =
+    Function { name: "trace_call_bpf_faultable", parameters: &["struct trace_event_call*", "void*"] };
+
+/// The hooks whose programs are interrupted by what they are there for: each has a second program, `NAME_again`.
+pub(super) const AGAIN: &[Hook] = &[
+    Hook::BtfTracepoint("inet_sock_set_state"),
+    Hook::BtfTracepoint("inet_sk_error_report"),
+    Hook::BtfTracepoint("tcp_receive_reset"),
+    Hook::BtfTracepoint("tcp_send_reset"),
+    Hook::BtfTracepoint("kfree_skb"),
+];
+
+/// The same where tasks can interrupt programs.
+pub(super) const AGAIN_IN_TASKS: &[Hook] = &[
+    Hook::BtfTracepoint("sock_send_length"),
+    Hook::BtfTracepoint("sock_recv_length"),
+    Hook::BtfTracepoint("sched_process_exit"),
+];
+
+/// The same of system calls.
+pub(super) const AGAIN_IN_CALLS: &[Hook] = &[
+    Hook::SyscallEntry("sys_enter_connect"),
+    Hook::SyscallExit("sys_exit_connect"),
+    Hook::SyscallEntry("sys_enter_bind"),
+    Hook::SyscallExit("sys_exit_bind"),
+    Hook::SyscallEntry("sys_enter_socket"),
+    Hook::SyscallExit("sys_exit_socket"),
+    Hook::SyscallEntry("sys_enter_listen"),
+    Hook::SyscallExit("sys_exit_listen"),
+];
 
 /// Whether what a program misses can make a verdict wrong. What routing tables answered only adds to a failed call, and the
 /// ends of sockets and processes only let the programs forget.
@@ -366,12 +399,7 @@ pub const FACTS: &[Fact] = &[
         name: "process-exit",
         gives: "processes that ended",
         when: When::Always,
-        // Both of them: where programs can be interrupted by tasks (7.3) one alone misses ends, and what they forget would stay.
-        // What was forgotten by one is nothing to the other.
-        parts: &[
-            &[Hook::BtfTracepoint("sched_process_exit"), Hook::RawTracepoint("sched_process_exit")],
-            &[Hook::RawTracepoint("sched_process_exit")],
-        ],
+        parts: tracepoint!["sched_process_exit"],
         verdicts: &["broken.reset-by-us"],
     },
     Fact {

@@ -10,10 +10,12 @@ use aya_obj::generated::{bpf_insn, bpf_prog_info};
 use std::{
     ffi::CStr,
     io,
+    marker::PhantomData,
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     path::Path,
 };
+use zerocopy::FromBytes;
 
 /// Commands of bpf(2).
 #[derive(Clone, Copy)]
@@ -296,8 +298,8 @@ pub(super) fn load_program(program: &Program<'_>, log: Option<&mut [u8]>) -> io:
     bpf_fd(Command::ProgLoad, &mut attributes)
 }
 
-/// How often a program was not run because it was running on the same CPU already, which a softirq had interrupted
-/// (`bpf_prog_inc_misses_counter`; from 5.12, before that it always runs).
+/// How often a program was not run because it was at work on the same CPU already, interrupted by a softirq or (7.3) another
+/// task (`bpf_prog_inc_misses_counter`, 5.12; where the kernel has no such count, it always runs).
 pub(super) fn misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: plain numbers, of which all may be zero.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
@@ -477,45 +479,75 @@ pub(super) fn close_beside(mut links: Vec<OwnedFd>) {
     drop(links);
 }
 
-/// A file mapped read-only.
-pub struct Mapping {
+/// Memory mapped read-only.
+struct Mapped {
     start: *const u8,
     length: usize,
 }
 
-// SAFETY: the mapping is private and read-only; nobody writes through it, from any thread.
-unsafe impl Send for Mapping {}
+// SAFETY: nobody writes through it, from any thread.
+unsafe impl Send for Mapped {}
 // SAFETY: as above.
-unsafe impl Sync for Mapping {}
+unsafe impl Sync for Mapped {}
+
+impl Mapped {
+    fn new(file: BorrowedFd<'_>, length: usize, flags: libc::c_int) -> io::Result<Mapped> {
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, flags, file.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapped { start: start.cast(), length })
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: exactly what was mapped; no reference into it outlives `self`. Its result can't be acted on.
+        unsafe { libc::munmap(self.start.cast_mut().cast(), self.length) };
+    }
+}
+
+/// A file mapped read-only.
+pub struct Mapping(Mapped);
 
 impl Mapping {
     /// Maps a whole file of sysfs. Only for files that don't change or shrink while mapped.
     pub fn of_kernel_file(path: &Path) -> io::Result<Mapping> {
         let file = std::fs::File::open(path)?;
         let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-        // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing of ours.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, file.as_fd().as_raw_fd(), 0)
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Mapping { start: start.cast(), length })
+        Mapped::new(file.as_fd(), length, libc::MAP_PRIVATE).map(Mapping)
     }
 
     /// Its bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `start` is the beginning of a readable mapping of `length` bytes that lives as long as `self`, of a
-        // kernel file whose contents are fixed while the kernel runs.
-        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+        // SAFETY: the beginning of a readable mapping of `length` bytes that lives as long as `self`, of a kernel file whose
+        // contents are fixed while the kernel runs.
+        unsafe { std::slice::from_raw_parts(self.0.start, self.0.length) }
     }
 }
 
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: exactly what `of_kernel_file` mapped; no slice of it outlives `self`. Its result can't be acted on.
-        unsafe { libc::munmap(self.start.cast_mut().cast(), self.length) };
+/// The elements of an array map (BPF_F_MMAPABLE, 5.5), read without a call.
+pub(super) struct Shared<T> {
+    memory: Mapped,
+    count: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: FromBytes> Shared<T> {
+    /// Maps an array of so many elements.
+    pub(super) fn of_map(map: BorrowedFd<'_>, count: usize) -> io::Result<Shared<T>> {
+        const { assert!(size_of::<T>().is_multiple_of(size_of::<u64>()), "the kernel rounds up elements to 8 bytes") };
+        let memory = Mapped::new(map, count * size_of::<T>(), libc::MAP_SHARED)?;
+        Ok(Shared { memory, count, element: PhantomData })
+    }
+
+    /// The elements as they are now.
+    pub(super) fn read(&self) -> impl Iterator<Item = T> {
+        let start = self.memory.start.cast::<T>();
+        // SAFETY: within the mapping, which begins at a page; any bytes are valid. Volatile: programs write to it meanwhile.
+        (0..self.count).map(move |index| unsafe { start.add(index).read_volatile() })
     }
 }
 

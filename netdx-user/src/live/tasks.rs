@@ -1,5 +1,5 @@
-//! Which network namespaces the tasks of this host are in, by a walk in the kernel. Where there are a thousand processes it
-//! takes a hundredth of the time that reading it from /proc does.
+//! Which network namespaces the tasks of this host are in, by a walk in the kernel: /proc has a file for each of them, and
+//! to open a thousand takes longer.
 //!
 //! Owns: that walk. Must not know: what namespaces are for.
 

@@ -149,6 +149,8 @@ impl Watch {
     /// Ends it; what it says in the end has to be what it has said before.
     pub(super) fn end(self, course: &mut Course) {
         let Watch { name, mut child, end, .. } = self;
+        let missed = kernel::missed_runs(&kernel::held_by(child.0.id()).0);
+        course.notes.push(format!("netdx {name}: runs of programs that were missed {missed:?}"));
         kill_process(Pid::from_child(&child.0), Signal::TERM).expect("netdx runs");
         let status = child.0.wait().expect("wait for netdx");
         let (summary, count) = end.join().expect("netdx writes JSON");

@@ -27,6 +27,8 @@ pub(crate) enum Feature {
     LandlockConnect,
     /// BPF programs of control groups that choose the error of a call (5.18).
     ChosenErrors,
+    /// A program that is at work is not run again on the same CPU, and that is counted (6.1 for tracepoints; 5.12 for others).
+    RunsOnce,
     /// Memory of BPF maps counts as that of the control group whose process made them (5.11).
     MapsOfGroups,
 }
@@ -70,6 +72,10 @@ impl Feature {
                 Sign::Type(Kind::Func, "bpf_set_retval"),
                 "the kernel's BPF programs of control groups can't choose an error (no function `bpf_set_retval`)",
             ),
+            Feature::RunsOnce => (
+                Sign::Member("bpf_prog", "active"),
+                "the kernel runs a BPF program again while it is at work (no `active` in `struct bpf_prog`)",
+            ),
             Feature::MapsOfGroups => (
                 Sign::Type(Kind::Func, "bpf_map_kmalloc_node"),
                 "the kernel does not limit the memory of BPF maps by control groups (no function `bpf_map_kmalloc_node`)",
@@ -95,6 +101,13 @@ impl Feature {
 #[must_use]
 pub(crate) fn skipped_without(feature: Feature) -> bool {
     feature.is_missing() && tell("skipped", feature.sign().1)
+}
+
+/// The machine has one processor and the scenario is about two of them, which is told: there is nothing to test.
+#[must_use]
+pub(crate) fn skipped_with_one_processor() -> bool {
+    std::thread::available_parallelism().is_ok_and(|number| number.get() == 1)
+        && tell("skipped", "the machine has one processor")
 }
 
 /// The kernel lacks what the full answer needs, which is told: the scenario expects the weaker one.

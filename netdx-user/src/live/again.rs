@@ -1,0 +1,42 @@
+//! The programs for what others miss (`netdx-ebpf/src/probes/again.rs`).
+//!
+//! Owns: their links. Must not know: what they tell. They are loaded when all else is attached, beside what follows: until
+//! then, and where they are refused, what is missed is lost, and counted as that.
+
+use super::{
+    attach::{Attacher, Places},
+    loader::Loader,
+    probes::Hook,
+};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    thread::{self, JoinHandle},
+};
+
+/// The programs, on their way into the kernel or there.
+pub(super) struct Again(JoinHandle<Vec<OwnedFd>>);
+
+impl Again {
+    /// Begins to attach them to these hooks.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start(loader: Loader, places: Places, hooks: Vec<Hook>) -> io::Result<Again> {
+        let attach = move || {
+            let mut attacher = Attacher::new(&loader, &places, &[]);
+            for hook in hooks {
+                if let Err(why) = attacher.attach_again(hook) {
+                    tracing::debug!("{hook}: {why}");
+                }
+            }
+            attacher.finish().links
+        };
+        thread::Builder::new().name("again".into()).spawn(attach).map(Again)
+    }
+
+    /// Their links, when all are attached.
+    pub(super) fn links(self) -> Vec<OwnedFd> {
+        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
