@@ -201,6 +201,10 @@ offsets! {
     nsproxy_net = nsproxy, "net_ns", [8], required;
     nsproxy_mounts = nsproxy, "mnt_ns", [8], optional;
     mounts_inum = mnt_namespace, "ns.inum", [4], optional;
+    /// Since 6.18.
+    mounts_id = mnt_namespace, "ns.ns_id", [8], optional;
+    /// Before that.
+    mounts_seq = mnt_namespace, "seq", [8], optional;
     /// Absent without CONFIG_SECCOMP.
     task_seccomp_mode = task_struct, "seccomp.mode", [4], optional;
     task_fs = task_struct, "fs", [8], optional;

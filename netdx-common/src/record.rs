@@ -561,6 +561,8 @@ wire! {
         pub mounts: u32,
         /// Padding.
         pub _pad: u32,
+        /// Id of its mount namespace, which is given out once; 0: unknown.
+        pub mounts_id: u64,
         /// Command line: arguments, each ended by NUL, cut.
         pub argv: [u8; ARGV_LEN],
     }

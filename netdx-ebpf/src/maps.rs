@@ -253,6 +253,8 @@ pub struct Known {
     pub mounts: u32,
     /// Padding.
     pub _pad: u32,
+    /// The id of that.
+    pub mounts_id: u64,
     /// Command line.
     pub argv: [u8; ARGV_LEN],
 }

@@ -7,6 +7,7 @@
 use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
 };
+use netdx_common::config::ABSENT;
 use netdx_common::record::{ARGV_LEN, COMM_LEN, Process, ProcessExit, Task};
 
 use crate::{
@@ -29,6 +30,7 @@ static UNREAD: Known = Known {
     root: 0,
     mounts: 0,
     _pad: 0,
+    mounts_id: 0,
     argv: [0; ARGV_LEN],
 };
 
@@ -117,7 +119,13 @@ pub fn remember(task: &Task) {
     // Where its resolv.conf and hosts file are, should it have ended when somebody looks.
     let nsproxy = thread.pointer(offset!(task_nsproxy));
     if !nsproxy.is_null() {
-        known.mounts = nsproxy.pointer(offset!(nsproxy_mounts)).read(offset!(mounts_inum));
+        let mounts = nsproxy.pointer(offset!(nsproxy_mounts));
+        known.mounts = mounts.read(offset!(mounts_inum));
+        known.mounts_id = if offset!(mounts_id) != ABSENT {
+            mounts.read(offset!(mounts_id))
+        } else {
+            mounts.read(offset!(mounts_seq))
+        };
     }
     let root = thread.pointer(offset!(task_fs)).pointer(offset!(fs_root));
     known.root = root.pointer(offset!(dentry_inode)).read(offset!(inode_number));
@@ -149,6 +157,7 @@ pub fn announce(tgid: u32) {
         record.argv_len = known.argv_len;
         record.root = known.root;
         record.mounts = known.mounts;
+        record.mounts_id = known.mounts_id;
         Kernel(known.argv.as_ptr() as u64).copy::<ARGV_LEN>(0, &mut record.argv);
     });
 }

@@ -123,11 +123,14 @@ pub struct Task {
 /// Where a process sees its files: two processes with the same root read the same `/etc/resolv.conf`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Root {
-    /// Inode of its mount namespace.
+    /// Inode of its mount namespace: a number that is given out again.
     pub mounts: u32,
+    /// Id of its mount namespace, which is not; none: not known. (`NS_GET_MNTNS_ID` of linux/nsfs.h, 6.11.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts_id: Option<u64>,
     /// Inode number of its root directory.
     pub inode: u64,
-    /// When the process started: numbers of namespaces are given out again.
+    /// When the process started.
     pub started: Time,
 }
 

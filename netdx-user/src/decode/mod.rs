@@ -364,6 +364,7 @@ impl Record<'_> {
         };
         let root = (r.mounts != 0 && r.root != 0).then_some(Root {
             mounts: r.mounts,
+            mounts_id: (r.mounts_id != 0).then_some(r.mounts_id),
             inode: r.root,
             started: Time(r.started),
         });
