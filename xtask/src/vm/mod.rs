@@ -6,7 +6,6 @@
 
 mod archive;
 mod guest;
-mod kept;
 mod machine;
 mod modules;
 mod results;
@@ -15,17 +14,17 @@ use crate::command;
 use crate::run;
 use crate::test::LIVE;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use archive::{Archive, Kernel};
 use guest::Guest;
-use kept::Run;
 use results::{Matrix, Report};
-use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 /// Kernels by the beginning of their version, and the Debian suite that has them.
@@ -65,88 +64,75 @@ pub(crate) fn vm(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let is_wanted = |version: &str| arguments.kernels.is_empty() || arguments.kernels.iter().any(|v| v == version);
     let wanted = KERNELS.iter().filter(|(version, _)| is_wanted(version));
     let kernels = wanted.map(|(version, suite)| archive.kernel(suite, version)).collect::<Result<Vec<_>>>()?;
-    let keep = if arguments.filters.is_empty() {
-        Keep::All
-    } else if arguments.write {
-        Keep::Part
-    } else {
-        Keep::Nothing
-    };
+    let page = if arguments.write { Some(Page::open(workspace, arguments.filters.is_empty())?) } else { None };
     guest.prepare(&folder, &arguments.filters)?;
     let queue = Mutex::new(kernels.iter());
     let work = || {
         let mut done = Vec::new();
         while let Some(kernel) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-            done.push((&kernel.release, run_one(kernel, &folder, &sources, keep)));
+            done.push((&kernel.release, run_one(kernel, &folder, &sources, page.as_ref())));
         }
         done
     };
-    let done: Vec<_> = std::thread::scope(|scope| {
+    let done: Vec<(_, Result<Report>)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..arguments.jobs.get()).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+        let join = |worker: ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+        workers.into_iter().flat_map(join).collect()
     });
-    let mut done: BTreeMap<_, _> = done.into_iter().collect();
     let mut matrix = Matrix::default();
     let mut broken = Vec::new();
-    for Kernel { release, .. } in &kernels {
-        match done.remove(release) {
-            Some(Ok(report)) => matrix.add(release, &sources, report),
-            Some(Err(error)) => broken.push(format!("Linux {release}: {error:#}")),
-            None => broken.push(format!("Linux {release} was not run")),
+    for (release, report) in done {
+        match report {
+            Ok(report) => matrix.add(release, &sources, report),
+            Err(error) => broken.push(format!("Linux {release}: {error:#}")),
         }
     }
     print!("{}", matrix.table());
-    if arguments.write {
-        let page = workspace.root().join("docs/kernels.md");
-        fs::write(&page, results(&folder)?.page()).with_context(|| format!("cannot write {}", page.display()))?;
-        eprintln!("written: {}", page.display());
-    }
     if !broken.is_empty() {
         bail!("{}", broken.join("\n"));
     }
     matrix.verdict()
 }
 
-/// What of a run stays for the page.
-#[derive(Clone, Copy)]
-enum Keep {
-    /// It has every scenario.
-    All,
-    /// It has some, whose results take the place of older ones.
-    Part,
-    /// It was a trial.
-    Nothing,
+/// docs/kernels.md, written after each kernel: what was not run again stays.
+struct Page {
+    path: PathBuf,
+    matrix: Mutex<Matrix>,
+    /// Every scenario was run: nothing older of the kernel stays.
+    whole: bool,
+}
+
+impl Page {
+    fn open(workspace: &Workspace, whole: bool) -> Result<Page> {
+        let path = workspace.root().join("docs/kernels.md");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let matrix = Matrix::read(&text).with_context(|| format!("{} is not as xtask writes it", path.display()))?;
+        Ok(Page { path, matrix: Mutex::new(matrix), whole })
+    }
+
+    fn keep(&self, release: &str, sources: &str, report: Report) -> Result<()> {
+        let mut matrix = self.matrix.lock().map_err(|_| anyhow!("another kernel's results could not be kept"))?;
+        if self.whole {
+            matrix.replace(release, sources, report);
+        } else {
+            matrix.add(release, sources, report);
+        }
+        fs::write(&self.path, matrix.page()).with_context(|| format!("cannot write {}", self.path.display()))
+    }
 }
 
 /// Runs the scenarios on one kernel.
-fn run_one(kernel: &Kernel, folder: &Path, sources: &str, keep: Keep) -> Result<Report> {
+fn run_one(kernel: &Kernel, folder: &Path, sources: &str, page: Option<&Page>) -> Result<Report> {
     let began = Instant::now();
     eprintln!("Linux {}: begins", kernel.release);
-    let output = machine::run(kernel, folder)?;
-    let report = Report::read(&output)?;
+    let report = Report::read(&machine::run(kernel, folder)?)?;
     let failures = report.failures();
     let time = began.elapsed().as_secs_f64();
     eprintln!("{failures}Linux {}: {} in {time:.0} s", kernel.release, report.counts());
-    let run = Run { sources: sources.to_owned(), output };
-    match keep {
-        Keep::All => kept::replace(&kernel.folder, &run)?,
-        Keep::Part => kept::add(&kernel.folder, &run)?,
-        Keep::Nothing => {}
+    if let Some(page) = page {
+        page.keep(&kernel.release, sources, report.clone())?;
     }
     Ok(report)
-}
-
-/// What is kept of every kernel.
-fn results(folder: &Path) -> Result<Matrix> {
-    let mut matrix = Matrix::default();
-    for (version, _) in KERNELS {
-        if let Some((release, runs)) = kept::newest(folder, version)? {
-            for Run { sources, output } in runs {
-                matrix.add(&release, &sources, Report::read(&output)?);
-            }
-        }
-    }
-    Ok(matrix)
 }
 
 /// The sources that are built, by their commit. The page of results is none of them.

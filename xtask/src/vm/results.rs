@@ -1,8 +1,8 @@
-//! What came of the scenarios, kernel by kernel. Owns: reading it from a guest's output, the table, the page. Must not
-//! know: how a guest runs.
+//! What came of the scenarios, kernel by kernel. Owns: reading it from a guest's output, the table, the page, which is also
+//! where what was not run again is kept. Must not know: how a guest runs.
 
 use super::machine::MARK;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ enum Outcome {
 }
 
 /// What came of the scenarios on one kernel.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Report {
     outcomes: BTreeMap<String, Outcome>,
     details: String,
@@ -102,39 +102,79 @@ fn full_name(program: &str, name: &str) -> String {
 }
 
 /// The results of several kernels.
-#[derive(Default)]
-pub(super) struct Matrix {
-    kernels: Vec<(String, Report)>,
-    /// What was run on each: one run of all scenarios, then those of some.
-    sources: Vec<Vec<(String, usize)>>,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Matrix(Vec<Column>);
+
+/// The results of a kernel.
+#[derive(Debug, PartialEq, Eq)]
+struct Column {
+    release: String,
+    /// What was run: all scenarios, then some.
+    runs: Vec<(String, usize)>,
+    report: Report,
 }
 
 impl Matrix {
+    /// Reads a page.
+    ///
+    /// # Errors
+    /// It isn't one that [`Matrix::page`] makes.
+    pub(super) fn read(page: &str) -> Result<Matrix> {
+        let mut reasons = BTreeMap::new();
+        let (mut rows, mut columns) = (Vec::new(), Vec::new());
+        for line in page.lines() {
+            if let Some(row) = line.strip_prefix("| ").and_then(|row| row.strip_suffix('|')) {
+                rows.push(row.split('|').map(str::trim).collect::<Vec<_>>());
+            } else if let Some((number, why)) = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+                reasons.insert(number, why.trim_end());
+            } else if let Some(run) = line.strip_prefix("- ").filter(|_| !rows.is_empty()) {
+                columns.push(Column::of(run).with_context(|| format!("no kernel and its runs: {line}"))?);
+            }
+        }
+        for row in rows.get(1..).unwrap_or_default() {
+            let (scenario, cells) = row.split_first().context("a row without a name")?;
+            if cells.len() != columns.len() {
+                bail!("{scenario} has {} results, and there are {} kernels", cells.len(), columns.len());
+            }
+            for (cell, column) in cells.iter().zip(&mut columns) {
+                if *cell != "no result" {
+                    let outcome =
+                        outcome(cell, &reasons).with_context(|| format!("no result of {scenario}: {cell}"))?;
+                    column.report.outcomes.insert((*scenario).to_owned(), outcome);
+                }
+            }
+        }
+        Ok(Matrix(columns))
+    }
+
+    /// Adds a run of all scenarios on a kernel, in place of what was run on others of the same version.
+    pub(super) fn replace(&mut self, release: &str, sources: &str, report: Report) {
+        self.0.retain(|column| short(&column.release) != short(release));
+        self.add(release, sources, report);
+    }
+
     /// Adds a run on a kernel; where the kernel had one, its outcomes take the place of older ones. `sources`: what was run.
     pub(super) fn add(&mut self, release: &str, sources: &str, report: Report) {
         let run = (sources.to_owned(), report.outcomes.len());
-        match self.kernels.iter().position(|(known, _)| known == release) {
-            Some(index) => {
-                self.kernels[index].1.outcomes.extend(report.outcomes);
-                self.sources[index].push(run);
-            }
-            None => {
-                self.kernels.push((release.to_owned(), report));
-                self.sources.push(vec![run]);
-            }
+        if let Some(column) = self.0.iter_mut().find(|column| column.release == release) {
+            column.report.outcomes.extend(report.outcomes);
+            column.runs.push(run);
+            return;
         }
+        let at = self.0.partition_point(|column| version(&column.release) < version(release));
+        self.0.insert(at, Column { release: release.to_owned(), runs: vec![run], report });
     }
 
     /// One row for each scenario, one column for each kernel, and the reasons below.
     pub(super) fn table(&self) -> String {
-        let names: BTreeSet<&String> = self.kernels.iter().flat_map(|(_, report)| report.outcomes.keys()).collect();
+        let names: BTreeSet<&String> = self.0.iter().flat_map(|column| column.report.outcomes.keys()).collect();
         let mut reasons: Vec<&str> = Vec::new();
         let mut rows = vec![vec!["Scenario".to_owned()]];
-        rows[0].extend(self.kernels.iter().map(|(release, _)| short(release).to_owned()));
+        rows[0].extend(self.0.iter().map(|column| short(&column.release).to_owned()));
         for name in names {
             let mut row = vec![name.clone()];
-            for (_, report) in &self.kernels {
-                row.push(match report.outcomes.get(name) {
+            for column in &self.0 {
+                row.push(match column.report.outcomes.get(name) {
                     Some(Outcome::Passed) => "ok".to_owned(),
                     Some(Outcome::Weaker(why)) => format!("ok [{}]", number(&mut reasons, why)),
                     Some(Outcome::Skipped(why)) => format!("skipped [{}]", number(&mut reasons, why)),
@@ -172,7 +212,7 @@ impl Matrix {
     /// docs/kernels.md.
     pub(super) fn page(&self) -> String {
         let mut page = format!("{PAGE}{}\n\nWhat was run:\n\n", self.table().trim_end());
-        for ((release, _), runs) in self.kernels.iter().zip(&self.sources) {
+        for Column { release, runs, .. } in &self.0 {
             _ = write!(page, "- {release}: ");
             for (index, (sources, count)) in runs.iter().enumerate() {
                 let again = if index == 0 { "" } else { ", then " };
@@ -186,18 +226,49 @@ impl Matrix {
 
     /// An error when anything failed.
     pub(super) fn verdict(&self) -> Result<()> {
-        let names: BTreeSet<&String> = self.kernels.iter().flat_map(|(_, report)| report.outcomes.keys()).collect();
+        let names: BTreeSet<&String> = self.0.iter().flat_map(|column| column.report.outcomes.keys()).collect();
         if names.is_empty() {
             bail!("no scenario has such a name");
         }
-        let failed = |(_, report): &(String, Report)| {
-            let failed = |name: &&&String| matches!(report.outcomes.get(**name), None | Some(Outcome::Failed));
+        let failed = |column: &Column| {
+            let failed = |name: &&&String| matches!(column.report.outcomes.get(**name), None | Some(Outcome::Failed));
             names.iter().filter(failed).count()
         };
-        match self.kernels.iter().map(failed).sum::<usize>() {
+        match self.0.iter().map(failed).sum::<usize>() {
             0 => Ok(()),
             count => bail!("{count} scenarios failed"),
         }
+    }
+}
+
+impl Column {
+    /// A kernel and what was run on it, as a page says it.
+    fn of(text: &str) -> Option<Column> {
+        let (release, runs) = text.split_once(": ")?;
+        let run = |run: &str| {
+            let (count, sources) = run.split_once(" scenario")?;
+            let (_, sources) = sources.split_once(" of commit ")?;
+            Some((sources.to_owned(), count.parse().ok()?))
+        };
+        let runs = runs.split(", then ").map(run).collect::<Option<_>>()?;
+        Some(Column { release: release.to_owned(), runs, report: Report::default() })
+    }
+}
+
+/// The outcome that a cell of a page stands for.
+fn outcome(cell: &str, reasons: &BTreeMap<&str, &str>) -> Option<Outcome> {
+    let Some((what, number)) = cell.strip_suffix(']').and_then(|cell| cell.split_once(" [")) else {
+        return match cell {
+            "ok" => Some(Outcome::Passed),
+            "FAILED" => Some(Outcome::Failed),
+            _ => None,
+        };
+    };
+    let why = (*reasons.get(number)?).to_owned();
+    match what {
+        "ok" => Some(Outcome::Weaker(why)),
+        "skipped" => Some(Outcome::Skipped(why)),
+        _ => None,
     }
 }
 
@@ -220,6 +291,11 @@ Kernels and scenarios that do not stand here were not run when this was written.
 /// `6.12` of `6.12.107+deb13-cloud-amd64`.
 fn short(release: &str) -> &str {
     release.match_indices('.').nth(1).map_or(release, |(end, _)| &release[..end])
+}
+
+/// The numbers of `6.12.107+deb13-cloud-amd64` that put it after `6.1.0-50-cloud-amd64`.
+fn version(release: &str) -> Vec<u32> {
+    short(release).split('.').filter_map(|number| number.parse().ok()).collect()
 }
 
 /// The number of a reason, from 1.
@@ -274,6 +350,26 @@ failures:
         let page = matrix.page();
         assert!(page.contains("| a        | ok [1] |"), "{page}");
         assert!(page.ends_with("- 5.10.0-1: 2 scenarios of commit aaa, then 1 scenario of commit bbb\n"), "{page}");
+    }
+
+    #[test]
+    fn a_page_says_all_that_it_was_made_of() {
+        let mut matrix = Matrix::default();
+        let report = || Report { details: String::new(), ..Report::read(OUTPUT).expect("an output") };
+        for release in ["6.12.1-a", "6.1.0-2", "5.10.0-1"] {
+            matrix.add(release, "aaa", report());
+        }
+        matrix.add("6.1.0-2", "bbb", Report::read("== netdx: live\ntest only_here ... ok\n").expect("an output"));
+        let page = matrix.page();
+        assert_eq!(Matrix::read(&page).expect("a page"), matrix, "{page}");
+        assert!(page.contains("| Scenario                | 5.10        | 6.1         | 6.12        |"), "{page}");
+        matrix.replace("6.1.0-3", "ccc", report());
+        let page = matrix.page();
+        assert!(!page.contains("only_here") && page.contains("- 6.1.0-3: 4 scenarios of commit ccc\n"), "{page}");
+        assert_eq!(Matrix::read("").expect("nothing yet"), Matrix::default());
+        let written = include_str!("../../../docs/kernels.md");
+        assert_eq!(Matrix::read(written).expect("the page").page(), written);
+        Matrix::read(&page.replace("skipped [2]", "skipped [9]")).expect_err("a reason is missing");
     }
 
     #[test]
