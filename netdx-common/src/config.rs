@@ -10,9 +10,9 @@
 //!
 //! Maps: `EVENTS` (ring buffer, resizable before load), `COUNTS` (array of [`Counts`] that can be mapped, with as many
 //! entries as there can be CPUs); the filters' sets, each a hash with one-byte values: `PIDS` (key: tgid, `u32`), `UIDS`
-//! (`u32`), `NETNS` (inode, `u32`), `CGROUPS` (id in the v2 hierarchy, `u64`: descendants are found by the program), `TREE` (tgid, `u32`: the
-//! root of the process tree before anything is attached; `sched_process_fork` adds, `sched_process_exit` removes).
-//! All others belong to the programs.
+//! (`u32`), `NETNS` (inode, `u32`), `CGROUPS` (id in the v2 hierarchy, `u64`: descendants are found by the program), `TREE`
+//! (tgid, `u32`: the root of the process tree before anything is attached; `sched_process_fork` adds, `sched_process_exit`
+//! removes). All others belong to the programs.
 //!
 //! Programs that exist twice, as `NAME` (`tp_btf`) and `NAME_raw` (`raw_tp`, for a kernel or privileges without
 //! `tp_btf`), attached to the tracepoint `NAME`: `inet_sock_set_state`, `inet_sk_error_report`, `tcp_receive_reset`,

@@ -17,8 +17,8 @@ use netdx_common::{
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// What is counted, by CPU. User space has it mapped: to be asked for an element the kernel would keep
-/// classic tracepoint programs from running on that CPU, as long as whoever asks is interrupted (bpf_disable_instrumentation).
+/// What is counted, by CPU. User space has it mapped: asked for an element, the kernel keeps classic tracepoint programs from
+/// running on that CPU, also while whoever asks is interrupted (bpf_disable_instrumentation).
 #[map]
 pub static COUNTS: Array<Counts> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 

@@ -15,7 +15,7 @@ use std::{
 pub(super) struct Lost {
     /// `COUNTS`.
     counts: Shared<Counts>,
-    /// A program that is interrupted, by a softirq or (7.3) by another task, is not run again before it goes on, whatever
+    /// A program that is interrupted, by a softirq or (7.2) by another task, is not run again before it goes on, whatever
     /// happens there (`__bpf_trace_run`, 6.1; for programs on functions from 5.12).
     programs: Vec<Arc<OwnedFd>>,
     /// Of all these so many were told.

@@ -298,7 +298,7 @@ pub(super) fn load_program(program: &Program<'_>, log: Option<&mut [u8]>) -> io:
     bpf_fd(Command::ProgLoad, &mut attributes)
 }
 
-/// How often a program was not run because it was at work on the same CPU already, interrupted by a softirq or (7.3) another
+/// How often a program was not run because it was at work on the same CPU already, interrupted by a softirq or (7.2) another
 /// task (`bpf_prog_inc_misses_counter`, 5.12; where the kernel has no such count, it always runs).
 pub(super) fn misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: plain numbers, of which all may be zero.
