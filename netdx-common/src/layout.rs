@@ -39,7 +39,7 @@ fn records_are_laid_out_so() {
         CallFailed 216: header 0, started 16, task 24, sock 64, address 152, family 168, port 170, call 172, socket_type 174, result 176, cgroup_hook 180, scope 184, protocol 188, route 192;
         Dns 1144: header 0, current 16, cookie 56, tuple 64, netns 104, flow 108, length 110, resolving 112, data 120;
         ListenOverflow 192: header 0, listener 16, packet 104;
-        Process 344: header 0, task 16, started 56, parent 64, argv_len 68, root 72, mounts 80, _pad 84, argv 88;
+        Process 352: header 0, task 16, started 56, parent 64, argv_len 68, root 72, mounts 80, _pad 84, mounts_id 88, argv 96;
         ProcessExit 64: header 0, task 16, status 56, _pad 60;
         GetAddrInfo 360: header 0, task 16, started 56, result 64, family 68, name 72, service 328;
     }
