@@ -22,8 +22,8 @@
 //! the process-tree filter), `sched_process_exit`.
 //!
 //! Programs for what these miss, of the same kind and attached after them to the same tracepoint: `NAME_again` for
-//! `inet_sock_set_state`, `inet_sk_error_report`, `tcp_receive_reset`, `tcp_send_reset` and `kfree_skb`; with
-//! [`flag::PREEMPTED`] also for `sock_send_length`, `sock_recv_length`, `sched_process_exit` and those of system calls.
+//! `inet_sock_set_state` and `inet_sk_error_report`; with [`flag::PREEMPTED`] also for `tcp_receive_reset`, `tcp_send_reset`,
+//! `kfree_skb`, `sock_send_length`, `sock_recv_length`, `sched_process_exit` and those of system calls.
 //!
 //! Where a kernel lacks a tracepoint but has a function with its arguments, the program `NAME` goes to the function's entry
 //! (fentry), or `NAME_kprobe` does (kprobe): `inet_sk_error_report` to `sock_def_error_report`, `icmp_send` to

@@ -28,13 +28,13 @@ pub enum Watched {
     State,
     /// Of `inet_sk_error_report`.
     SocketError,
-    /// Of `tcp_receive_reset`.
+    /// Of `tcp_receive_reset`: it and all below are seldom interrupted by what they are run for, but by tasks.
     ResetReceived,
     /// Of `tcp_send_reset`.
     ResetSent,
     /// Of `kfree_skb`.
     Drop,
-    /// Of `sock_send_length`: this and the next are only run in the context of tasks.
+    /// Of `sock_send_length`.
     Sent,
     /// Of `sock_recv_length`.
     Received,
@@ -56,10 +56,10 @@ impl Watched {
     /// How many there are.
     pub const COUNT: u32 = Watched::Return as u32 + 1;
 
-    /// Whether it is interrupted by what it is run for itself.
+    /// Whether it is interrupted so often that it has a second one.
     #[inline(always)]
     fn is_interrupted(self) -> bool {
-        (self as u32) < Watched::Sent as u32 || filter::on(flag::PREEMPTED)
+        (self as u32) < Watched::ResetReceived as u32 || filter::on(flag::PREEMPTED)
     }
 }
 
