@@ -8,6 +8,8 @@ use super::{
     loader::Loader,
     probes::Hook,
 };
+use crate::privilege;
+use rustix::thread::CapabilitySet;
 use std::{
     io,
     os::fd::OwnedFd,
@@ -24,6 +26,10 @@ impl Again {
     /// When no thread can be started.
     pub(super) fn start(loader: Loader, places: Places, hooks: Vec<Hook>) -> io::Result<Again> {
         let attach = move || {
+            // Started before the rest of netdx gives its rights up. CAP_SYS_ADMIN stands for the others where they are missing.
+            if let Err(error) = privilege::reduce(CapabilitySet::SYS_ADMIN) {
+                tracing::warn!("rights that are not needed could not be given up: {error}");
+            }
             let mut attacher = Attacher::new(&loader, &places, &[]);
             for hook in hooks {
                 if let Err(why) = attacher.attach_again(hook) {
