@@ -30,12 +30,9 @@ fn changed(change: impl Fn(&Lab), expected: &Change<'_>) {
         let (_stream, _) = listener.accept().expect("accept");
         change(&lab);
         let attempt = client.attempt();
-        // Only a reason tells such a drop from that of any other packet.
-        let (code, names, certainty) = if weaker_without(Feature::DropReasons) {
-            match errno {
-                "EACCES" => ("unexplained", &[][..], Some("possible")),
-                _ => ("broken.timeout", &["stopped answering"][..], Some("likely")),
-            }
+        // Where the error doesn't tell it only a reason tells such a drop from that of any other packet.
+        let (code, names, certainty) = if errno == "ETIMEDOUT" && weaker_without(Feature::DropReasons) {
+            ("broken.timeout", &["stopped answering"][..], Some("likely"))
         } else {
             (expected.code, names, certainty)
         };
