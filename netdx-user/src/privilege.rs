@@ -151,6 +151,13 @@ pub fn reduce(also: CapabilitySet) -> rustix::io::Result<()> {
     set_capabilities(None, sets)
 }
 
+/// The same for a thread that was started before the rest of netdx gives its rights up. What it can't give up it keeps.
+pub fn reduce_thread(also: CapabilitySet) {
+    if let Err(error) = reduce(also) {
+        tracing::warn!("rights that are not needed could not be given up: {error}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

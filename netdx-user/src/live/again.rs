@@ -13,11 +13,19 @@ use rustix::thread::CapabilitySet;
 use std::{
     io,
     os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
 /// The programs, on their way into the kernel or there.
-pub(super) struct Again(JoinHandle<Vec<OwnedFd>>);
+pub(super) struct Again {
+    thread: JoinHandle<Vec<OwnedFd>>,
+    /// What is not attached yet is not needed any more.
+    is_over: Arc<AtomicBool>,
+}
 
 impl Again {
     /// Begins to attach them to these hooks.
@@ -25,24 +33,29 @@ impl Again {
     /// # Errors
     /// When no thread can be started.
     pub(super) fn start(loader: Loader, places: Places, hooks: Vec<Hook>) -> io::Result<Again> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&is_over);
         let attach = move || {
-            // Started before the rest of netdx gives its rights up. CAP_SYS_ADMIN stands for the others where they are missing.
-            if let Err(error) = privilege::reduce(CapabilitySet::SYS_ADMIN) {
-                tracing::warn!("rights that are not needed could not be given up: {error}");
-            }
+            // It stands for the others where they are missing.
+            privilege::reduce_thread(CapabilitySet::SYS_ADMIN);
             let mut attacher = Attacher::new(&loader, &places, &[]);
             for hook in hooks {
+                if end.load(Ordering::Relaxed) {
+                    break;
+                }
                 if let Err(why) = attacher.attach_again(hook) {
                     tracing::debug!("{hook}: {why}");
                 }
             }
             attacher.finish().links
         };
-        thread::Builder::new().name("again".into()).spawn(attach).map(Again)
+        let thread = thread::Builder::new().name("again".into()).spawn(attach)?;
+        Ok(Again { thread, is_over })
     }
 
-    /// Their links, when all are attached.
+    /// Ends it: the links of what is attached.
     pub(super) fn links(self) -> Vec<OwnedFd> {
-        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }

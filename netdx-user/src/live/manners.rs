@@ -41,10 +41,7 @@ impl Manners {
         // A ring that is not emptied in time loses records. Copying them takes no time that others would miss. Of this
         // thread alone; where it may not be set it stays as it is.
         _ = setpriority_process(None, URGENT);
-        // Started before the rest of netdx gives its rights up.
-        if let Err(error) = privilege::reduce(CapabilitySet::SYS_NICE) {
-            tracing::warn!("rights that are not needed could not be given up: {error}");
-        }
+        privilege::reduce_thread(CapabilitySet::SYS_NICE);
         Manners { given, can: Privileges::current().has(CapabilitySet::SYS_NICE), gives_way: false, slowed: Vec::new() }
     }
 

@@ -4,7 +4,8 @@
 //! runs beside the loading of programs and is waited for when the first record needs it.
 
 use super::symbols::{Error, Symbols};
-use crate::{decode, event::Name};
+use crate::{decode, event::Name, privilege};
+use rustix::thread::CapabilitySet;
 use std::{
     borrow::Cow,
     collections::HashMap,
@@ -28,7 +29,11 @@ impl Reading {
     /// # Errors
     /// When no thread can be started.
     pub(super) fn start() -> std::io::Result<Reading> {
-        thread::Builder::new().name("symbols".into()).spawn(Symbols::read).map(Reading)
+        let read = || {
+            privilege::reduce_thread(CapabilitySet::empty());
+            Symbols::read()
+        };
+        thread::Builder::new().name("symbols".into()).spawn(read).map(Reading)
     }
 
     /// The symbols, or none where they can't be read (coverage has said why).

@@ -36,10 +36,7 @@ impl LibraryWatch {
     pub(super) fn start(programs: Vec<LibraryProgram>, known: Vec<Library>) -> io::Result<LibraryWatch> {
         let (met, processes) = channel();
         let work = move || {
-            // Started before the rest of netdx gives its rights up.
-            if let Err(error) = privilege::reduce(CapabilitySet::empty()) {
-                tracing::warn!("rights that are not needed could not be given up: {error}");
-            }
+            privilege::reduce_thread(CapabilitySet::empty());
             watch(&programs, known, &processes);
         };
         thread::Builder::new().name("libraries".into()).spawn(work)?;
