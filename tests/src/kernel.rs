@@ -46,15 +46,6 @@ pub fn programs_with(maps: &BTreeSet<u32>) -> BTreeSet<u32> {
     loaded_programs().filter_map(Result::ok).filter(uses).map(|program| program.id()).collect()
 }
 
-/// How many programs that use one of these maps have this name, which the kernel cuts after 15 bytes.
-#[must_use]
-pub fn programs_called(maps: &BTreeSet<u32>, name: &str) -> usize {
-    let ids = programs_with(maps);
-    let called =
-        |program: &aya::programs::ProgramInfo| program.name_as_str() == Some(name) && ids.contains(&program.id());
-    loaded_programs().filter_map(Result::ok).filter(called).count()
-}
-
 /// How often programs that use one of these maps were not run because they were at work on the same CPU
 /// (`recursion_misses` in their fdinfo, from 5.12), by their names, which the kernel cuts after 15 bytes. Only those with any.
 ///

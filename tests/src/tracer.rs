@@ -9,6 +9,7 @@ use crate::patience::patience;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::cell::RefCell;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -123,6 +124,7 @@ impl Tracer {
         });
         let start: Value = lines.recv_timeout(patience(START)).expect("netdx starts");
         assert_eq!(start["kind"], "start", "{start}");
+        is_complete(child.id());
         let inodes = labs.iter().flat_map(Lab::inodes).collect();
         Tracer { child, lines, seen: RefCell::default(), inodes, start }
     }
@@ -255,6 +257,19 @@ impl Drop for Tracer {
         // It may have ended by itself.
         _ = self.child.kill();
         _ = self.child.wait();
+    }
+}
+
+/// Waits for the programs that netdx still attaches when it is ready, for what others miss: emulated, a kernel takes seconds
+/// for what takes another one a tenth of a second.
+fn is_complete(netdx: u32) {
+    let deadline = Instant::now() + patience(START);
+    let attaches =
+        |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name == "again\n");
+    let tasks = format!("/proc/{netdx}/task");
+    while fs::read_dir(&tasks).into_iter().flatten().flatten().any(attaches) {
+        assert!(Instant::now() < deadline, "netdx attaches programs without end");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
