@@ -124,7 +124,7 @@ impl Tracer {
         });
         let start: Value = lines.recv_timeout(patience(START)).expect("netdx starts");
         assert_eq!(start["kind"], "start", "{start}");
-        is_complete(child.id());
+        wait_until_complete(child.id());
         let inodes = labs.iter().flat_map(Lab::inodes).collect();
         Tracer { child, lines, seen: RefCell::default(), inodes, start }
     }
@@ -262,7 +262,7 @@ impl Drop for Tracer {
 
 /// Waits for the programs that netdx still attaches when it is ready, for what others miss: emulated, a kernel takes seconds
 /// for what takes another one a tenth of a second.
-fn is_complete(netdx: u32) {
+fn wait_until_complete(netdx: u32) {
     let deadline = Instant::now() + patience(START);
     let attaches =
         |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name == "again\n");

@@ -32,10 +32,11 @@ fn seen_by(pid: u32, root: Option<Root>) -> Result<u32, Error> {
 fn is_there(pid: u32, root: Root) -> Option<bool> {
     /// `_IOR(NSIO, 0x5, __u64)` (linux/nsfs.h)
     const NS_GET_MNTNS_ID: Opcode = opcode::read::<u64>(0xb7, 5);
+    let known = root.mounts_id?;
     let namespace = fs::File::open(format!("/proc/{pid}/ns/mnt")).ok()?;
     // SAFETY: writes the id, a number of 8 bytes.
     let id = unsafe { ioctl(namespace, Getter::<NS_GET_MNTNS_ID, u64>::new()) }.ok()?;
-    Some(root.mounts_id? == id)
+    Some(known == id)
 }
 
 /// It was there before the process that has ended: a namespace made since may have got the number of one that is gone. Made by
@@ -63,8 +64,8 @@ pub fn through<T>(pid: u32, root: Option<Root>, read: impl Fn(u32) -> Result<T, 
     Err(Error::Ended(pid))
 }
 
-/// Its mount namespace and its root directory are these, as far as the kernel tells. An overlay may give its root another number in stat(2) than in
-/// the kernel: then nobody is found, which is safe.
+/// Its mount namespace and its root directory are these, as far as the kernel tells. An overlay may give its root another
+/// number in stat(2) than in the kernel: then nobody is found, which is safe.
 fn sees(pid: u32, root: Root) -> bool {
     let mounts = fs::metadata(format!("/proc/{pid}/ns/mnt")).is_ok_and(|m| m.ino() == u64::from(root.mounts));
     mounts

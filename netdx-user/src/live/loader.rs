@@ -151,7 +151,11 @@ impl Loader {
         insert(self.map(map)?, map, key)
     }
 
-    fn map(&self, name: &'static str) -> Result<BorrowedFd<'_>, Error> {
+    /// A map.
+    ///
+    /// # Errors
+    /// When there is no such map.
+    pub(super) fn map(&self, name: &'static str) -> Result<BorrowedFd<'_>, Error> {
         self.maps.get(name).map(AsFd::as_fd).ok_or(Error::NoMap(name))
     }
 

@@ -268,8 +268,7 @@ impl Live {
         coverage.probes.extend(unhooked::processes());
         step("programs attached");
         let tasks = Tasks::load(&loader, places.ids.as_ref());
-        let counts = loader.map_fd("COUNTS")?;
-        let lost = Lost::new(counts.as_fd(), cpus, programs).map_err(Error::Counts)?;
+        let lost = Lost::new(loader.map("COUNTS")?, cpus, programs).map_err(Error::Counts)?;
         let ring = Ring::new(loader.read_map("EVENTS")?, lost)?;
         let tree = Tree(Arc::new(loader.map_fd("TREE")?));
         // Beside what follows, not beside the verifier: it takes a CPU for as long as all the rest.
