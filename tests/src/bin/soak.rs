@@ -8,7 +8,10 @@ use std::{process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
     let seconds = std::env::args().nth(1).and_then(|word| word.parse().ok()).expect("SECONDS");
-    let course = soak::run(Duration::from_secs(seconds));
+    let mut course = soak::run(Duration::from_secs(seconds));
+    if course.lost > 0 {
+        course.findings.push(format!("{} events lost at a moderate rate", course.lost));
+    }
     println!(
         "{} labs came and went: {} failures, {} connections that worked, {} processes killed",
         course.rounds, course.failures, course.successes, course.killed

@@ -37,6 +37,8 @@ pub struct Course {
     pub successes: u64,
     /// Processes that were killed while they connected or looked a name up.
     pub killed: u64,
+    /// Events that both netdx say they lost.
+    pub lost: u64,
     /// How both netdx fared, in words.
     pub notes: Vec<String>,
     /// What should not have been.
@@ -111,6 +113,7 @@ impl Course {
         self.failures += other.failures;
         self.successes += other.successes;
         self.killed += other.killed;
+        self.lost += other.lost;
         self.notes.extend(other.notes);
         self.findings.extend(other.findings);
     }

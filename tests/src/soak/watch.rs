@@ -162,11 +162,12 @@ impl Watch {
         if !status.success() {
             found(format!("it ended with {status}"));
         }
-        if summary["lost_events"] != 0 {
-            found(format!("{} events lost at a moderate rate", summary["lost_events"]));
-        }
         if summary["reports"] != count {
             found(format!("{count} reports came, and it counts {}", summary["reports"]));
+        }
+        match summary["lost_events"].as_u64() {
+            Some(lost) => course.lost += lost,
+            None => found(format!("it does not say what was lost: {summary}")),
         }
     }
 }

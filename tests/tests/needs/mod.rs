@@ -29,6 +29,9 @@ pub(crate) enum Feature {
     ChosenErrors,
     /// A program that is at work is not run again on the same CPU, and that is counted (6.1 for tracepoints; 5.12 for others).
     RunsOnce,
+    /// No task interrupts a program on a tracepoint (until 7.2). Where one does, and another the second program that is there for
+    /// that, the next event is lost, and counted.
+    WholePrograms,
     /// Memory of BPF maps counts as that of the control group whose process made them (5.11).
     MapsOfGroups,
 }
@@ -39,6 +42,8 @@ enum Sign {
     Type(Kind, &'static str),
     /// A member of a structure.
     Member(&'static str, &'static str),
+    /// That there is no such function.
+    NoFunction(&'static str),
 }
 
 impl Feature {
@@ -76,6 +81,10 @@ impl Feature {
                 Sign::Member("bpf_prog", "active"),
                 "the kernel runs a BPF program again while it is at work (no `active` in `struct bpf_prog`)",
             ),
+            Feature::WholePrograms => (
+                Sign::NoFunction("trace_call_bpf_faultable"),
+                "tasks interrupt BPF programs on tracepoints (there is a function `trace_call_bpf_faultable`)",
+            ),
             Feature::MapsOfGroups => (
                 Sign::Type(Kind::Func, "bpf_map_kmalloc_node"),
                 "the kernel does not limit the memory of BPF maps by control groups (no function `bpf_map_kmalloc_node`)",
@@ -93,6 +102,7 @@ impl Feature {
                 let id = find(Kind::Struct, name).unwrap_or_else(|| panic!("the kernel has no `struct {name}`"));
                 types.member(id, member).is_none()
             }
+            Sign::NoFunction(name) => find(Kind::Func, name).is_some(),
         }
     }
 }
