@@ -48,6 +48,8 @@ pub struct Step {
     pub wants: Vec<Want>,
     /// Reports that have become certain.
     pub reports: Vec<Report>,
+    /// Stories that were given up untold, for too many were open at once.
+    pub given_up: u64,
 }
 
 /// A story that has ended and waits for answers.
@@ -126,6 +128,7 @@ impl Diagnosis {
                 self.tracker.end();
             }
         }
+        step.given_up = self.tracker.take_given_up();
         for want in self.tracker.take_wants() {
             self.ask(want, None, &mut step);
         }

@@ -28,6 +28,12 @@ impl Time {
         Time(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// This moment less `d`.
+    #[must_use]
+    pub fn before(self, d: Duration) -> Time {
+        Time(self.0.saturating_sub(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// How long after `earlier` this is; zero when it isn't after it.
     #[must_use]
     pub fn since(self, earlier: Time) -> Duration {

@@ -76,6 +76,7 @@ impl Session {
         self.reporter.input(&stamped, &self.header)?;
         let now = stamped.t;
         let step = self.core.apply(stamped);
+        self.summary.given_up += step.given_up;
         for report in &step.reports {
             if self.is_full() {
                 break;

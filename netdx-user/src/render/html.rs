@@ -88,8 +88,8 @@ pub fn report(report: &Report, header: &Header) -> String {
 pub fn page(reports: &[String], summary: &Summary, header: &Header) -> String {
     let ended = summary.ended.map_or(0, |ended| ended.0.saturating_sub(header.start.boot_ns));
     let mut notes: Vec<String> = summary.notes.iter().map(|note| escape(note).into_owned()).collect();
-    if summary.inputs.lost > 0 {
-        notes.push(format!("{} lost: some failures may be missing", count(summary.inputs.lost, "event")));
+    if summary.lost() > 0 {
+        notes.push(format!("{} lost: some failures may be missing", count(summary.lost(), "event")));
     }
     if summary.inputs.malformed > 0 {
         notes.push(format!("{} could not be read", count(summary.inputs.malformed, "event")));

@@ -152,7 +152,7 @@ pub fn summary(summary: &Summary, header: &Header) -> String {
         failures: summary.failures,
         filtered: summary.filtered,
         counts: &summary.by_code,
-        lost_events: summary.inputs.lost,
+        lost_events: summary.lost(),
         malformed_events: summary.inputs.malformed,
         notes: &summary.notes,
         coverage: &header.coverage,

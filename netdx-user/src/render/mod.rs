@@ -32,6 +32,8 @@ pub struct Summary {
     pub filtered: u64,
     /// What came in.
     pub inputs: Counts,
+    /// Stories that were given up untold, for too many were open at once.
+    pub given_up: u64,
     /// The time of the last input; none: there was none.
     pub ended: Option<Time>,
     /// What else a reader must know: a recording that is damaged or could not be written to its end.
@@ -43,6 +45,12 @@ impl Summary {
     pub fn input(&mut self, t: Time, input: &Input) {
         self.inputs.add(input);
         self.ended = self.ended.max(Some(t));
+    }
+
+    /// What went unseen: records that the kernel could not hand over, and stories that were given up.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.inputs.lost.saturating_add(self.given_up)
     }
 
     /// Counts a report that is shown.

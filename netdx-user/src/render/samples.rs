@@ -48,6 +48,7 @@ pub(super) fn summary() -> Summary {
         by_code: [("dns.nxdomain", 2), ("refused.bound-elsewhere", 3)].into(),
         filtered: 1,
         inputs: Counts { inputs: 90, lost: 1, malformed: 2 },
+        given_up: 0,
         ended: Some(Time(17_500_000_000)),
         notes: vec!["the recording has no end: the run that wrote it was killed, or the file was cut".into()],
     }

@@ -136,8 +136,8 @@ pub fn summary(summary: &Summary, header: &Header, layout: &Layout) -> String {
     if summary.filtered > 0 {
         first += &format!(", {} more filtered out", summary.filtered);
     }
-    if summary.inputs.lost > 0 {
-        first += &format!("; {} lost: some failures may be missing", count(summary.inputs.lost, "event"));
+    if summary.lost() > 0 {
+        first += &format!("; {} lost: some failures may be missing", count(summary.lost(), "event"));
     } else {
         first += "; no event lost";
     }

@@ -1,13 +1,17 @@
 //! UDP conversations that failed. Owns: which events make one, when it has been told. Must not know: causes; DNS is told
 //! by `lookups`.
 
-use super::{Connection, memory::Memory};
+use super::{
+    Connection,
+    conversations::{Conversations, End},
+    memory::Memory,
+};
 use crate::{
-    event::{Call, Event, Netns, Packet, Protocol, Sock, Tuple},
+    event::{Call, Cookie, Event, Netns, Packet, Protocol, Sock, Tuple},
     report::Outcome,
     time::Time,
 };
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 /// How long a failed conversation waits for the call that tells the application.
 const SETTLE: Duration = Duration::from_millis(40);
@@ -19,8 +23,8 @@ const SETTLE_ASKED: Duration = Duration::from_secs(1);
 const SETTLE_CONNECT: Duration = Duration::from_millis(250);
 /// The same failure of the same conversation is told again only after this.
 const QUIET: Duration = Duration::from_secs(1);
-/// How many are kept.
-const LIMIT: usize = 4_096;
+/// How many wait at once: beyond that the next to be told is told early. Of those that were told as many are remembered.
+const LIMIT: usize = 16_384;
 
 #[derive(Debug)]
 struct Pending {
@@ -32,38 +36,24 @@ struct Pending {
     unasked: bool,
     /// Namespace of the socket; none while only packets were seen, which pass through others.
     netns: Option<Netns>,
-}
-
-/// Whose conversation an event is of, as far as the event says.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    tuple: Tuple,
-    netns: Option<Netns>,
-    pid: Option<u32>,
-}
-
-impl End {
-    /// The two are one conversation as far as both are known. Sockets without a port yet are told apart by their owner.
-    fn is(self, other: End) -> bool {
-        fn agree<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
-            a.is_none() || b.is_none() || a == b
-        }
-        same(self.tuple, other.tuple) && agree(self.netns, other.netns) && agree(self.pid, other.pid)
-    }
+    /// Of the socket.
+    cookie: Option<Cookie>,
 }
 
 impl Pending {
     fn end(&self) -> End {
         let c = &self.connection;
-        End { tuple: c.tuple, netns: self.netns, pid: c.task.as_ref().map(|t| t.pid) }
+        End { tuple: c.tuple, netns: self.netns, pid: c.task.as_ref().map(|t| t.pid), cookie: self.cookie }
     }
 }
 
 /// Conversations that failed.
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
-    pending: BTreeMap<u64, Pending>,
-    told: Vec<(Time, End)>,
+    /// By when they are due.
+    pending: Conversations<Pending>,
+    /// By when they were told.
+    told: Conversations<()>,
 }
 
 impl Datagrams {
@@ -81,9 +71,14 @@ impl Datagrams {
         if packet.is_some() && (!tells(tuple) || tuple.local_port == 53) {
             return;
         }
-        let end = End { tuple, netns: packet.is_none().then_some(netns), pid: None };
-        if let Some(p) = self.find(end) {
+        let cookie = match &**event {
+            Event::SocketError { sock, .. } => sock.cookie,
+            _ => None,
+        };
+        let end = End { tuple, netns: packet.is_none().then_some(netns), pid: None, cookie };
+        if let Some(mut p) = self.pending.take(end) {
             p.netns = p.netns.or(end.netns);
+            p.cookie = p.cookie.or(cookie);
             let c = &mut p.connection;
             learn(c, tuple);
             if packet.is_none() {
@@ -98,7 +93,7 @@ impl Datagrams {
             } else if !p.unasked {
                 p.due = p.due.min(time.after(SETTLE));
             }
-            return;
+            return self.wait(p);
         }
         if self.recently(time, end) {
             return;
@@ -117,7 +112,8 @@ impl Datagrams {
         }
         c.push(time, Arc::clone(event));
         let unasked = packet.is_none();
-        self.add(time.after(if unasked { SETTLE_ASKED } else { SETTLE }), c, false, unasked, end.netns);
+        let due = time.after(if unasked { SETTLE_ASKED } else { SETTLE });
+        self.wait(Pending { due, connection: c, only_connect: false, unasked, netns: end.netns, cookie });
     }
 
     /// A call on a datagram socket failed.
@@ -136,9 +132,11 @@ impl Datagrams {
         let task = task.clone();
         let errno = -result;
         let only_connect = matches!(call, Call::Connect | Call::IoUringConnect);
-        let end = End { tuple, netns: Some(sock.netns), pid: Some(task.pid) };
-        if let Some(p) = self.find(end) {
-            p.netns = end.netns;
+        let (netns, cookie) = (Some(sock.netns), sock.cookie);
+        let end = End { tuple, netns, pid: Some(task.pid), cookie };
+        if let Some(mut p) = self.pending.take(end) {
+            p.netns = netns;
+            p.cookie = p.cookie.or(cookie);
             let c = &mut p.connection;
             learn(c, tuple);
             c.netns = sock.netns;
@@ -151,7 +149,7 @@ impl Datagrams {
             if std::mem::take(&mut p.unasked) {
                 p.due = time.after(SETTLE);
             }
-            return;
+            return self.wait(p);
         }
         if self.recently(time, end) {
             return;
@@ -166,33 +164,34 @@ impl Datagrams {
         c.push(time, Arc::clone(event));
         memory.dress(&mut c);
         let due = time.after(if only_connect { SETTLE_CONNECT } else { SETTLE });
-        self.add(due, c, only_connect, false, end.netns);
+        self.wait(Pending { due, connection: c, only_connect, unasked: false, netns, cookie });
     }
 
     /// getaddrinfo returned on this thread: what it tried out is no failure of the application.
     pub(super) fn resolver_returned(&mut self, tid: u32, from: Time, to: Time) {
-        self.pending.retain(|_, p| {
+        self.pending.forget(|p| {
             let within = p.connection.began >= from && p.connection.began <= to;
-            !(p.only_connect && within && p.connection.task.as_ref().is_some_and(|t| t.tid == tid))
+            p.only_connect && within && p.connection.task.as_ref().is_some_and(|t| t.tid == tid)
         });
     }
 
     /// Those that have been told whole by now.
     pub(super) fn due(&mut self, now: Time, memory: &mut Memory) -> Vec<Connection> {
-        let due: Vec<u64> = self.pending.iter().filter(|(_, p)| p.due <= now).map(|(k, _)| *k).collect();
-        let due: Vec<Pending> = due.into_iter().filter_map(|k| self.pending.remove(&k)).collect();
-        due.into_iter().filter_map(|p| self.tell(p, memory)).collect()
+        let mut due = Vec::new();
+        while let Some(p) = self.pending.pop(now, LIMIT) {
+            due.extend(self.tell(p, memory));
+        }
+        due
     }
 
     /// All that are left.
     pub(super) fn end(&mut self, memory: &mut Memory) -> Vec<Connection> {
-        let all = std::mem::take(&mut self.pending);
-        all.into_values().filter_map(|p| self.tell(p, memory)).collect()
+        self.due(Time(u64::MAX), memory)
     }
 
     /// When the next one is due.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.pending.values().map(|p| p.due).min()
+        self.pending.first()
     }
 
     fn tell(&mut self, p: Pending, memory: &mut Memory) -> Option<Connection> {
@@ -203,7 +202,7 @@ impl Datagrams {
         if p.only_connect && selects_address(&c, memory) {
             return None;
         }
-        let from = Time(c.began.0.saturating_sub(1_000_000_000));
+        let from = c.began.before(Duration::from_secs(1));
         for (time, event) in memory.packets.between(c.tuple, from, p.due) {
             if !c.events.iter().any(|(t, e)| *t == time && *e == event) {
                 c.push(time, event);
@@ -214,30 +213,23 @@ impl Datagrams {
             c.began = c.began.min(*first);
         }
         let ended = c.ended.unwrap_or(last);
-        self.told.retain(|(t, _)| ended.since(*t) < QUIET);
-        self.told.push((ended, end));
+        self.told.insert(ended, c.serial, end, ());
         Some(c)
     }
 
     /// A conversation with these endpoints is told, or was a moment ago.
     pub(super) fn tells_of(&self, tuple: Tuple) -> bool {
-        let ends = self.told.iter().map(|(_, end)| *end).chain(self.pending.values().map(Pending::end));
-        ends.into_iter().any(|end| same(end.tuple, tuple))
+        let end = End { tuple, netns: None, pid: None, cookie: None };
+        self.pending.holds(end) || self.told.holds(end)
     }
 
-    fn add(&mut self, due: Time, connection: Connection, only_connect: bool, unasked: bool, netns: Option<Netns>) {
-        self.pending.insert(connection.serial, Pending { due, connection, only_connect, unasked, netns });
-        if self.pending.len() > LIMIT {
-            self.pending.pop_first();
-        }
+    fn wait(&mut self, p: Pending) {
+        self.pending.insert(p.due, p.connection.serial, p.end(), p);
     }
 
-    fn find(&mut self, end: End) -> Option<&mut Pending> {
-        self.pending.values_mut().find(|p| p.end().is(end))
-    }
-
-    fn recently(&self, time: Time, end: End) -> bool {
-        self.told.iter().any(|(t, o)| o.is(end) && time.since(*t) < QUIET)
+    fn recently(&mut self, time: Time, end: End) -> bool {
+        while self.told.pop(time.before(QUIET), LIMIT).is_some() {}
+        self.told.holds(end)
     }
 }
 
@@ -250,18 +242,6 @@ pub(super) fn called(call: Call, socket: Tuple, address: Option<IpAddr>, port: u
         _ => None,
     };
     given.map_or(socket, |remote| Tuple { remote, remote_port: port, ..socket })
-}
-
-/// The two are one conversation as far as both are known: a socket that isn't bound yet has no port.
-fn same(a: Tuple, b: Tuple) -> bool {
-    // A datagram sent from a socket that isn't connected names its target only in the packet.
-    let nowhere = |t: Tuple| t.remote.is_unspecified() && t.remote_port == 0 && t.local_port != 0;
-    let ends = |x: Tuple, y: Tuple| {
-        ((x.remote, x.remote_port) == (y.remote, y.remote_port) || nowhere(x) || nowhere(y))
-            && (x.local_port == y.local_port || x.local_port == 0 || y.local_port == 0)
-            && (x.local == y.local || x.local.is_unspecified() || y.local.is_unspecified())
-    };
-    ends(a, b) || ends(a, b.reversed())
 }
 
 fn learn(c: &mut Connection, tuple: Tuple) {

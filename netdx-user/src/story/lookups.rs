@@ -398,6 +398,7 @@ impl Lookups {
             && let Some((&oldest, _)) = self.open.first_key_value()
         {
             self.remove(oldest);
+            memory.given_up += 1;
         }
         serial
     }

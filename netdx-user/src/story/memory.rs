@@ -161,6 +161,8 @@ pub(super) struct Memory {
     pub(super) packets: Packets,
     pub(super) serial: Serial,
     pub(super) losses: Losses,
+    /// Stories that were given up, for too many were open at once.
+    pub(super) given_up: u64,
 }
 
 impl Memory {
@@ -177,6 +179,7 @@ impl Memory {
             packets: Packets::default(),
             serial: Serial::default(),
             losses: Losses::default(),
+            given_up: 0,
         }
     }
 

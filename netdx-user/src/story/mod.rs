@@ -5,6 +5,9 @@
 
 mod calls;
 mod connection;
+mod conversations;
+#[cfg(test)]
+mod datagram_tests;
 mod datagrams;
 mod events;
 mod facts;

@@ -449,65 +449,6 @@ fn a_call_that_found_no_route_is_a_story_of_its_own() {
 }
 
 #[test]
-fn a_datagram_sockets_error_waits_for_the_application_to_ask() {
-    let of =
-        |error: i32| Sock { tuple: Tuple { protocol: Protocol::Udp, ..tuple() }, error, ..sock(TcpState::Established) };
-    let asked = Event::CallFailed {
-        call: Call::Receive,
-        started: None,
-        task: task(),
-        sock: Some(of(0)),
-        address: None,
-        family: 0,
-        port: 0,
-        socket_type: 2,
-        protocol: 17,
-        scope: 0,
-        result: -111,
-        cgroup_hook: None,
-        route: RouteLookups::default(),
-    };
-    let error = Event::SocketError { sock: of(111), icmp: None, current: None };
-    let reports = run(vec![(MS, error), (500 * MS, asked)], elsewhere);
-    assert_eq!(reports.len(), 1, "{reports:?}");
-    assert_eq!(reports[0].process.as_ref().map(|p| p.pid), Some(100));
-}
-
-#[test]
-fn the_same_failure_of_another_process_or_namespace_is_told_too() {
-    let failed = |pid: u32, netns: u32| {
-        let netns = Netns(netns);
-        // Not bound yet: only who asked tells the sockets apart.
-        let unbound = Tuple { protocol: Protocol::Udp, local: ip("0.0.0.0"), local_port: 0, ..tuple() };
-        Event::CallFailed {
-            call: Call::Connect,
-            started: None,
-            task: Task { pid, tid: pid, netns: Some(netns), ..task() },
-            sock: Some(Sock { id: None, tuple: unbound, netns, ..sock(TcpState::Close) }),
-            address: Some(ip("10.0.0.5")),
-            family: 2,
-            port: 5432,
-            socket_type: 2,
-            protocol: 17,
-            scope: 0,
-            result: -101,
-            cgroup_hook: None,
-            route: RouteLookups::default(),
-        }
-    };
-    let who = |events: Vec<(u64, Event)>| -> Vec<u32> {
-        run(events, elsewhere).iter().filter_map(|r| r.process.as_ref().map(|p| p.pid)).collect()
-    };
-    // Told together: both wait to be told when the second comes.
-    assert_eq!(who(vec![(MS, failed(100, 1)), (2 * MS, failed(200, 1))]), [100, 200]);
-    // Told a little later: the first has been told.
-    assert_eq!(who(vec![(MS, failed(100, 1)), (600 * MS, failed(200, 1))]), [100, 200]);
-    assert_eq!(who(vec![(MS, failed(100, 1)), (600 * MS, failed(100, 2))]), [100, 100]);
-    // The same again is told once.
-    assert_eq!(who(vec![(MS, failed(100, 1)), (600 * MS, failed(100, 1))]), [100]);
-}
-
-#[test]
 fn lost_records_lower_certainty() {
     // Told while the story goes on, and while the attempt still waits to be put in order.
     for told in [5 * MS, 2 * MS + 1] {

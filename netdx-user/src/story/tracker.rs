@@ -33,7 +33,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// How long the story of a connection that somebody else opened waits for the one who did: where both ends are on this
 /// host, it is told from that side.
 const SETTLE_OTHER: Duration = Duration::from_millis(100);
-/// How many connections are followed at once; the oldest are given up (and counted as lost) beyond that.
+/// How many connections are followed at once; beyond that the oldest are given up, which is counted.
 const OPEN_LIMIT: usize = 262_144;
 
 /// What changes stories.
@@ -172,6 +172,11 @@ impl Tracker {
         std::mem::take(&mut self.wants)
     }
 
+    /// How many stories were given up since this was asked last: too many were open at once.
+    pub fn take_given_up(&mut self) -> u64 {
+        std::mem::take(&mut self.memory.given_up)
+    }
+
     /// When time must be told.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
@@ -307,6 +312,7 @@ impl Tracker {
         self.open.insert(id, Box::new(c));
         if self.open.len() > OPEN_LIMIT {
             self.open.pop_first();
+            self.memory.given_up += 1;
         }
     }
 
@@ -505,7 +511,7 @@ pub(super) fn collect(packets: &Packets, c: &mut Connection, tuple: Tuple, end: 
     if tuple.local_port == 0 {
         return;
     }
-    let from = Time(c.began.0.saturating_sub(1_000_000));
+    let from = c.began.before(Duration::from_millis(1));
     for (time, event) in packets.between(tuple, from, end) {
         c.push(time, event);
     }

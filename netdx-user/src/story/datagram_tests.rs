@@ -1,0 +1,94 @@
+//! The core with events of datagram sockets, made by hand.
+
+use super::tests::{MS, elsewhere, ip, run, sock, task, tuple};
+use crate::event::{Call, Cookie, Event, Netns, Protocol, RouteLookups, Sock, Task, TcpState, Tuple};
+
+/// A connected socket, and the error it has.
+fn connected(local_port: u16, cookie: u64, error: i32) -> Sock {
+    let tuple = Tuple { protocol: Protocol::Udp, local_port, ..tuple() };
+    Sock { tuple, error, cookie: Some(Cookie(cookie)), id: None, ..sock(TcpState::Established) }
+}
+
+/// A socket is told that nobody listens there.
+fn refused(local_port: u16, cookie: u64) -> Event {
+    Event::SocketError { sock: connected(local_port, cookie, 111), icmp: None, current: None }
+}
+
+/// The application asks for it.
+fn asked(local_port: u16, cookie: u64) -> Event {
+    Event::CallFailed {
+        call: Call::Receive,
+        started: None,
+        task: task(),
+        sock: Some(connected(local_port, cookie, 0)),
+        address: None,
+        family: 0,
+        port: 0,
+        socket_type: 2,
+        protocol: 17,
+        scope: 0,
+        result: -111,
+        cgroup_hook: None,
+        route: RouteLookups::default(),
+    }
+}
+
+#[test]
+fn an_error_waits_for_the_application_to_ask() {
+    let reports = run(vec![(MS, refused(40_000, 1)), (500 * MS, asked(40_000, 1))], elsewhere);
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert_eq!(reports[0].process.as_ref().map(|p| p.pid), Some(100));
+}
+
+#[test]
+fn the_same_failure_of_another_process_or_namespace_is_told_too() {
+    let failed = |pid: u32, netns: u32| {
+        let netns = Netns(netns);
+        // Not bound yet: only who asked tells the sockets apart.
+        let unbound = Tuple { protocol: Protocol::Udp, local: ip("0.0.0.0"), local_port: 0, ..tuple() };
+        Event::CallFailed {
+            call: Call::Connect,
+            started: None,
+            task: Task { pid, tid: pid, netns: Some(netns), ..task() },
+            sock: Some(Sock { id: None, tuple: unbound, netns, ..sock(TcpState::Close) }),
+            address: Some(ip("10.0.0.5")),
+            family: 2,
+            port: 5432,
+            socket_type: 2,
+            protocol: 17,
+            scope: 0,
+            result: -101,
+            cgroup_hook: None,
+            route: RouteLookups::default(),
+        }
+    };
+    let who = |events: Vec<(u64, Event)>| -> Vec<u32> {
+        run(events, elsewhere).iter().filter_map(|r| r.process.as_ref().map(|p| p.pid)).collect()
+    };
+    // Told together: both wait to be told when the second comes.
+    assert_eq!(who(vec![(MS, failed(100, 1)), (2 * MS, failed(200, 1))]), [100, 200]);
+    // Told a little later: the first has been told.
+    assert_eq!(who(vec![(MS, failed(100, 1)), (600 * MS, failed(200, 1))]), [100, 200]);
+    assert_eq!(who(vec![(MS, failed(100, 1)), (600 * MS, failed(100, 2))]), [100, 100]);
+    // The same again is told once.
+    assert_eq!(who(vec![(MS, failed(100, 1)), (600 * MS, failed(100, 1))]), [100]);
+}
+
+#[test]
+fn each_socket_is_told_of_though_another_had_its_port_a_moment_ago() {
+    let times = |second: u64, cookies: [u64; 2]| {
+        let events = [(MS, asked(40_000, cookies[0])), (second, asked(40_000, cookies[1]))];
+        run(events.into(), elsewhere).len()
+    };
+    // Both wait to be told.
+    assert_eq!((times(2 * MS, [1, 1]), times(2 * MS, [1, 2])), (1, 2));
+    // The first has been told.
+    assert_eq!((times(600 * MS, [1, 1]), times(600 * MS, [1, 2])), (1, 2));
+}
+
+#[test]
+fn a_flood_of_failures_is_told_whole() {
+    // More than wait at once, within the second in which each is waited for.
+    let flood = (0..40_000u64).map(|n| (MS + n * 10_000, refused((n % 30_000 + 1024) as u16, n + 1)));
+    assert_eq!(run(flood.collect(), elsewhere).len(), 40_000);
+}
