@@ -7,7 +7,7 @@
 
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 /// The name of a kernel function or of a value of a kernel enumeration.
 pub type Name = Cow<'static, str>;
@@ -460,7 +460,7 @@ pub enum Event {
         current: Option<Task>,
         icmp: Option<IcmpError>,
         tcp: TcpCounters,
-        stack: Vec<Name>,
+        stack: Arc<[Name]>,
     },
     /// An error was reported to a socket.
     SocketError { sock: Sock, icmp: Option<IcmpError>, current: Option<Task> },
@@ -472,7 +472,7 @@ pub enum Event {
         sock: Option<Sock>,
         reason: Option<Name>,
         current: Option<Task>,
-        stack: Vec<Name>,
+        stack: Arc<[Name]>,
     },
     /// A segment was sent again. `result`: 0, negative errno, positive NET_XMIT code; none: not told.
     Retransmit { sock: Sock, tcp: TcpCounters, result: Option<i32>, length: u32, sequence: u32 },
@@ -490,12 +490,12 @@ pub enum Event {
         at: Option<Name>,
         hook: Option<Hook>,
         current: Option<Task>,
-        stack: Vec<Name>,
+        stack: Arc<[Name]>,
     },
     /// An ICMP error came in. `quoted`: the packet it complains of (local is its source).
     IcmpReceived { packet: Packet, quoted: Option<Tuple>, info: u32 },
     /// This kernel sent an ICMP error about `packet` (whose `icmp_type`, `icmp_code` are the answer's).
-    IcmpSent { packet: Packet, stack: Vec<Name> },
+    IcmpSent { packet: Packet, stack: Arc<[Name]> },
     /// A neighbour did not answer.
     NeighborFailed { netns: Netns, address: IpAddr, device: u32, device_name: String },
     /// A call failed. `result`: negative errno (-512 ... -516: interrupted).

@@ -17,8 +17,11 @@ use crate::{
     input::{Input, Stamped},
     time::Time,
 };
-use netdx_common::record::{self as wire, Kind, call};
-use std::net::{IpAddr, Ipv4Addr};
+use netdx_common::record::{self as wire, Kind, STACK_DEPTH, call};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 use values::{
     AF_INET6, ETH_P_ARP, address, counters, discovery, icmp_error, known_task, netns, protocol, task, tcp_state, text,
     via, without,
@@ -29,10 +32,23 @@ use zerocopy::FromBytes;
 pub trait Names {
     /// The function that an address is in.
     fn function(&self, address: u64) -> Option<Name>;
+    /// The functions of a stack, the innermost first, without tracing's own; it ends at an address of zero.
+    fn stack(&self, addresses: &[u64; STACK_DEPTH]) -> Arc<[Name]> {
+        functions(self, addresses)
+    }
     /// A variant of `enum skb_drop_reason`, with or without its `SKB_DROP_REASON_`.
     fn drop_reason(&self, value: i32) -> Option<Name>;
     /// A variant of `enum sk_rst_reason`, with or without its `SK_RST_REASON_`.
     fn reset_reason(&self, value: i32) -> Option<Name>;
+}
+
+/// The functions of a stack, see [`Names::stack`].
+pub(crate) fn functions(names: &(impl Names + ?Sized), addresses: &[u64; STACK_DEPTH]) -> Arc<[Name]> {
+    /// How the functions between a hook and its program begin.
+    const OWN: [&str; 4] = ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"];
+    let frames = addresses.iter().take_while(|address| **address != 0);
+    let functions = frames.filter_map(|address| names.function(*address));
+    functions.filter(|name| !OWN.iter().any(|own| name.starts_with(own))).collect()
 }
 
 /// Why a record could not be read.
@@ -174,8 +190,15 @@ impl Record<'_> {
         }
         let (old, new) = (before.state, TcpState::Close);
         out.push(stamped(r.received, Event::ResetReceived { sock: before, tcp }));
-        let state =
-            Event::State { sock: after, old, new, current: None, icmp: icmp_error(&r.icmp), tcp, stack: Vec::new() };
+        let state = Event::State {
+            sock: after,
+            old,
+            new,
+            current: None,
+            icmp: icmp_error(&r.icmp),
+            tcp,
+            stack: Arc::default(),
+        };
         out.push(stamped(r.header.time, state));
         Ok(())
     }
@@ -187,7 +210,7 @@ impl Record<'_> {
             sock: None,
             reason: self.reset_reason(r.reason),
             current: None,
-            stack: Vec::new(),
+            stack: Arc::default(),
         })
     }
 
@@ -460,15 +483,7 @@ impl Record<'_> {
         })
     }
 
-    fn stack(&self, stack: &wire::Stack) -> Vec<Name> {
-        /// How the functions between a hook and its program begin: they are tracing's own.
-        const OWN: [&str; 4] = ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"];
-        stack
-            .frames
-            .iter()
-            .take_while(|address| **address != 0)
-            .filter_map(|address| self.names.function(*address))
-            .filter(|name| !OWN.iter().any(|own| name.starts_with(own)))
-            .collect()
+    fn stack(&self, stack: &wire::Stack) -> Arc<[Name]> {
+        self.names.stack(&stack.frames)
     }
 }

@@ -124,7 +124,7 @@ fn a_drop_has_names_and_no_addresses_of_the_kernel() {
     assert_eq!(reason.as_deref(), Some("NETFILTER_DROP"));
     assert_eq!(at.as_deref(), Some("nft_do_chain"));
     assert_eq!(hook, Some(Hook::Input));
-    assert_eq!(stack, ["nf_hook_slow", "ip_local_deliver"]);
+    assert_eq!(*stack, ["nf_hook_slow", "ip_local_deliver"]);
     assert_eq!(sock, None);
     assert_eq!(packet.tuple.unwrap().remote_port, 80);
 }

@@ -188,8 +188,7 @@ fn verdict(code: &'static str, finding: Finding, lost: u64, before: &str, summar
     let mut evidence = finding.evidence;
     if lost > 0 {
         certainty = certainty.min(Certainty::Likely);
-        evidence
-            .push(fact("lost", format!("{lost} kernel records were lost meanwhile, so something may be missing here")));
+        evidence.push(fact("lost", format!("{lost} records were lost meanwhile, so something may be missing here")));
     }
     Verdict {
         code,
@@ -209,7 +208,7 @@ fn unexplained(
     summary: impl Fn(&str) -> String,
 ) -> Verdict {
     if lost > 0 {
-        evidence.push(fact("lost", format!("{lost} kernel records were lost meanwhile")));
+        evidence.push(fact("lost", format!("{lost} records were lost meanwhile")));
     }
     let because = match missing.as_slice() {
         [] => "nothing that was observed proves a cause".to_owned(),

@@ -5,11 +5,12 @@
 
 use super::symbols::{Error, Symbols};
 use crate::{decode, event::Name, privilege};
+use netdx_common::record::STACK_DEPTH;
 use rustix::thread::CapabilitySet;
 use std::{
     borrow::Cow,
     collections::HashMap,
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread::{self, JoinHandle},
 };
 
@@ -18,7 +19,12 @@ pub(super) struct Names {
     symbols: OnceLock<Symbols>,
     drop_reasons: HashMap<i32, &'static str>,
     reset_reasons: HashMap<i32, &'static str>,
+    /// The few that come again and again, each kept once: of a flood of packets thousands are remembered.
+    stacks: Mutex<HashMap<[u64; STACK_DEPTH], Arc<[Name]>>>,
 }
+
+/// How many stacks are kept.
+const STACKS: usize = 1024;
 
 /// Symbols being read.
 pub(super) struct Reading(JoinHandle<Result<Symbols, Error>>);
@@ -57,7 +63,12 @@ impl Names {
         let kept = |reasons: HashMap<i32, String>| -> HashMap<i32, &'static str> {
             reasons.into_iter().map(|(value, name)| (value, &*name.leak())).collect()
         };
-        Names { symbols: OnceLock::new(), drop_reasons: kept(drop_reasons), reset_reasons: kept(reset_reasons) }
+        Names {
+            symbols: OnceLock::new(),
+            drop_reasons: kept(drop_reasons),
+            reset_reasons: kept(reset_reasons),
+            stacks: Mutex::default(),
+        }
     }
 
     /// Waits for the symbols.
@@ -70,6 +81,14 @@ impl Names {
 impl decode::Names for Names {
     fn function(&self, address: u64) -> Option<Name> {
         self.symbols.get()?.function(address)
+    }
+
+    fn stack(&self, addresses: &[u64; STACK_DEPTH]) -> Arc<[Name]> {
+        let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
+        if stacks.len() >= STACKS {
+            stacks.clear();
+        }
+        Arc::clone(stacks.entry(*addresses).or_insert_with(|| decode::functions(self, addresses)))
     }
 
     fn drop_reason(&self, value: i32) -> Option<Name> {

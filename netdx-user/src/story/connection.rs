@@ -75,8 +75,10 @@ pub struct Connection {
     pub events: Vec<(Time, Arc<Event>)>,
     /// Events that were not kept.
     pub omitted: u32,
-    /// Records the kernel lost while this went on.
+    /// Records that were lost while this went on.
     pub lost: u64,
+    /// Of those: what happened to packets, and was forgotten, for there was too much of it. It may well be this connection's.
+    pub forgotten: u64,
     /// Told from the packets of a peer that was not let in: the endpoints are as the peer sees them.
     pub mirrored: bool,
     /// Told from a datagram that was dropped after it came in from somewhere: whose it was is not known yet, and `netns` is
@@ -134,6 +136,7 @@ impl Connection {
             events: Vec::new(),
             omitted: 0,
             lost: 0,
+            forgotten: 0,
             mirrored: false,
             wayside: false,
             traced_back: false,

@@ -290,7 +290,7 @@ impl Connection {
     pub fn icmp_sent(&self) -> impl Iterator<Item = (Time, &Packet, &[Name])> + '_ {
         self.events.iter().filter_map(|(t, e)| match &**e {
             Event::IcmpSent { packet, stack } if packet.tuple.is_some_and(|t| self.sent_by_us(t)) => {
-                Some((*t, packet, stack.as_slice()))
+                Some((*t, packet, &**stack))
             }
             _ => None,
         })

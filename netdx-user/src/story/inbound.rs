@@ -90,7 +90,7 @@ fn whole(mut c: Connection, memory: &Memory) -> Connection {
             c.push(time, event);
         }
     }
-    c.lost = memory.losses.since(c.began);
+    memory.note_losses(&mut c);
     c.ended = c.events.last().map(|(t, _)| *t).or(c.ended);
     c
 }

@@ -171,7 +171,7 @@ pub struct Lookup {
     pub slow: Option<std::time::Duration>,
     /// The ways to its servers that failed, each as the story of a connection.
     pub paths: Vec<Connection>,
-    /// Records the kernel lost while this went on.
+    /// Records that were lost while this went on.
     pub lost: u64,
     /// What the host answered.
     pub facts: Facts,

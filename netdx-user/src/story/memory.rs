@@ -121,12 +121,12 @@ impl Serial {
     }
 }
 
-/// When the kernel lost records: whatever went on then may miss something.
+/// When records were lost: whatever went on then may miss something.
 #[derive(Debug, Default)]
 pub(super) struct Losses(VecDeque<(Time, u64)>);
 
 impl Losses {
-    /// So many were lost, as was found out now.
+    /// So many were lost up to this time, which is later than those before.
     pub(super) fn push(&mut self, time: Time, n: u64) {
         self.0.push_back((time, n));
         if self.0.len() > MEMORY
@@ -181,6 +181,12 @@ impl Memory {
             losses: Losses::default(),
             given_up: 0,
         }
+    }
+
+    /// Notes what may be missing of a story that has ended.
+    pub(super) fn note_losses(&self, c: &mut Connection) {
+        c.forgotten = self.packets.forgotten_since(c.began);
+        c.lost = self.losses.since(c.began) + c.forgotten;
     }
 
     /// A process runs a program. What is known of another process that had its number is forgotten.

@@ -114,7 +114,7 @@ mod tests {
             at: Some(at.into()),
             hook: None,
             current: None,
-            stack: vec![],
+            stack: Arc::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     time::Time,
     want::Want,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 pub(super) const MS: u64 = 1_000_000;
 
@@ -57,7 +57,7 @@ pub(super) fn closed(error: i32) -> Event {
         current: Some(task()),
         icmp: None,
         tcp: TcpCounters::default(),
-        stack: if error == 0 { vec!["__tcp_close".into()] } else { vec![] },
+        stack: if error == 0 { ["__tcp_close".into()].into() } else { Arc::default() },
     }
 }
 
@@ -95,7 +95,7 @@ fn reset_sent() -> Event {
         sock: None,
         reason: Some("NO_SOCKET".into()),
         current: None,
-        stack: vec![],
+        stack: Arc::default(),
     }
 }
 
@@ -335,7 +335,7 @@ fn reset_by_us(reason: Option<&'static str>, way: &'static [&'static str], error
         current: None,
         icmp: None,
         tcp: TcpCounters::default(),
-        stack: vec![],
+        stack: Arc::default(),
     };
     let reset = Event::ResetSent {
         packet: None,
@@ -477,6 +477,36 @@ fn lost_records_lower_certainty() {
 }
 
 #[test]
+fn silence_is_not_told_of_packets_that_were_forgotten() {
+    // Its own drop, and then so many of others that there is no room for all.
+    let drop = |n: u32| {
+        let other = Tuple { local_port: (n % 50_000) as u16, remote_port: (n / 50_000) as u16, ..tuple() };
+        let packet = packet(if n == 0 { tuple() } else { other });
+        let (reason, at) = (Some("NETFILTER_DROP".into()), Some("nft_do_chain".into()));
+        let stack = Arc::default();
+        Event::Drop {
+            packet,
+            discovery: None,
+            sock: None,
+            receiver: false,
+            reason,
+            at,
+            hook: None,
+            current: None,
+            stack,
+        }
+    };
+    let dropped = |others: u32| {
+        let drops = (0..=others).map(|n| (2 * MS + u64::from(n), drop(n)));
+        let rest = [(1000 * MS, retransmit()), (3000 * MS, closed(110))];
+        let events = std::iter::once((MS, attempt())).chain(drops).chain(rest).collect();
+        run(events, elsewhere)
+    };
+    assert_eq!(code(&dropped(100)), ["firewall.dropped"]);
+    assert_eq!(code(&dropped(140_000)), ["unexplained"]);
+}
+
+#[test]
 fn without_a_reason_the_place_and_the_setting_tell_of_a_reverse_path_filter() {
     let drop = Event::Drop {
         packet: packet(tuple()),
@@ -487,7 +517,7 @@ fn without_a_reason_the_place_and_the_setting_tell_of_a_reverse_path_filter() {
         at: Some("ip_rcv_finish_core".into()),
         hook: None,
         current: None,
-        stack: vec![],
+        stack: Arc::default(),
     };
     let events = || vec![(1000 * MS, attempt()), (1001 * MS, drop.clone()), (3000 * MS, closed(110))];
     let filter = |setting: &'static str| {

@@ -440,7 +440,7 @@ impl Tracker {
                 c.outcome = Outcome::Failed;
             }
         }
-        c.lost = self.memory.losses.since(c.began);
+        self.memory.note_losses(&mut c);
         let end = c.ended.unwrap_or(c.began).after(SETTLE);
         self.memory.dress(&mut c);
         if c.tuple.protocol != Protocol::Udp {

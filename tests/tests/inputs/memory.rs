@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What was left of so many times everything, after which tables have the room they need ...
@@ -124,7 +125,7 @@ fn course(of: &Recorded, round: u64, from: Time) -> Vec<Stamped> {
         current: None,
         icmp: None,
         tcp: TcpCounters::default(),
-        stack: Vec::new(),
+        stack: Arc::default(),
     });
     let exits = tasks.into_values().map(|task| Event::ProcessExit { task, status: 0 });
     events.extend(left.chain(exits).map(|event| Stamped { t: end, input: Input::Event(event) }));

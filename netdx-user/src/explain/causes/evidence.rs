@@ -212,6 +212,14 @@ pub(super) fn absence(c: &Connection, coverage: &Coverage, probes: &[&str]) -> C
     if c.lost == 0 && probes.iter().all(|p| coverage.has(p)) { Certainty::Proven } else { Certainty::Likely }
 }
 
+/// Why nothing can be said that rests on "no packet of it was seen".
+pub(super) fn forgotten(c: &Connection) -> Option<String> {
+    (c.forgotten > 0).then(|| {
+        let events = phrase::count(usize::try_from(c.forgotten).unwrap_or(usize::MAX), "event");
+        format!("so much happened to packets meanwhile that {events} were forgotten, its own may be among them")
+    })
+}
+
 /// Certainty of a statement that rests on this host not having dropped `what`, and what of that was not seen: some drops are
 /// only where the kernel says why it drops.
 pub(super) fn undropped(coverage: &Coverage, what: &str) -> (Certainty, Option<Evidence>) {

@@ -1,7 +1,7 @@
 //! `refused.remote`
 
 use super::{
-    evidence::{absence, reset_came, target_want, told},
+    evidence::{absence, forgotten, reset_came, target_want, told},
     forwarding::{self, Forwarding},
 };
 use crate::{
@@ -137,6 +137,9 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         Some(Answer::Owners(_)) => {}
         Some(Answer::Unavailable(why)) => return Judgement::CannotTell(format!("whose address it is: {why}")),
         _ => return Judgement::CannotTell("whose address it is could not be found out".into()),
+    }
+    if let Some(why) = forgotten(c) {
+        return Judgement::CannotTell(why);
     }
     let found = forwarding::find(c);
     if let [Forwarding { netns, rule, to: Some(to) }] = &found[..]

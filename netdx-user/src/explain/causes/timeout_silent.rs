@@ -1,7 +1,7 @@
 //! `timeout.silent`
 
 use super::{
-    evidence::{absence, anything_came_back, route, route_fact, stopping_drops, syns, told, vanished_at},
+    evidence::{absence, anything_came_back, forgotten, route, route_fact, stopping_drops, syns, told, vanished_at},
     timeout_queue_full::may_have_dropped,
 };
 use crate::{
@@ -88,6 +88,9 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     }
     if !(timed_out || given_up) {
         return Judgement::No;
+    }
+    if let Some(why) = forgotten(c) {
+        return Judgement::CannotTell(why);
     }
     let via = route(c)
         .filter(|r| !r.device_name.is_empty())
