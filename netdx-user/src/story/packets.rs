@@ -19,8 +19,13 @@ use std::{
 /// How many packet events are remembered: what seven SYNs of some 18,000 connections leave that all fail of one drop. A flood of
 /// others' packets, which nobody here asks for, fills it.
 const LIMIT: usize = 131_072;
-/// How many are remembered for one conversation.
-const LIMIT_EACH: usize = 48;
+/// How many are remembered of one conversation: as many of the first, which say how it began, and of the last; and all of the
+/// latest moment: many attempts may have had the same endpoints in it.
+const LIMIT_EACH: usize = 24;
+/// ... which is this long: longer than a story waits for what belongs to it.
+const MOMENT: Duration = Duration::from_secs(1);
+/// How many of a moment are.
+const LIMIT_MOMENT: usize = 2048;
 /// How long a conversation is remembered in which nothing happens: longer than the kernel waits before it sends again
 /// (TCP_RTO_MAX, 120 s), and than a connect that nobody answers takes (127 s with the usual six repetitions).
 const KEPT: Duration = Duration::from_secs(180);
@@ -66,7 +71,7 @@ pub(super) struct Packets {
 }
 
 /// The SYN that an event tells of, or of the answer to it: its sequence number, and its endpoints there.
-fn syn(event: &Event) -> Option<(u32, Translation)> {
+pub(super) fn syn(event: &Event) -> Option<(u32, Translation)> {
     const SYN: u8 = 2;
     const ACK: u8 = 16;
     let (Event::Drop { packet, .. }
@@ -91,17 +96,17 @@ impl Packets {
         let key = Conversation::from(tuple);
         if let Some((sequence, _)) = syn(&event) {
             let seen = self.by_syn.entry(sequence).or_insert_with(|| Vec::with_capacity(1));
-            if seen.len() < LIMIT_EACH && !seen.contains(&key) {
+            if seen.len() < 2 * LIMIT_EACH && !seen.contains(&key) {
                 seen.push(key);
             }
         }
         let events = self.by_conversation.entry(key).or_insert_with(|| VecDeque::with_capacity(1));
-        // The first ones say how it began; of the later ones the last is enough.
-        let replaced = if events.len() >= LIMIT_EACH { events.pop_back() } else { None };
         events.push_back((time, event));
-        match replaced {
-            Some((_, replaced)) => self.unlink(key, &replaced),
-            None => self.count += 1,
+        self.count += 1;
+        let dropped = thinned(events);
+        self.count -= dropped.len();
+        for (_, event) in dropped {
+            self.unlink(key, &event);
         }
         if self.count > LIMIT {
             self.make_room();
@@ -219,6 +224,14 @@ impl Packets {
     }
 }
 
+/// Takes out what is too much of one conversation.
+fn thinned(events: &mut Events) -> Vec<(Time, Arc<Event>)> {
+    let Some(most) = events.len().checked_sub(LIMIT_EACH).filter(|most| *most > LIMIT_EACH) else { return Vec::new() };
+    let moment = events.partition_point(|(time, _)| *time < last(events).before(MOMENT));
+    let end = most.min(moment.max(events.len().saturating_sub(LIMIT_MOMENT)));
+    if end > LIMIT_EACH { events.drain(LIMIT_EACH..end).collect() } else { Vec::new() }
+}
+
 /// When something happened last.
 fn last(events: &Events) -> Time {
     events.back().map_or(Time(0), |(time, _)| *time)
@@ -331,6 +344,26 @@ mod tests {
         }
         assert_eq!((packets.count, packets.told.len()), (before - 10_000 + LIMIT_TOLD, LIMIT_TOLD));
         assert_eq!(packets.between(last, Time(0), Time(u64::MAX)).len(), 1, "the last one told");
+    }
+
+    #[test]
+    fn of_one_conversation_the_first_the_last_and_the_latest_moment_are_remembered() {
+        let (conversation, second) = (tuple("10.0.0.9", 80), MOMENT.as_nanos() as u64);
+        let mut packets = Packets::default();
+        let push = |packets: &mut Packets, n: u32, time: u64| {
+            packets.push(conversation, Time(time), Arc::new(drop(conversation, 2, n, 0)));
+            (packets.between(conversation, Time(0), Time(u64::MAX)).len(), packets.count, packets.by_syn.len())
+        };
+        for n in 0..200 {
+            push(&mut packets, n, n.into());
+        }
+        assert_eq!(push(&mut packets, 200, 200), (201, 201, 201), "all of a moment");
+        assert_eq!(push(&mut packets, 201, 2 * second), (48, 48, 48), "later the first and the last");
+        for n in 0..10_000 {
+            push(&mut packets, 300 + n, 3 * second);
+        }
+        let most = LIMIT_MOMENT + LIMIT_EACH;
+        assert_eq!(push(&mut packets, 200_000, 3 * second), (most, most, most));
     }
 
     #[test]

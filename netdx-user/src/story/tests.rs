@@ -477,6 +477,20 @@ fn lost_records_lower_certainty() {
 }
 
 #[test]
+fn what_became_of_another_attempt_with_the_same_endpoints_is_not_told() {
+    let refused = |own: u32| {
+        let [mut reset, mut end] = [reset_received(), closed(111)];
+        if let (Event::ResetReceived { tcp, .. }, Event::State { tcp: last, .. }) = (&mut reset, &mut end) {
+            (tcp.sequence, last.sequence) = (own, own);
+        }
+        // The SYN that is answered has 1.
+        run(vec![(2 * MS, attempt()), (2 * MS + 100, reset_sent()), (3 * MS, reset), (3 * MS + 1, end)], elsewhere)
+    };
+    assert_eq!(code(&refused(1)), ["refused.no-listener"]);
+    assert_ne!(code(&refused(2)), ["refused.no-listener"]);
+}
+
+#[test]
 fn silence_is_not_told_of_packets_that_were_forgotten() {
     // Its own drop, and then so many of others that there is no room for all.
     let drop = |n: u32| {

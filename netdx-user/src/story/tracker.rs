@@ -10,7 +10,7 @@ use super::{
     lookups::Lookups,
     memory::{Memory, Over},
     neighbors::Neighbors,
-    packets::Packets,
+    packets::{Packets, syn},
     settling::Settling,
     subflows::Subflows,
 };
@@ -512,8 +512,13 @@ pub(super) fn collect(packets: &Packets, c: &mut Connection, tuple: Tuple, end: 
         return;
     }
     let from = c.began.before(Duration::from_millis(1));
+    let own = c.syn_sequence();
     for (time, event) in packets.between(tuple, from, end) {
-        c.push(time, event);
+        // Another attempt may have had the same endpoints a moment ago.
+        let other = own.is_some_and(|own| syn(&event).is_some_and(|(sequence, _)| sequence != own));
+        if !other {
+            c.push(time, event);
+        }
     }
 }
 
