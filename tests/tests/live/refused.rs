@@ -102,18 +102,35 @@ fn nobody_listens_by_udp() {
     trace.only(&["refused.no-listener"]);
 }
 
-#[test]
-fn every_failure_of_many_is_told_once() {
+/// Each attempt of a client that is refused as fast as it can is told, once.
+fn each_is_told(command: &str, times: usize) {
     let lab = Lab::new();
     // Nothing is optimized here: room for what waits meanwhile.
     let trace = Tracer::with(&lab, &["--buffer", "67108864"]);
-    let mut client = lab.start("blocking 127.0.0.1:9 --times 2000");
+    let mut client = lab.start(&format!("{command} --times {times}"));
     client.wait();
     let pid = client.pid();
     let (reports, _) = trace.end();
     let of_the_client = reports.iter().filter(|report| report["process"]["pid"] == pid).count();
-    assert_eq!(of_the_client, 2000);
-    assert!(reports.iter().all(|report| report["verdict"]["code"] == "refused.no-listener"));
+    assert_eq!(of_the_client, times);
+    let other = reports.iter().find(|report| report["verdict"]["code"] != "refused.no-listener");
+    assert!(other.is_none(), "{other:#?}");
+}
+
+#[test]
+fn every_failure_of_many_is_told_once() {
+    each_is_told("blocking 127.0.0.1:9", 2000);
+}
+
+#[test]
+fn every_failure_of_many_from_one_port_is_told_once() {
+    each_is_told("blocking 127.0.0.1:9 --bind 127.0.0.1:5555", 300);
+}
+
+#[test]
+fn every_failure_of_many_datagrams_is_told_once() {
+    // Some of their sockets have a port that another had within the same second.
+    each_is_told("udp 127.0.0.1:9 --send 1 --receive", 2000);
 }
 
 const ELSEWHERE: Expected<'static> = Expected {
