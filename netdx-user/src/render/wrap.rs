@@ -11,13 +11,16 @@ pub(super) fn sentence(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Puts items side by side, four spaces apart, as many as fit on a line; an item that fits on none is broken like a
-/// sentence.
+/// sentence, and has its lines for itself.
 pub(super) fn items(items: &[String], width: usize) -> Vec<String> {
-    let broken: Vec<String> = items
-        .iter()
-        .flat_map(|item| if columns(item) > width { sentence(item, width) } else { vec![item.clone()] })
-        .collect();
-    pieces(broken.iter().map(String::as_str), "    ", width)
+    let fits = |item: &String| columns(item) <= width;
+    let groups = items.chunk_by(|one, next| fits(one) && fits(next));
+    groups
+        .flat_map(|group| match group {
+            [long] if !fits(long) => sentence(long, width),
+            _ => pieces(group.iter().map(String::as_str), "    ", width),
+        })
+        .collect()
 }
 
 fn pieces<'a>(pieces: impl Iterator<Item = &'a str>, gap: &str, width: usize) -> Vec<String> {
@@ -65,6 +68,8 @@ mod tests {
         let all = ["SYN left".to_owned(), "RST came".to_owned(), "errno X".to_owned()];
         assert_eq!(items(&all, 20), ["SYN left    RST came", "errno X"]);
         assert_eq!(items(&all, 6), ["SYN", "left", "RST", "came", "errno", "X"]);
+        let all = ["a b".to_owned(), "one two three".to_owned(), "c".to_owned(), "d".to_owned()];
+        assert_eq!(items(&all, 10), ["a b", "one two", "three", "c    d"]);
     }
 
     proptest! {
