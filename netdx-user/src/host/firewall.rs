@@ -5,9 +5,10 @@
 use super::{Error, iptables, namespace::on_own_thread};
 use crate::fact::{Chain, Rule, Ruleset};
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     process::{Command, Stdio},
 };
@@ -146,30 +147,58 @@ fn devices(line: &str) -> Option<String> {
     Some(names.split(',').map(|n| n.trim().trim_matches('"')).collect::<Vec<_>>().join(","))
 }
 
+/// nft's listing. Tens of thousands of rules are usual where containers are: only the parts that matter are read, one by one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Listing<'a> {
+    #[serde(borrow)]
+    nftables: Vec<Object<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Object<'a> {
+    chain: Option<Value>,
+    #[serde(borrow)]
+    rule: Option<ListedRule<'a>>,
+    #[serde(alias = "map")]
+    set: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ListedRule<'a> {
+    family: String,
+    table: String,
+    chain: String,
+    handle: u64,
+    #[serde(borrow)]
+    expr: Option<&'a RawValue>,
+}
+
 /// Puts together nft's two listings: `nft -j list ruleset` and `nft -a list ruleset`.
 ///
 /// # Errors
-/// The first is no JSON.
+/// The first is no JSON, or not of this form.
 pub fn parse(json: &str, listing: &str) -> Result<Ruleset, Error> {
-    let malformed = |why: String| Error::Malformed { what: "what nft lists".into(), why };
+    let malformed = |e: serde_json::Error| Error::Malformed { what: "what nft lists".into(), why: e.to_string() };
     // Without any rule nft prints nothing, or only its own version.
-    let root: Value = if json.trim().is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_str(json).map_err(|e| malformed(e.to_string()))?
-    };
-    let objects = root["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let texts = texts(listing);
-    let sets = sets(objects);
-    let mut chains: Vec<Chain> = objects.iter().filter_map(|o| o.get("chain")).map(|c| chain(c, &texts)).collect();
-    for rule in objects.iter().filter_map(|o| o.get("rule")) {
-        let (family, table, name) = (text(&rule["family"]), text(&rule["table"]), text(&rule["chain"]));
-        let mut expr = rule["expr"].as_array().cloned().unwrap_or_default();
+    let listed: Listing<'_> =
+        if json.trim().is_empty() { Listing::default() } else { serde_json::from_str(json).map_err(malformed)? };
+    let mut texts = texts(listing);
+    let sets = sets(&listed.nftables);
+    let mut chains: Vec<Chain> =
+        listed.nftables.iter().filter_map(|o| o.chain.as_ref()).map(|c| chain(c, &texts)).collect();
+    let places: HashMap<(String, String, String), usize> =
+        chains.iter().enumerate().map(|(at, c)| ((c.family.clone(), c.table.clone(), c.name.clone()), at)).collect();
+    for ListedRule { family, table, chain, handle, expr } in listed.nftables.into_iter().filter_map(|o| o.rule) {
+        let json = expr.map_or("[]", RawValue::get);
+        let mut expr: Vec<Value> = serde_json::from_str(json).map_err(malformed)?;
         expr.iter_mut().for_each(|e| write_sets(e, &sets, &family, &table));
-        let handle = rule["handle"].as_u64().unwrap_or(0);
-        let listed = texts.rules.get(&(family.clone(), table.clone(), handle)).cloned();
-        let text = listed.unwrap_or_else(|| serde_json::to_string(&rule["expr"]).unwrap_or_default());
-        if let Some(chain) = chains.iter_mut().find(|c| c.family == family && c.table == table && c.name == name) {
+        let key = (family, table, handle);
+        let text = texts.rules.remove(&key).unwrap_or_else(|| json.to_owned());
+        let (family, table, _) = key;
+        if let Some(chain) = places.get(&(family, table, chain)).and_then(|at| chains.get_mut(*at)) {
             chain.rules.push(Rule { text, handle, expr });
         }
     }
@@ -204,9 +233,9 @@ fn chain(value: &Value, texts: &Texts) -> Chain {
 type Sets = BTreeMap<(String, String, String), Value>;
 
 /// The named sets and maps whose elements are few and are not changed by packets or by time.
-fn sets(objects: &[Value]) -> Sets {
-    let of = |object: &Value| {
-        let set = object.get("set").or_else(|| object.get("map"))?;
+fn sets(objects: &[Object<'_>]) -> Sets {
+    let of = |object: &Object<'_>| {
+        let set = object.set.as_ref()?;
         let changing = set["flags"].as_array().is_some_and(|f| f.iter().any(|f| f == "dynamic" || f == "timeout"));
         let elements = set["elem"].as_array().cloned().unwrap_or_default();
         let key = (text(&set["family"]), text(&set["table"]), text(&set["name"]));
