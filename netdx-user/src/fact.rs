@@ -5,7 +5,7 @@ use crate::{
     want::Want,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// A question and its answer. Its time stands beside it (`Stamped`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub enum Answer {
     /// `Want::Hosts`
     Hosts(Vec<HostsEntry>),
     /// `Want::Ruleset`
-    Ruleset(Ruleset),
+    Ruleset(Arc<Ruleset>),
     /// `Want::Sysctl`: its text, trimmed.
     Sysctl(String),
     /// `Want::PortUse`

@@ -58,13 +58,8 @@ fn list() -> Result<Ruleset, Error> {
             }
         }
     }
-    for (v6, names, save) in
-        [(false, "ip_tables_names", "iptables-legacy-save"), (true, "ip6_tables_names", "ip6tables-legacy-save")]
-    {
-        // There is no such file when the old tables are not even loaded.
-        let used =
-            fs::read_to_string(format!("/proc/thread-self/net/{names}")).is_ok_and(|tables| !tables.trim().is_empty());
-        if used {
+    for (v6, save) in [(false, "iptables-legacy-save"), (true, "ip6tables-legacy-save")] {
+        if has_legacy_tables(v6) {
             match run(&[save, save.replace("-legacy", "").as_str()], &[]) {
                 Ok(text) => ruleset.chains.extend(iptables::parse(&text, v6)),
                 Err(e) => {
@@ -74,6 +69,17 @@ fn list() -> Result<Ruleset, Error> {
         }
     }
     Ok(ruleset)
+}
+
+/// Whether the old iptables has tables in the calling thread's namespace.
+pub(super) fn has_legacy_rules() -> bool {
+    has_legacy_tables(false) || has_legacy_tables(true)
+}
+
+fn has_legacy_tables(v6: bool) -> bool {
+    let names = if v6 { "ip6_tables_names" } else { "ip_tables_names" };
+    // There is no such file when the old tables are not even loaded.
+    fs::read_to_string(format!("/proc/thread-self/net/{names}")).is_ok_and(|tables| !tables.trim().is_empty())
 }
 
 /// Runs the first of these tools that is installed and gives what it prints.

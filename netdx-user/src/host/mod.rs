@@ -22,6 +22,7 @@ pub mod resolver;
 pub mod root;
 pub mod route;
 pub mod rule;
+mod rulesets;
 pub mod sockets;
 pub mod sysctl;
 #[cfg(test)]
@@ -178,6 +179,7 @@ pub struct Host {
     namespaces: Option<Namespaces>,
     holders: process::Holders,
     cgroups: Option<cgroup::Cgroups>,
+    rulesets: rulesets::Rulesets,
 }
 
 impl Host {
@@ -306,7 +308,12 @@ impl Host {
             }
             Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),
-            Want::Ruleset { netns } => Answer::Ruleset(self.namespaces()?.within(*netns, firewall::read)??),
+            Want::Ruleset { netns } => {
+                let mut rulesets = std::mem::take(&mut self.rulesets);
+                let rules = self.namespaces()?.within(*netns, || rulesets.read());
+                self.rulesets = rulesets;
+                Answer::Ruleset(rules??)
+            }
             Want::Translations { packet } => Answer::Translations(self.translations(*packet)?),
             Want::Origin { packet } => Answer::Origin(self.origin(*packet)?),
             Want::BpfPrograms { netns, cgroup } => Answer::BpfPrograms(self.bpf_programs(*netns, *cgroup)?),

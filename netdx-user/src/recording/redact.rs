@@ -20,6 +20,7 @@ use crate::{
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},
     net::IpAddr,
+    sync::Arc,
 };
 
 /// Users whose number means the same on every Linux: root, and nobody (the overflow uid).
@@ -158,7 +159,11 @@ impl Redactor {
             Answer::Resolver(resolver) => self.resolver(resolver),
             Answer::Hosts(all) => all.iter_mut().for_each(|entry| self.hosts(entry)),
             Answer::Ruleset(rules) => {
-                rules.chains.iter_mut().flat_map(|chain| &mut chain.rules).for_each(|rule| self.rule(rule));
+                Arc::make_mut(rules)
+                    .chains
+                    .iter_mut()
+                    .flat_map(|chain| &mut chain.rules)
+                    .for_each(|rule| self.rule(rule));
             }
             Answer::IpsecPolicies(all) => {
                 for policy in all {

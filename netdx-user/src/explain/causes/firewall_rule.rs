@@ -69,7 +69,7 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
         Some(Answer::Unavailable(why)) => return Culprit::Unknown(why.clone()),
         _ => return Culprit::Unknown("the rules were not read".into()),
     };
-    let rules = if untracked(c, d, netns) { &before_tracking(rules) } else { rules };
+    let rules = if untracked(c, d, netns) { &before_tracking(rules) } else { &**rules };
     let name_of = |index: u32| match c.facts.get(&Want::Interfaces { netns }) {
         Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == index).map(|i| i.name.as_str()),
         _ => None,

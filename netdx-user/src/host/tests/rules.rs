@@ -3,11 +3,13 @@
 use super::*;
 use crate::{
     event::Hook,
+    fact::Ruleset,
     ruleset::{Action, Culprits, PacketView, culprits},
 };
+use std::sync::Arc;
 
 /// Puts rules into the second namespace and gives all that are found there.
-fn rules(lab: &Lab, commands: &[&str]) -> crate::fact::Ruleset {
+fn rules(lab: &Lab, commands: &[&str]) -> Arc<Ruleset> {
     for command in commands {
         run(&format!("ip netns exec {} {command}", lab.names[1]));
     }
@@ -42,7 +44,7 @@ fn syn() -> PacketView<'static> {
 #[test]
 fn rules_of_nftables_and_of_both_iptables() {
     let Some(lab) = Lab::new() else { return };
-    assert_eq!(rules(&lab, &[]), crate::fact::Ruleset::default());
+    assert_eq!(rules(&lab, &[]), Arc::default());
     let found = rules(
         &lab,
         &[
@@ -81,4 +83,26 @@ fn rules_of_nftables_and_of_both_iptables() {
     assert_eq!(found.missing, [""; 0]);
     // The first namespace has none of it.
     assert_eq!(Host::new().answer(&Want::Ruleset { netns: lab.netns(0) }), Answer::Ruleset(Default::default()));
+}
+
+#[test]
+fn rules_are_listed_again_only_when_they_have_changed() {
+    let Some(lab) = Lab::new() else { return };
+    let mut host = Host::new();
+    let mut listed = |namespace: usize| match host.answer(&Want::Ruleset { netns: lab.netns(namespace) }) {
+        Answer::Ruleset(rules) => rules,
+        other => panic!("{other:?}"),
+    };
+    let tables = |rules: &Ruleset| rules.chains.iter().map(|chain| chain.table.clone()).collect::<Vec<_>>();
+    // As many changes in the one as in the other: the numbers of their rules are the same.
+    for (name, table) in [(&lab.names[0], "one"), (&lab.names[1], "other")] {
+        run(&format!("ip netns exec {name} nft 'add table inet {table}; add chain inet {table} c'"));
+    }
+    let (one, other) = (listed(0), listed(1));
+    assert_eq!((tables(&one), tables(&other)), (vec!["one".to_owned()], vec!["other".to_owned()]));
+    let is_kept = |known: &Arc<Ruleset>, now: &_| Arc::ptr_eq(known, now) || rulesets::cookie().is_none();
+    assert!(is_kept(&one, &listed(0)) && is_kept(&other, &listed(1)));
+    run(&format!("ip netns exec {} nft 'add table inet two; add chain inet two c'", lab.names[0]));
+    assert_eq!(tables(&listed(0)), ["one", "two"]);
+    assert!(is_kept(&other, &listed(1)));
 }
