@@ -58,9 +58,10 @@ fn an_ipv6_port_is_forwarded_to_nobody() {
 #[test]
 fn a_port_is_forwarded_past_the_listener() {
     let lab = Lab::new();
-    let _listener = listen(&lab.server, "127.0.0.1:81");
-    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.1.2.2:81"));
-    translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &Expected { code: "refused.bound-elsewhere", ..REFUSED });
+    // A port of its own: other labs are other namespaces, but a listener in one is seen from all.
+    let _listener = listen(&lab.server, "127.0.0.1:8471");
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.1.2.2:8471"));
+    translated(&lab, "10.1.1.1:8080", "10.1.2.2:8471", &Expected { code: "refused.bound-elsewhere", ..REFUSED });
 }
 
 /// A port that a rule in the router's namespace forwards to a host that cannot be seen into, which answers with a reset.
