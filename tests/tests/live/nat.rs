@@ -5,6 +5,7 @@ use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer};
+use serde_json::Value;
 use std::net::SocketAddr;
 
 const REFUSED: Expected<'static> = Expected {
@@ -59,9 +60,9 @@ fn an_ipv6_port_is_forwarded_to_nobody() {
 fn a_port_is_forwarded_past_the_listener() {
     let lab = Lab::new();
     // A port of its own: other labs are other namespaces, but a listener in one is seen from all.
-    let _listener = listen(&lab.server, "127.0.0.1:8471");
-    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.1.2.2:8471"));
-    translated(&lab, "10.1.1.1:8080", "10.1.2.2:8471", &Expected { code: "refused.bound-elsewhere", ..REFUSED });
+    let _listener = listen(&lab.server, "127.0.0.1:8475");
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.1.2.2:8475"));
+    translated(&lab, "10.1.1.1:8080", "10.1.2.2:8475", &Expected { code: "refused.bound-elsewhere", ..REFUSED });
 }
 
 /// A port that a rule in the router's namespace forwards to a host that cannot be seen into, which answers with a reset.
@@ -225,8 +226,9 @@ fn datagram_translated(how: &str, dialled: &str, reached: &str, expected: &Expec
     assert_eq!(report["reached"]["addr"], reached.ip().to_string(), "{report:#}");
     assert_eq!(report["reached"]["port"], reached.port(), "{report:#}");
     let (reports, _) = trace.end();
-    let failed = reports.iter().filter(|r| !r["verdict"].is_null()).count();
-    assert_eq!(failed, 1, "{reports:#?}");
+    // Datagrams of another lab, with the same addresses, are taken for this one's when their namespaces are gone.
+    let own = |r: &&Value| !r["verdict"].is_null() && r["local"]["port"] == report["local"]["port"];
+    assert_eq!(reports.iter().filter(own).count(), 1, "{reports:#?}");
 }
 
 #[test]
