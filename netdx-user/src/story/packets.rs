@@ -16,9 +16,9 @@ use std::{
     time::Duration,
 };
 
-/// How many packet events are remembered: what seven SYNs of some 18,000 connections leave that all fail of one drop. A flood of
-/// others' packets, which nobody here asks for, fills it.
-const LIMIT: usize = 131_072;
+/// How many packet events are remembered: those of seven SYNs of 9,000 connections that all fail of one drop. One takes some 800
+/// bytes with all that leads to it, and a flood of others' packets, which nobody here asks for, fills it.
+const LIMIT: usize = 65_536;
 /// How many are remembered of one conversation: as many of the first, which say how it began, and of the last; and all of the
 /// latest moment: many attempts may have had the same endpoints in it.
 const LIMIT_EACH: usize = 24;

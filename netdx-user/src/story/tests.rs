@@ -517,7 +517,7 @@ fn silence_is_not_told_of_packets_that_were_forgotten() {
         run(events, elsewhere)
     };
     assert_eq!(code(&dropped(100)), ["firewall.dropped"]);
-    assert_eq!(code(&dropped(140_000)), ["unexplained"]);
+    assert_eq!(code(&dropped(70_000)), ["unexplained"]);
 }
 
 #[test]
