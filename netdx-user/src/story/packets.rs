@@ -22,7 +22,7 @@ const LIMIT: usize = 65_536;
 /// How many are remembered of one conversation: as many of the first, which say how it began, and of the last; and all of the
 /// latest moment: many attempts may have had the same endpoints in it.
 const LIMIT_EACH: usize = 24;
-/// ... which is this long: longer than a story waits for what belongs to it.
+/// ... which is this long: longer than a story, and that of its other end, waits for what belongs to it.
 const MOMENT: Duration = Duration::from_secs(1);
 /// How many of a moment are.
 const LIMIT_MOMENT: usize = 2048;
@@ -109,7 +109,7 @@ impl Packets {
             self.unlink(key, &event);
         }
         if self.count > LIMIT {
-            self.make_room();
+            self.make_room(time);
         }
     }
 
@@ -145,9 +145,9 @@ impl Packets {
         }
     }
 
-    /// Forgets what was told, and where that is not enough, half of what is left.
-    fn make_room(&mut self) {
-        while !self.told.is_empty() {
+    /// Forgets what was told by both ends, and where that is not enough, half of what is left.
+    fn make_room(&mut self, now: Time) {
+        while self.told.front().is_some_and(|(told, _)| told.after(MOMENT) <= now) {
             self.forget_first_told();
         }
         if self.count <= LIMIT {
@@ -374,7 +374,8 @@ mod tests {
             packets.push(of(n), Time(n as u64), Arc::new(drop(of(n), 2, n as u32, 0)));
         }
         packets.told(of(LIMIT - 1), Time(LIMIT as u64));
-        packets.push(of(LIMIT), Time(LIMIT as u64), Arc::new(drop(of(LIMIT), 2, LIMIT as u32, 0)));
+        let later = Time(LIMIT as u64).after(MOMENT);
+        packets.push(of(LIMIT), later, Arc::new(drop(of(LIMIT), 2, LIMIT as u32, 0)));
         let known = |n| !packets.between(of(n), Time(0), Time(u64::MAX)).is_empty();
         assert_eq!((known(0), known(LIMIT - 1), known(LIMIT)), (true, false, true));
         assert_eq!((packets.count, packets.forgotten_since(Time(0))), (LIMIT, 0));
