@@ -390,6 +390,7 @@ fn moment(c: &Connection, event: &Event) -> Option<(&'static str, String)> {
             "icmp-sent",
             format!("{} sent{}", phrase::icmp(false, packet.icmp_type, packet.icmp_code), place(c, packet.netns)),
         ),
+        Event::NeighborFailed { netns, address, .. } if !c.may_wait_for(*netns, *address) => return None,
         Event::NeighborFailed { address, device_name, .. } => {
             ("neighbor-failed", format!("{address} did not answer on {device_name}"))
         }

@@ -6,6 +6,7 @@ use crate::{
         Call, Discovery, Event, Hook, IcmpError, Name, Netns, Packet, Protocol, RouteLookups, Sock, Task, TcpCounters,
         TcpState,
     },
+    fact::Answer,
     time::Time,
 };
 use std::net::IpAddr;
@@ -296,14 +297,30 @@ impl Connection {
         })
     }
 
-    /// A neighbour that did not answer while this went on: time, namespace, address, interface name.
+    /// A neighbour that did not answer while this went on, and that its packets may have waited for: time, namespace, address,
+    /// interface name.
     pub fn silent_neighbors(&self) -> impl Iterator<Item = (Time, Netns, IpAddr, &str)> + '_ {
         self.events.iter().filter_map(|(t, e)| match &**e {
-            Event::NeighborFailed { netns, address, device_name, .. } => {
+            Event::NeighborFailed { netns, address, device_name, .. } if self.may_wait_for(*netns, *address) => {
                 Some((*t, *netns, *address, device_name.as_str()))
             }
             _ => None,
         })
+    }
+
+    /// Whether a neighbour can be one that its packets waited for, as far as it is known where they went: there is always somebody
+    /// on a network who does not answer somebody else.
+    #[must_use]
+    pub fn may_wait_for(&self, netns: Netns, address: IpAddr) -> bool {
+        if netns != self.netns {
+            return self.drops().any(|d| d.netns() == Some(netns));
+        }
+        match self.facts.get(&self.route_want()) {
+            Some(Answer::Route(route)) if route.kind == "unicast" && self.translated.is_empty() => {
+                address == route.gateway.unwrap_or(self.tuple.remote)
+            }
+            _ => true,
+        }
     }
 
     /// A full listener that this side's SYN reached.

@@ -30,6 +30,23 @@ fn a_host_that_cannot_be_seen_into_is_silent() {
     trace.only(&["timeout.silent"]);
 }
 
+#[test]
+fn somebody_else_waits_for_a_silent_neighbour() {
+    let lab = Lab::new();
+    remote::attach(&lab.client, Answer::Silence);
+    let trace = Tracer::start(&lab);
+    let mut other = lab.start("blocking 10.1.1.77:80");
+    // The kernel gives the neighbour up while the next one waits.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let attempt = lab.connect("blocking 10.7.0.1:5432");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    trace.explains(&attempt, &SILENT);
+    let code = "route.neighbor-silent";
+    let expected = Expected { code, errno: None, remote: Some("10.1.1.77:80"), names: &["10.1.1.77"], ..SILENT };
+    trace.explains(&other.attempt(), &expected);
+    trace.only(&[code, "timeout.silent"]);
+}
+
 /// Each is one report, as TCP.
 fn not_answered_either(how: &str) {
     let lab = Lab::new();

@@ -10,6 +10,7 @@ use crate::{
     fact::{Answer, Interface},
     report::{Certainty, Evidence},
     story::{Connection, Dropped},
+    time::Time,
     want::Want,
 };
 use std::net::IpAddr;
@@ -119,7 +120,9 @@ fn found(c: &Connection) -> Option<Silent> {
         .find(|d| d.reason == "NEIGH_FAILED" || d.reason == "NEIGH_QUEUEFULL" || d.by("neigh_invalidate"))
     {
         let netns = d.netns().unwrap_or(c.netns);
-        let of = c.silent_neighbors().find(|(_, n, ..)| *n == netns);
+        // Of several the target, or the one that was given up at that moment.
+        let fits = |(t, _, a, _): &(Time, Netns, IpAddr, &str)| (*a != c.reached().remote, t.0.abs_diff(d.time.0));
+        let of = c.silent_neighbors().filter(|(_, n, ..)| *n == netns).min_by_key(fits);
         let proof = seen(
             c,
             d.time,
