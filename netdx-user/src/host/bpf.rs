@@ -275,8 +275,10 @@ enum Target<'a> {
     Interface(u32),
 }
 
-/// `union bpf_attr` for BPF_PROG_QUERY, as far as Linux 5.10 has it.
+/// `union bpf_attr` for BPF_PROG_QUERY, Linux 7.3. All of it: the kernel writes the revision whatever size it is told there is
+/// (`bpf_mprog_query`, 6.6; `__cgroup_bpf_query`, 6.17). Before that it wants what it doesn't know to be zero.
 #[repr(C)]
+#[derive(Default)]
 struct Query {
     target: u32,
     attach_type: u32,
@@ -285,6 +287,12 @@ struct Query {
     prog_ids: u64,
     prog_cnt: u32,
     _pad: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+    /// For what later kernels may write.
+    _room: [u64; 8],
 }
 
 /// Whether an error only says that the kernel or the cgroup has no such attach type.
@@ -302,13 +310,12 @@ fn query(target: Target<'_>, attach: Attach, flags: u32) -> io::Result<Vec<u32>>
         },
         attach_type: attach as u32,
         query_flags: flags,
-        attach_flags: 0,
         prog_ids: ids.as_mut_ptr() as u64,
         prog_cnt: MAX_PROGRAMS as u32,
-        _pad: 0,
+        ..Query::default()
     };
-    // SAFETY: `attributes` is initialised, has the layout that the kernel reads for this command, and outlives the call;
-    // `prog_ids` points to `prog_cnt` writable elements, which outlive it too. The kernel writes no more than that.
+    // SAFETY: `attributes` is initialised, has the layout that the kernel reads and writes for this command, and outlives the
+    // call; `prog_ids` points to `prog_cnt` writable elements, which outlive it too.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
