@@ -1,8 +1,7 @@
 //! IPsec policies. Owns: listing those for what is sent. Must not know: packets.
 
-use super::netlink;
+use super::netlink::{self, Body};
 use crate::fact::IpsecPolicy;
-use netlink_packet_core::Emitable;
 use netlink_sys::protocols::NETLINK_XFRM;
 use std::{
     io,
@@ -22,25 +21,13 @@ const ACTION: usize = 161;
 const OUT: u8 = 1;
 const BLOCK: u8 = 1;
 
-/// The request of a listing: an empty `struct xfrm_userpolicy_id`.
-struct Everything;
-
-impl Emitable for Everything {
-    fn buffer_len(&self) -> usize {
-        ID
-    }
-
-    fn emit(&self, buffer: &mut [u8]) {
-        buffer.fill(0);
-    }
-}
-
 /// The policies for what the calling thread's namespace sends, those of sockets left out.
 ///
 /// # Errors
 /// The kernel's, `EPROTONOSUPPORT` where it has no IPsec.
 pub fn policies() -> io::Result<Vec<IpsecPolicy>> {
-    netlink::list(NETLINK_XFRM, GET_POLICY, &Everything, parse)
+    // An empty one asks for all.
+    netlink::list(NETLINK_XFRM, GET_POLICY, &Body(vec![0; ID]), parse)
 }
 
 fn parse(info: &[u8]) -> Option<IpsecPolicy> {

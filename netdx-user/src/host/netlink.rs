@@ -34,6 +34,19 @@ pub fn request(
     Exchange::new(protocol)?.request(kind, flags, body, each)
 }
 
+/// The body of a message, ready to be sent.
+pub struct Body(pub Vec<u8>);
+
+impl Emitable for Body {
+    fn buffer_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn emit(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.0);
+    }
+}
+
 /// A socket for several requests of one moment, in the namespace of the thread that made it.
 pub struct Exchange {
     socket: Socket,

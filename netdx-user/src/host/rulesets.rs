@@ -2,9 +2,11 @@
 //!
 //! Owns: how that is known. Must not know: rules, and how they are listed.
 
-use super::{Error, firewall, netlink};
+use super::{
+    Error, firewall,
+    netlink::{self, Body},
+};
 use crate::fact::Ruleset;
-use netlink_packet_core::Emitable;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::net::{AddressFamily, SocketType, socket};
 use std::{
@@ -93,21 +95,12 @@ fn generation() -> Option<u32> {
     const NFTA_GEN_ID: u16 = 1;
     /// `struct nfgenmsg`, of no family.
     const HEADER: usize = 4;
-    struct Request;
-    impl Emitable for Request {
-        fn buffer_len(&self) -> usize {
-            HEADER
-        }
-        fn emit(&self, buffer: &mut [u8]) {
-            buffer.fill(0);
-        }
-    }
     let mut found = None;
     let answer = |_: u16, payload: &[u8]| {
         let id = netlink::attributes(payload, HEADER).find(|attribute| attribute.kind() == NFTA_GEN_ID);
         found = id.and_then(|id| id.value().try_into().ok()).map(u32::from_be_bytes);
         ControlFlow::Break(())
     };
-    netlink::request(NETLINK_NETFILTER, GET, 0, &Request, answer).ok()?;
+    netlink::request(NETLINK_NETFILTER, GET, 0, &Body(vec![0; HEADER]), answer).ok()?;
     found
 }

@@ -4,7 +4,11 @@
 //! One request for one connection (ctnetlink's IPCTNL_MSG_CT_GET), never a listing: tables have hundreds of thousands of
 //! entries. Namespaces that track nothing are not asked.
 
-use super::{Error, Host, netlink, sysctl};
+use super::{
+    Error, Host,
+    netlink::{self, Body},
+    sysctl,
+};
 use crate::{
     event::{Netns, Protocol, Tuple},
     fact::{Origin, Translation},
@@ -114,7 +118,7 @@ fn translated(packet: Tuple) -> Option<Tuple> {
 /// Both directions of the entry for a packet.
 fn lookup(packet: Tuple) -> io::Result<Option<(Tuple, Tuple)>> {
     let mut found = None;
-    let request = Request(request(packet));
+    let request = Body(request(packet));
     let asked = netlink::request(NETLINK_NETFILTER, GET, 0, &request, |_, payload| {
         let part = |kind| netlink::attributes(payload, HEADER).find(|a| a.kind() == kind).and_then(|a| tuple(&a));
         found = part(ORIGINAL).zip(part(REPLY));
@@ -124,19 +128,6 @@ fn lookup(packet: Tuple) -> io::Result<Option<(Tuple, Tuple)>> {
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(e) => Err(e),
         Ok(()) => Ok(found),
-    }
-}
-
-/// The body of a message, ready to be sent.
-struct Request(Vec<u8>);
-
-impl Emitable for Request {
-    fn buffer_len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn emit(&self, buffer: &mut [u8]) {
-        buffer.copy_from_slice(&self.0);
     }
 }
 

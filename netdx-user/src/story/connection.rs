@@ -4,7 +4,7 @@
 use super::Facts;
 use crate::{
     event::{Event, Netns, Opened, Protocol, Root, Sock, SockId, Task, Tuple, Via},
-    fact::{Answer, Translation},
+    fact::{Answer, Route, Translation},
     report::Outcome,
     time::Time,
     want::Want,
@@ -245,6 +245,22 @@ impl Connection {
     #[must_use]
     pub fn tried(&self) -> bool {
         self.is_tcp() && self.id.is_some()
+    }
+
+    /// The route the host would take now, once that is known.
+    #[must_use]
+    pub fn route(&self) -> Option<&Route> {
+        match self.facts.get(&self.route_want()) {
+            Some(Answer::Route(route)) => Some(route),
+            _ => None,
+        }
+    }
+
+    /// The next hop from its own namespace, and the interface to it.
+    #[must_use]
+    pub fn next_hop(&self) -> Option<(IpAddr, u32)> {
+        let route = self.route().filter(|route| route.kind == "unicast")?;
+        Some((route.gateway.unwrap_or(self.tuple.remote), route.device))
     }
 
     /// The question for the route this connection takes.

@@ -6,7 +6,6 @@ use crate::{
         Call, Discovery, Event, Hook, IcmpError, Name, Netns, Packet, Protocol, RouteLookups, Sock, Task, TcpCounters,
         TcpState,
     },
-    fact::Answer,
     time::Time,
 };
 use std::net::IpAddr;
@@ -315,12 +314,8 @@ impl Connection {
         if netns != self.netns {
             return self.drops().any(|d| d.netns() == Some(netns));
         }
-        match self.facts.get(&self.route_want()) {
-            Some(Answer::Route(route)) if route.kind == "unicast" && self.translated.is_empty() => {
-                address == route.gateway.unwrap_or(self.tuple.remote)
-            }
-            _ => true,
-        }
+        // Translated, it went elsewhere than the route to the address dialled leads.
+        self.next_hop().is_none_or(|(hop, _)| hop == address || !self.translated.is_empty())
     }
 
     /// A full listener that this side's SYN reached.

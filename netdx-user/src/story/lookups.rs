@@ -32,8 +32,8 @@ const GRACE: Duration = Duration::from_millis(60);
 const TOLD: Duration = Duration::from_millis(30);
 /// A call of getaddrinfo that is under way ends when it returns, or when it has been forgotten.
 const CALL: Duration = Duration::from_secs(600);
-/// ns before the first thing known of a lookup in which its packets may have been dropped.
-const BEFORE: u64 = 50_000_000;
+/// So long before the first thing known of a lookup its packets may have been dropped.
+const BEFORE: Duration = Duration::from_millis(50);
 /// How late a resolver's own timer may fire.
 const LATE: Duration = Duration::from_millis(500);
 /// resolv.conf(5): the time-out where none is configured.
@@ -540,7 +540,7 @@ fn finish(mut lookup: Lookup, time: Time, slow: Option<Duration>, memory: &mut M
     lookup.slow = slow.filter(|s| time.since(lookup.began) >= *s);
     let netns = lookup.netns.unwrap_or(Netns(0));
     // Of a call that failed only the end is known; what its packet met came before.
-    let from = Time(lookup.began.0.saturating_sub(BEFORE));
+    let from = lookup.began.before(BEFORE);
     let mut tuples: Vec<Tuple> = Vec::new();
     let open = lookup.queries.iter().filter(|q| q.answer.is_none() && q.late.is_none()).map(|q| q.tuple);
     for tuple in open.chain(lookup.paths.iter().map(|p| p.tuple)) {

@@ -53,7 +53,7 @@ impl Neighbors {
         let concerns = |d: &Discovery| {
             d.asked == tuple.remote || d.asked == reached.remote || d.by == tuple.local || is_silent(d.asked)
         };
-        let from = Time(began.0.saturating_sub(u64::try_from(ASKING.as_nanos()).unwrap_or(u64::MAX)));
+        let from = began.before(ASKING);
         let dropped = self
             .between(from, end)
             .filter(|(_, e)| matches!(&**e, Event::Drop { discovery: Some(d), .. } if concerns(d)));

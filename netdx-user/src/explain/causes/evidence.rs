@@ -120,27 +120,14 @@ pub(super) fn told(c: &Connection) -> Option<Evidence> {
     })
 }
 
-/// The route the host would take now.
-pub(super) fn route(c: &Connection) -> Option<&Route> {
-    match c.facts.get(&c.route_want()) {
-        Some(Answer::Route(r)) => Some(r),
-        _ => None,
-    }
-}
-
-/// The next hop of this connection from its own namespace, and the interface to it.
-pub(super) fn next_hop(c: &Connection) -> Option<(IpAddr, u32)> {
-    route(c).filter(|r| r.kind == "unicast").map(|r| (r.gateway.unwrap_or(c.tuple.remote), r.device))
-}
-
 /// The question for its link address.
 pub(super) fn neighbor_want(c: &Connection) -> Option<Want> {
-    next_hop(c).map(|(address, device)| Want::Neighbor { netns: c.netns, address, device })
+    c.next_hop().map(|(address, device)| Want::Neighbor { netns: c.netns, address, device })
 }
 
 /// The route as proof.
 pub(super) fn route_fact(c: &Connection) -> Option<Evidence> {
-    let r = route(c)?;
+    let r = c.route()?;
     (!r.text.is_empty()).then(|| fact("route", r.text.clone()))
 }
 

@@ -5,7 +5,7 @@
 //! (nf_conntrack_tcp_packet, Linux 6.18). What is left are the rules.
 
 use super::{
-    evidence::{neighbor_want, next_hop},
+    evidence::neighbor_want,
     firewall_rule::{Action, name},
 };
 use crate::{
@@ -52,7 +52,7 @@ fn receivers(c: &Connection) -> Vec<Netns> {
 
 /// The namespaces with the address that its packets are for; if that is none of this host's, with that of the next hop.
 fn addressed(c: &Connection) -> Vec<Netns> {
-    let hop = || here(c, next_hop(c)?.0);
+    let hop = || here(c, c.next_hop()?.0);
     here(c, c.tuple.remote).or_else(hop).unwrap_or_default().to_vec()
 }
 
@@ -70,7 +70,7 @@ pub(super) fn wants(c: &Connection) -> Vec<Want> {
     let mut wants: Vec<Want> = places(c).into_iter().map(|(netns, _)| Want::Ruleset { netns }).collect();
     if here(c, c.tuple.remote).is_none() {
         wants.push(c.route_want());
-        wants.extend(next_hop(c).map(|(hop, _)| owners_want(c, hop)));
+        wants.extend(c.next_hop().map(|(hop, _)| owners_want(c, hop)));
     }
     let all = addressed(c);
     if all.len() > 1 {

@@ -1,6 +1,6 @@
 //! `local.bad-target`
 
-use super::evidence::{call_proof, route, told};
+use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
     event::{Call, Protocol},
@@ -43,7 +43,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let remote = c.tuple.remote;
     let link_local = matches!(remote, IpAddr::V6(a) if a.segments()[0] & 0xffc0 == 0xfe80);
     let broadcast =
-        matches!(remote, IpAddr::V4(a) if a.is_broadcast()) || route(c).is_some_and(|r| r.kind == "broadcast");
+        matches!(remote, IpAddr::V4(a) if a.is_broadcast()) || c.route().is_some_and(|r| r.kind == "broadcast");
     let multicast = remote.is_multicast();
     let unknown = remote.is_unspecified() && c.tuple.remote_port == 0;
     let kind = match call.errno {

@@ -1,6 +1,6 @@
 //! `local.message-size`
 
-use super::evidence::{call_proof, route, told};
+use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact},
@@ -45,7 +45,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 /// What the route allows, or, where it says nothing, its interface.
 fn mtu(c: &Connection) -> Option<u32> {
-    let route = route(c)?;
+    let route = c.route()?;
     let of_interface = || match c.facts.get(&Want::Interfaces { netns: c.netns }) {
         Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == route.device).map(|i| i.mtu),
         _ => None,

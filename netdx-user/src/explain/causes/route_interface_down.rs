@@ -1,7 +1,7 @@
 //! `route.interface-down`
 
 use super::{
-    evidence::{obstructing_drops, route, route_fact, stopping_drops, target_here, target_want, told},
+    evidence::{obstructing_drops, route_fact, stopping_drops, target_here, target_want, told},
     lost_route,
 };
 use crate::{
@@ -96,7 +96,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 
 fn no_route(c: &Connection) -> Judgement {
     let Some(call) = c.failed_call() else { return Judgement::No };
-    let Some(r) = route(c) else { return Judgement::No };
+    let Some(r) = c.route() else { return Judgement::No };
     let Some(way) = r.unusable.first() else { return Judgement::No };
     if call.errno == errno::EADDRNOTAVAIL {
         return Judgement::No;
@@ -153,7 +153,7 @@ fn dead_end(c: &Connection) -> Judgement {
     if let Some(d) = stopping_drops(c).find(|d| d.reason == "DEV_READY") {
         return arrived_at_one_that_is_down(c, &d);
     }
-    let index = if c.bound_device != 0 { c.bound_device } else { route(c).map_or(0, |r| r.device) };
+    let index = if c.bound_device != 0 { c.bound_device } else { c.route().map_or(0, |r| r.device) };
     // A loopback address belongs to that interface, wherever its route leads while that is down.
     let mut all = interfaces(c, c.netns).iter();
     let way = if c.tuple.remote.is_loopback() { all.find(|i| i.loopback) } else { all.find(|i| i.index == index) };

@@ -1,8 +1,6 @@
 //! `route.neighbor-silent`
 
-use super::evidence::{
-    anything_came_back, neighbor_want, next_hop, place, route, route_fact, stopping_drops, told, undropped,
-};
+use super::evidence::{anything_came_back, neighbor_want, place, route_fact, stopping_drops, told, undropped};
 use crate::{
     coverage::Coverage,
     event::{Discovery, Netns},
@@ -77,7 +75,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         } else {
             format!(" in {}", phrase::namespace(&c.facts, netns, c.netns))
         };
-        let role = match next_hop(c) {
+        let role = match c.next_hop() {
             Some((hop, _)) if Some(hop) == address && hop == c.tuple.remote => "the target".to_owned(),
             Some((hop, _)) if Some(hop) == address => format!("the gateway {hop}"),
             _ => address.map_or_else(|| "the next hop".into(), |a| format!("the next hop {a}")),
@@ -112,8 +110,8 @@ struct Silent {
 
 /// What shows it.
 fn found(c: &Connection) -> Option<Silent> {
-    let hop = next_hop(c).map(|(a, _)| a);
-    let by = || route(c).map(|r| r.device_name.clone());
+    let hop = c.next_hop().map(|(a, _)| a);
+    let by = || c.route().map(|r| r.device_name.clone());
     let own = |proof| Silent { netns: c.netns, address: hop, device: by(), proof };
     // The drop of the very packet that waited for the neighbour.
     if let Some(d) = stopping_drops(c)

@@ -1,7 +1,7 @@
 //! `route.none`
 
 use super::{
-    evidence::{no_way_back, route, route_fact, told, vanished_at, way_back_want, who_listens},
+    evidence::{no_way_back, route_fact, told, vanished_at, way_back_want, who_listens},
     lost_route,
 };
 use crate::{
@@ -69,7 +69,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let v6_null = call.route.kind == 7;
     let missed =
         call.route.count > 0 && (call.route.error == -11 || v6_null || call.route.error == -errno::ENETUNREACH);
-    let now = route(c);
+    let now = c.route();
     // A rule may not have taken what the last table had (suppress_prefixlength).
     let none_now = now.is_some_and(|r| r.errno == errno::ENETUNREACH && r.kind.is_empty());
     if !missed && !none_now && call.route.count > 0 {
@@ -117,7 +117,7 @@ fn no_route(c: &Connection, now: Option<&Route>) -> String {
 /// There was a route when it began.
 fn lost(c: &Connection) -> Option<Finding> {
     let proof = lost_route::proof(c)?;
-    let now = route(c);
+    let now = c.route();
     let (certainty, because) = match now {
         Some(r) if r.errno == 0 => (
             Certainty::Likely,

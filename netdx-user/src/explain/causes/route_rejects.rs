@@ -1,7 +1,7 @@
 //! `route.rejects`
 
 use super::{
-    evidence::{route, route_fact, told},
+    evidence::{route_fact, told},
     firewall_rejected::answered_here,
     lost_route,
     route_none::table,
@@ -194,7 +194,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 /// It was not there yet when the connection began.
 fn meanwhile(c: &Connection) -> Option<Finding> {
     let proof = lost_route::proof(c)?;
-    let r = route(c).filter(|r| rejecting(r))?;
+    let r = c.route().filter(|r| rejecting(r))?;
     let because = format!("{} forbids {} now: {}", entry(r), c.tuple.remote, r.text);
     let advice = format!("remove that entry if it is not meant; `netdx routes {}` shows the decision", c.tuple.remote);
     Some(Finding::new(Certainty::Proven, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(advice))
@@ -234,7 +234,7 @@ fn at_once_rejected(c: &Connection, call: &FailedCall) -> Option<Finding> {
         Some(Answer::Route(r)) => Some(r),
         _ => None,
     });
-    let now = by_ports.or(route(c)).filter(|r| rejecting(r));
+    let now = by_ports.or(c.route()).filter(|r| rejecting(r));
     let proof = (match (by_kernel, now, by_rule) {
         (Some(kind), ..) => Some(seen(
             c,

@@ -1,7 +1,7 @@
 //! `timeout.silent`
 
 use super::{
-    evidence::{absence, anything_came_back, forgotten, route, route_fact, stopping_drops, syns, told, vanished_at},
+    evidence::{absence, anything_came_back, forgotten, route_fact, stopping_drops, syns, told, vanished_at},
     timeout_queue_full::may_have_dropped,
 };
 use crate::{
@@ -57,7 +57,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 /// The XDP programs of the interface that answers would come in by.
 fn unseen_filters(c: &Connection) -> Vec<String> {
-    let (Some(Answer::BpfPrograms(all)), Some(route)) = (c.facts.get(&programs_want(c)), route(c)) else {
+    let (Some(Answer::BpfPrograms(all)), Some(route)) = (c.facts.get(&programs_want(c)), c.route()) else {
         return Vec::new();
     };
     let there = all.iter().filter(|p| p.attach == "xdp" && p.place == route.device_name);
@@ -92,7 +92,8 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if let Some(why) = forgotten(c) {
         return Judgement::CannotTell(why);
     }
-    let via = route(c)
+    let via = c
+        .route()
         .filter(|r| !r.device_name.is_empty())
         .map(|r| match r.gateway {
             Some(g) => format!(" by {} over {g}", r.device_name),
