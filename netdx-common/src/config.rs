@@ -354,8 +354,8 @@ pub struct Config {
     pub hz: u32,
     /// netdx's own process: its own connections and lookups aren't written.
     pub own_tgid: u32,
-    /// 1: programs of every type get the current task by its type (`bpf_get_current_task_btf`), which is faster to read from.
-    pub task_btf: u32,
+    /// 1: programs of every type may call the helpers that tell of the current task.
+    pub task_helpers: u32,
     /// Bit `n % 32` of word `n / 32`: drop reason `n` of the core subsystem isn't written ([`IGNORED_DROPS`], by this
     /// kernel's numbers).
     pub drops_ignored: [u32; 8],
@@ -374,7 +374,7 @@ impl Config {
         slow_us: 0,
         hz: 0,
         own_tgid: 0,
-        task_btf: 0,
+        task_helpers: 0,
         drops_ignored: [0; 8],
         drops_plain: [0; 8],
     };

@@ -8,7 +8,7 @@ use netdx_common::config::flag;
 
 use crate::{
     maps::{CGROUPS, NETNS, PIDS, TREE, UIDS},
-    read::{Kernel, Place, config, current, current_typed, offset},
+    read::{Kernel, Place, config, current, offset},
     task,
 };
 
@@ -36,14 +36,10 @@ pub fn current_task() -> bool {
     process((bpf_get_current_pid_tgid() >> 32) as u32)
 }
 
-/// The same where the helper for it doesn't exist (see `task::read_current_by_offset`).
+/// The same in a cgroup_skb program.
 #[inline(always)]
-pub fn current_task_by_offset() -> bool {
-    process(if config!(task_btf) != 0 {
-        current_typed().read(offset!(task_tgid))
-    } else {
-        current().read(offset!(task_tgid))
-    })
+pub fn current_task_of_packet() -> bool {
+    if config!(task_helpers) != 0 { current_task() } else { process(current().read(offset!(task_tgid))) }
 }
 
 /// The current task is of this process.

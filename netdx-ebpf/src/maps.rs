@@ -176,8 +176,8 @@ pub struct Call {
     pub port: u16,
     /// Type given.
     pub socket_type: u16,
-    /// Padding.
-    pub _pad: u16,
+    /// Which: one of `netdx_common::record::call`.
+    pub which: u16,
 }
 
 impl Call {
@@ -201,7 +201,7 @@ impl Call {
         family: 0,
         port: 0,
         socket_type: 0,
-        _pad: 0,
+        which: 0,
     };
 }
 

@@ -8,7 +8,7 @@
 use core::ptr;
 
 use aya_ebpf::helpers::{
-    bpf_get_current_task, bpf_get_current_task_btf, bpf_get_stack, bpf_jiffies64, bpf_ktime_get_boot_ns,
+    bpf_get_current_task, bpf_get_stack, bpf_jiffies64, bpf_ktime_get_boot_ns,
     generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str},
 };
 use netdx_common::config::{ABSENT, Config};
@@ -222,13 +222,6 @@ pub fn at_most<const N: usize>(n: u32) -> u32 {
 pub fn current() -> Kernel {
     // SAFETY: no arguments, no preconditions.
     Kernel(unsafe { bpf_get_current_task() })
-}
-
-/// The current task by its type, on a kernel that gives it to every program (`config!(task_btf)`).
-#[inline(always)]
-pub fn current_typed() -> Typed {
-    // SAFETY: no arguments, no preconditions.
-    Typed(unsafe { bpf_get_current_task_btf() } as u64)
 }
 
 /// CLOCK_BOOTTIME in ns.

@@ -92,10 +92,14 @@ fn is_full(state: u8) -> bool {
     state as u32 != state::TIME_WAIT && state as u32 != state::NEW_SYN_RECV
 }
 
-/// Inode of its network namespace.
+/// Inode of its network namespace. Of TCP's own socket the verifier allows the loads without searching the names of all the
+/// kernel's types for what it may say of each pointer, which takes it a millisecond.
 #[inline(always)]
 pub fn netns<P: Place>(sk: P) -> u32 {
-    sk.pointer(offset!(skc_net)).read(offset!(net_inum))
+    match tcp(sk) {
+        Some(tcp) => tcp.pointer(offset!(skc_net)).read(offset!(net_inum)),
+        None => sk.address().pointer(offset!(skc_net)).read(offset!(net_inum)),
+    }
 }
 
 /// Its protocol; a request or time-wait socket is TCP's.
@@ -190,7 +194,7 @@ pub fn icmp_error<P: Place>(sk: P, to: &mut IcmpError) {
     if sk.read::<u32>(offset!(sk_error_queue_qlen)) == 0 || offset!(exterr_ee) == netdx_common::config::ABSENT {
         return;
     }
-    let skb = sk.pointer(offset!(sk_error_queue_prev)).address();
+    let skb = sk.address().pointer(offset!(sk_error_queue_prev));
     let error = skb.field(offset!(skb_cb)).field(offset!(exterr_ee));
     let [origin, kind, code, _]: [u8; 4] = error.read(4);
     let header = skb.pointer(offset!(skb_head)).field(skb.read::<u16>(offset!(skb_network_header)) as u32);

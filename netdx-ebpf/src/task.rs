@@ -13,7 +13,7 @@ use netdx_common::record::{ARGV_LEN, COMM_LEN, Process, ProcessExit, Task};
 use crate::{
     emit::{self, Wake},
     maps::{Known, PROCESSES, find},
-    read::{Kernel, Place, User, config, current, current_typed, offset},
+    read::{Kernel, Place, User, config, current, offset},
 };
 
 /// No task.
@@ -49,21 +49,21 @@ pub fn read_current() -> Task {
         tgid: (ids >> 32) as u32,
         tid: ids as u32,
         uid: bpf_get_current_uid_gid() as u32,
-        netns: if config!(task_btf) != 0 { netns(current_typed()) } else { netns(current()) },
+        netns: netns(current()),
         // SAFETY: no arguments, no preconditions.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
     }
 }
 
-/// The current task where the helpers for it don't exist: in cgroup_skb programs before 6.12 ... 6.16.
+/// The current task in a cgroup_skb program.
 #[inline(always)]
-pub fn read_current_by_offset() -> Task {
-    if config!(task_btf) != 0 { by_offset(current_typed()) } else { by_offset(current()) }
+pub fn read_current_of_packet() -> Task {
+    if config!(task_helpers) != 0 { read_current() } else { by_offset(current()) }
 }
 
 #[inline(always)]
-fn by_offset<P: Place>(task: P) -> Task {
+fn by_offset(task: Kernel) -> Task {
     let cgroup = task.pointer(offset!(task_cgroups)).pointer(offset!(css_set_cgroup));
     let mut read = Task {
         tgid: task.read(offset!(task_tgid)),
@@ -94,11 +94,8 @@ pub fn tid() -> u32 {
 /// costs a busy process one lookup.
 #[inline(never)]
 pub fn remember(task: &Task) {
-    let exec_id: u32 = if config!(task_btf) != 0 {
-        current_typed().read(offset!(task_exec_id))
-    } else {
-        current().read(offset!(task_exec_id))
-    };
+    let thread = current();
+    let exec_id: u32 = thread.read(offset!(task_exec_id));
     if let Some(known) = find!(PROCESSES, task.tgid)
         && known.exec_id == exec_id
     {
@@ -110,7 +107,6 @@ pub fn remember(task: &Task) {
     let Some(known) = find!(PROCESSES, task.tgid) else {
         return;
     };
-    let thread = current();
     known.task = *task;
     known.exec_id = exec_id;
     let leader = thread.pointer(offset!(task_leader));

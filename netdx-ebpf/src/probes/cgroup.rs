@@ -149,7 +149,7 @@ fn dns(context: &SkBuffContext, headers: &Headers, flow: u16) {
     // SAFETY: the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };
     let over_tcp = headers.tuple.protocol == TCP;
-    if flow == LEAVING && !filter::current_task_by_offset() {
+    if flow == LEAVING && !filter::current_task_of_packet() {
         return;
     }
     let mut has_length = over_tcp;
@@ -181,7 +181,7 @@ fn dns(context: &SkBuffContext, headers: &Headers, flow: u16) {
     record.current = task::NOBODY;
     record.resolving = 0;
     if flow == LEAVING {
-        record.current = task::read_current_by_offset();
+        record.current = task::read_current_of_packet();
         task::remember(&record.current);
         task::announce(record.current.tgid);
         if let Some(lookup) = find!(LOOKUPS, record.current.tid) {

@@ -43,18 +43,9 @@ mod via {
 /// `CallFailed::cgroup_hook` where netdx has no program that would tell.
 const NO_HOOK: u32 = 2;
 
-syscall!("sys_enter_connect", sys_enter_connect, sys_enter_connect_again, Watched::Connect, begin_with_address);
+syscall!("sys_enter_connect", sys_enter_connect, sys_enter_connect_again, Watched::Connect, connect);
 // Also of `sys_exit_{bind,socket,listen}`: one for all of them, for the verifier's time is most of netdx's start.
 syscall!("sys_exit_connect", sys_exit, sys_exit_again, Watched::Return, returned);
-
-/// A call returns.
-#[inline(always)]
-fn returned(context: &TracePointContext) {
-    let number = syscall_number(context);
-    if let Some(which) = which(number) {
-        end(number, which, syscall_field(context, 0) as i32);
-    }
-}
 
 /// The call that a system call's number stands for. Calls of 32-bit programs have no such tracepoints.
 #[inline(always)]
@@ -115,18 +106,30 @@ pub(super) fn is_wanted(call: &Call) -> bool {
     (call.family == AF_INET || call.family == AF_INET6) && filter::port(call.port) && filter::current_task()
 }
 
-/// Keeps a call until it returns. `read` notes what it was given and says whether it is wanted; else it is kept only as seen.
 #[inline(always)]
-pub(super) fn begin(read: impl FnOnce(&mut Call) -> bool) {
+fn connect(context: &TracePointContext) {
+    begin_with_address(context, call::CONNECT);
+}
+
+/// Room for the current thread's call.
+#[inline(always)]
+fn kept(which: u16) -> Option<&'static mut Call> {
     let tid = task::tid();
     if find!(CALLS, tid).is_none() {
         // Without room the arguments of this one are lost.
         let _ = CALLS.insert(tid, &Call::EMPTY, 0);
     }
-    let Some(call) = find!(CALLS, tid) else {
+    let call = find!(CALLS, tid)?;
+    *call = Call { which, ..Call::EMPTY };
+    Some(call)
+}
+
+/// Keeps a call until it returns. `read` notes what it was given and says whether it is wanted; else it is kept only as seen.
+#[inline(always)]
+pub(super) fn begin(which: u16, read: impl FnOnce(&mut Call) -> bool) {
+    let Some(call) = kept(which) else {
         return;
     };
-    *call = Call::EMPTY;
     call.started = now();
     if !read(call) {
         call.family = Call::FOREIGN;
@@ -135,40 +138,48 @@ pub(super) fn begin(read: impl FnOnce(&mut Call) -> bool) {
 
 /// The same for a call that is given a descriptor, an address and its length.
 #[inline(always)]
-pub(super) fn begin_with_address(context: &TracePointContext) {
-    begin(|call| {
+pub(super) fn begin_with_address(context: &TracePointContext, which: u16) {
+    begin(which, |call| {
         call.fd = syscall_field(context, 0) as i32;
         address(User(syscall_field(context, 1)), syscall_field(context, 2), call);
         is_wanted(call)
     });
 }
 
-/// Writes a call that failed, with what was kept of it.
+/// A call returns. Which it is, is read of what is kept of it, for the verifier goes through all ways that a value can have,
+/// if it knows them.
 #[inline(always)]
-fn end(number: i32, which: u16, result: i32) {
-    let fine = result >= 0 || which == call::CONNECT && matches!(-result, EISCONN | EALREADY | EINPROGRESS);
-    let Some(call) = find!(CALLS, task::tid()).filter(|call| call.family != Call::NONE) else {
-        if !fine && task::is_filtered() && filter::current_task() {
-            unseen(number, which, result);
-        }
+fn returned(context: &TracePointContext) {
+    let result = syscall_field(context, 0) as i32;
+    let begun = find!(CALLS, task::tid()).filter(|call| call.family != Call::NONE);
+    let Some(call) = (match begun {
+        Some(call) => Some(call),
+        None => unseen(syscall_number(context), result),
+    }) else {
         return;
     };
-    if !fine && call.family != Call::FOREIGN && !(which == call::CONNECT && told(result, call)) {
-        write(which, result, &task::read_current(), socket_of(call.fd), call);
+    let of_connect = call.which == call::CONNECT;
+    let fine = result >= 0 || of_connect && matches!(-result, EISCONN | EALREADY | EINPROGRESS);
+    if !fine && call.family != Call::FOREIGN && !(of_connect && told(result, call)) {
+        write(result, &task::read_current(), socket_of(call.fd), call);
     }
     call.family = Call::NONE;
 }
 
-/// Writes a call that failed and whose entry nobody saw.
+/// What can be said of a call that failed and whose entry nobody saw, if it is wanted and can't have begun.
 #[inline(always)]
-fn unseen(number: i32, which: u16, result: i32) {
-    let mut call = Call::EMPTY;
-    registers::arguments(number, which, &mut call);
-    let socket = socket_of(call.fd);
-    // Without its arguments it can't pass a filter by port.
-    if filter::port(call.port) && is_unbegun(which, result, call.fd, socket) {
-        write(which, result, &task::read_current(), socket, &mut call);
+fn unseen(number: i32, result: i32) -> Option<&'static mut Call> {
+    if result >= 0 || !task::is_filtered() || !filter::current_task() {
+        return None;
     }
+    let call = kept(which(number)?)?;
+    registers::arguments(number, call);
+    // Without its arguments it can't pass a filter by port.
+    if filter::port(call.port) && is_unbegun(result, call) {
+        return Some(call);
+    }
+    call.family = Call::NONE;
+    None
 }
 
 /// Writes a connect that failed because its attempt did, which was written as it ended: the same task, and nothing is new
@@ -185,7 +196,7 @@ fn told(result: i32, call: &Call) -> bool {
     if conn.last.id != call.id || conn.flags & Conn::ENDED == 0 {
         return false;
     }
-    record(call::CONNECT, result, &conn.task, call, |record| {
+    record(result, &conn.task, call, |record| {
         record.sock = conn.last;
         record.sock.state = state::CLOSE as u8;
         record.sock.error = 0;
@@ -199,15 +210,15 @@ fn told(result: i32, call: &Call) -> bool {
 /// Whether a call that nobody saw begin can't have begun before netdx did either. Where its arguments are not known the
 /// usual answers of filters are taken for such.
 #[inline(always)]
-fn is_unbegun(which: u16, result: i32, fd: i32, socket: Kernel) -> bool {
-    if which == call::SOCKET {
+fn is_unbegun(result: i32, call: &Call) -> bool {
+    if call.which == call::SOCKET {
         // It returns at once.
         return true;
     }
-    if fd < 0 {
+    if call.fd < 0 {
         return matches!(-result, EPERM | EACCES | ENOSYS);
     }
-    let sk = socket.pointer(offset!(socket_sk));
+    let sk = socket_of(call.fd).pointer(offset!(socket_sk));
     !sk.is_null()
         && socket::is_internet(sk)
         && (sk.read::<u16>(offset!(sk_protocol)) != TCP || sk.read::<u32>(offset!(tcp_write_seq)) == 0)
@@ -215,10 +226,10 @@ fn is_unbegun(which: u16, result: i32, fd: i32, socket: Kernel) -> bool {
 
 /// Writes a call that failed. `socket`: the kernel's `struct socket`, if there is one.
 #[inline(always)]
-pub(super) fn write(which: u16, result: i32, task: &Task, socket: Kernel, call: &mut Call) {
+pub(super) fn write(result: i32, task: &Task, socket: Kernel, call: &mut Call) {
     let sk = socket.pointer(offset!(socket_sk));
     let is_socket = !sk.is_null() && socket::is_internet(sk);
-    if which == call::LISTEN {
+    if call.which == call::LISTEN {
         // Its socket is all that is known of the address.
         if !is_socket || !filter::port(sk.read(offset!(skc_num))) {
             return;
@@ -231,7 +242,7 @@ pub(super) fn write(which: u16, result: i32, task: &Task, socket: Kernel, call: 
     }
     task::remember(task);
     task::announce(task.tgid);
-    record(which, result, task, call, |record| {
+    record(result, task, call, |record| {
         if is_socket {
             socket::describe(sk, conn, &mut record.sock);
             record.socket_type = socket.read(offset!(socket_type));
@@ -241,7 +252,7 @@ pub(super) fn write(which: u16, result: i32, task: &Task, socket: Kernel, call: 
 
 /// The record of a call that failed; `describe` notes its socket.
 #[inline(always)]
-fn record(which: u16, result: i32, task: &Task, call: &Call, describe: impl FnOnce(&mut CallFailed)) {
+fn record(result: i32, task: &Task, call: &Call, describe: impl FnOnce(&mut CallFailed)) {
     emit::record::<CallFailed>(Wake::Now, |record| {
         record.started = call.started;
         record.task = *task;
@@ -252,7 +263,7 @@ fn record(which: u16, result: i32, task: &Task, call: &Call, describe: impl FnOn
         record.address = call.address;
         record.family = call.family;
         record.port = call.port;
-        record.call = which;
+        record.call = call.which;
         if call.socket_type != 0 {
             record.socket_type = call.socket_type;
         }

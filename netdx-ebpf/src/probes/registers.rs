@@ -19,18 +19,17 @@ pub(super) fn destination(call: &mut Call) {
 #[inline(always)]
 pub(super) fn destination(_: &mut Call) {}
 
-/// Notes what a call that returns now was given: `which` of `netdx_common::record::call`, by its system call's number;
-/// leaves `call` as it is when it can't be told.
+/// Notes what a call that returns now was given, by its system call's number; leaves `call` as it is when it can't be told.
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
-pub(super) fn arguments(number: i32, which: u16, call: &mut Call) {
-    x86_64::arguments(number, which, call);
+pub(super) fn arguments(number: i32, call: &mut Call) {
+    x86_64::arguments(number, call);
 }
 
 /// Not known here.
 #[cfg(not(bpf_target_arch = "x86_64"))]
 #[inline(always)]
-pub(super) fn arguments(_: i32, _: u16, _: &mut Call) {}
+pub(super) fn arguments(_: i32, _: &mut Call) {}
 
 #[cfg(bpf_target_arch = "x86_64")]
 mod x86_64 {
@@ -70,7 +69,7 @@ mod x86_64 {
     const SENDMMSG: u64 = 307;
 
     #[inline(always)]
-    pub(super) fn arguments(number: i32, which: u16, call: &mut Call) {
+    pub(super) fn arguments(number: i32, call: &mut Call) {
         let stack = current().pointer(offset!(task_stack));
         if offset!(task_stack) == ABSENT || stack.is_null() {
             return;
@@ -81,7 +80,7 @@ mod x86_64 {
                 continue;
             }
             let first: u64 = registers.read(DI);
-            match which {
+            match call.which {
                 call::SOCKET => {
                     call.family = first as u16;
                     call.socket_type = (registers.read::<u64>(SI) & SOCKET_TYPE) as u16;

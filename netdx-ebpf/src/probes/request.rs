@@ -34,7 +34,8 @@ fn submitted<A: Arguments>(arguments: &A) {
         return;
     }
     let kernel = kernel.address();
-    let mut request = Request { call: Call::EMPTY, task: task::read_current() };
+    let call = Call { which: call::IO_URING_CONNECT, ..Call::EMPTY };
+    let mut request = Request { call, task: task::read_current() };
     let arguments = kernel.field(offset!(io_cmd));
     address(
         User(arguments.read(offset!(io_connect_addr))),
@@ -75,7 +76,7 @@ fn completed<A: Arguments>(arguments: &A) {
     };
     if result < 0 && result != EINPROGRESS && result != EISCONN {
         let socket = connect::socket_of_file(Kernel(key).pointer(offset!(io_file)));
-        connect::write(call::IO_URING_CONNECT, result, &request.task, socket, &mut request.call);
+        connect::write(result, &request.task, socket, &mut request.call);
     }
     // The submitting thread may have submitted another since.
     let _ = REQUESTS.remove(key);

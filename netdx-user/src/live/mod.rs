@@ -482,8 +482,8 @@ fn configure(kernel: &Kernel, settings: &Settings, places: &Places) -> Config {
     // By another namespace's number another process would be left out.
     let leave_out = !settings.own && features::counts_processes_alike();
     config.own_tgid = if leave_out { std::process::id() } else { 0 };
-    // For tracing programs since 5.11, for all since 5.16 (bpf_base_func_proto); nothing but the version tells.
-    config.task_btf = (features::version(&features::kernel_release()) >= (6, 0)).into();
+    // 6.16 (bpf_base_func_proto); nothing but the version tells.
+    config.task_helpers = (features::version(&features::kernel_release()) >= (6, 16)).into();
     config
 }
 
