@@ -12,7 +12,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
     maps::{COUNTS, EVENTS, FLOOD, SCRATCH, SCRATCH_SIZE, WOKEN},
-    read::now,
+    read::{now, zeroed},
 };
 
 /// `BPF_RB_NO_WAKEUP`
@@ -138,13 +138,13 @@ pub fn scratch(look: impl FnOnce(&mut Packet, bool)) {
     let Some(mut space) = EVENTS.reserve::<Packet>(0) else {
         match own::<Packet>() {
             // SAFETY: the memory is as large and as aligned as a packet.
-            Some(memory) => look(unsafe { zeroed(memory) }, false),
+            Some(memory) => look(zeroed(unsafe { &mut *memory.cast() }), false),
             None => lost(1),
         }
         return;
     };
     // SAFETY: the ring gave `size_of::<Packet>()` writable bytes, aligned to 8.
-    look(unsafe { zeroed(space.as_mut_ptr()) }, true);
+    look(zeroed(unsafe { &mut *space.as_mut_ptr().cast() }), true);
     space.discard(flags(Wake::Never, now()));
 }
 
@@ -163,25 +163,9 @@ fn own<T>() -> Option<*mut T> {
 #[inline(always)]
 unsafe fn begun<'a, T: Record>(memory: *mut T, time: u64) -> &'a mut T {
     // SAFETY: the caller's.
-    let record: &mut T = unsafe { zeroed(memory) };
+    let record: &mut T = zeroed(unsafe { &mut *memory.cast() });
     *record.header() = header(T::KIND, size_of::<T>() as u16, time);
     record
-}
-
-/// Plain data that is all zero.
-///
-/// # Safety
-/// There must be `size_of::<T>()` writable bytes, aligned to 8.
-#[inline(always)]
-unsafe fn zeroed<'a, T: FromZeros>(memory: *mut T) -> &'a mut T {
-    const { assert!(size_of::<T>().is_multiple_of(size_of::<u64>()), "whole words") };
-    // Volatile, or the compiler makes a call of it, to a function that writes byte after byte.
-    for word in 0..size_of::<T>() / size_of::<u64>() {
-        // SAFETY: the caller's; a word within what is writable.
-        unsafe { memory.cast::<u64>().add(word).write_volatile(0) };
-    }
-    // SAFETY: the caller's; all bytes were written, and zeroes are valid for this type.
-    unsafe { &mut *memory }
 }
 
 /// Writes the first `length` bytes of a DNS record, whose header is set here.

@@ -12,6 +12,7 @@ use netdx_common::{
     config::Counts,
     record::{ARGV_LEN, Dns, NAME_LEN, ResetSent, RouteLookups, SERVICE_LEN, Sock, Task},
 };
+use zerocopy::FromZeros;
 
 /// Records on their way to user space.
 #[map]
@@ -116,7 +117,7 @@ pub struct Flood {
 
 /// A TCP socket that is followed.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromZeros)]
 pub struct Conn {
     /// When it began to connect, or was first seen.
     pub started: u64,
@@ -150,7 +151,7 @@ impl Conn {
 
 /// A call.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromZeros)]
 pub struct Call {
     /// When it began.
     pub started: u64,
@@ -186,28 +187,28 @@ impl Call {
 
     /// In `family`: no call is under way.
     pub const NONE: u16 = u16::MAX - 1;
-
-    /// A call of nothing.
-    pub const EMPTY: Call = Call {
-        started: 0,
-        id: 0,
-        sock: 0,
-        address: [0; 16],
-        route: RouteLookups { count: 0, tables: 0, table: 0, error: 0, kind: 0, device: 0 },
-        fd: -1,
-        scope: 0,
-        protocol: 0,
-        cgroup_hook: 0,
-        family: 0,
-        port: 0,
-        socket_type: 0,
-        which: 0,
-    };
 }
+
+/// A new entry for a call.
+pub static NO_CALL: Call = Call {
+    started: 0,
+    id: 0,
+    sock: 0,
+    address: [0; 16],
+    route: RouteLookups { count: 0, tables: 0, table: 0, error: 0, kind: 0, device: 0 },
+    fd: -1,
+    scope: 0,
+    protocol: 0,
+    cgroup_hook: 0,
+    family: Call::NONE,
+    port: 0,
+    socket_type: 0,
+    which: 0,
+};
 
 /// A connect by io_uring.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromZeros)]
 pub struct Request {
     /// As for a call; `fd` is not used.
     pub call: Call,

@@ -2,12 +2,14 @@
 //!
 //! Owns: the reading of IPv4, IPv6, TCP, UDP and ICMP headers out of an `sk_buff`. Must not know: sockets' states.
 
+use core::mem::MaybeUninit;
+
 use netdx_common::record::{Packet, Tuple};
 
 use crate::{
     filter,
-    read::{Kernel, Place, offset},
-    socket::{AF_INET, AF_INET6, NOWHERE, TCP, UDP},
+    read::{Kernel, Place, offset, zeroed},
+    socket::{AF_INET, AF_INET6, TCP, UDP},
 };
 
 /// ETH_P_IP, host order.
@@ -31,23 +33,6 @@ pub mod tcp_flag {
     pub const RST: u8 = 4;
 }
 
-/// A packet of nothing.
-pub const NOTHING: Packet = Packet {
-    tuple: NOWHERE,
-    sequence: 0,
-    acknowledgement: 0,
-    length: 0,
-    netns: 0,
-    in_device: 0,
-    device: 0,
-    device_name: [0; 16],
-    tcp_flags: 0,
-    icmp_type: 0,
-    icmp_code: 0,
-    ttl: 0,
-    mark: 0,
-};
-
 /// Where a header is, and which.
 struct Inner {
     /// Where the transport header is; none in a later fragment.
@@ -56,7 +41,7 @@ struct Inner {
     ttl: u8,
 }
 
-/// Reads an IP header. None: not IP.
+/// Reads an IP header. `to`: zeroed. None: not IP.
 #[inline(always)]
 fn network(header: Kernel, to: &mut Tuple) -> Option<Inner> {
     // An IPv6 header is longer.
@@ -66,8 +51,8 @@ fn network(header: Kernel, to: &mut Tuple) -> Option<Inner> {
         let [.., a, b, c, d, e, f, g, h] = bytes;
         to.family = AF_INET;
         to.protocol = bytes[9] as u16;
-        to.local = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        to.remote = [e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        to.local[..4].copy_from_slice(&[a, b, c, d]);
+        to.remote[..4].copy_from_slice(&[e, f, g, h]);
         let later_fragment = (bytes[6] & 0x1f) | bytes[7] != 0;
         let transport = if later_fragment { Kernel::NULL } else { header.field((bytes[0] & 15) as u32 * 4) };
         Inner { transport, ttl: bytes[8] }
@@ -242,12 +227,13 @@ pub fn wanted(packet: &Packet, transport: Kernel) -> bool {
     if !filter::has_ports() {
         return true;
     }
-    let mut tuple = NOWHERE;
+    let mut room = MaybeUninit::uninit();
+    let tuple = zeroed(&mut room);
     if is_icmp_error(packet.tuple.protocol, packet.icmp_type) {
-        quoted(transport, &mut tuple);
+        quoted(transport, tuple);
     }
     if tuple.family == 0 {
-        tuple = packet.tuple;
+        *tuple = packet.tuple;
     }
     filter::ports(tuple.local_port, tuple.remote_port)
 }

@@ -1,19 +1,19 @@
-//! Reads of the configuration, of kernel memory by resolved offset, and of user memory.
+//! Reads of the configuration, of kernel memory by resolved offset, and of user memory; and memory that is all zero.
 //!
-//! Owns: every such read, and so nearly every `unsafe` of the programs.
+//! Owns: all of these, and so nearly every `unsafe` of the programs.
 //! Must not know: what a field means.
 //!
 //! A read that fails, and a field that this kernel doesn't have, give zeroes: programs say "unknown" and go on.
 
-use core::ptr;
+use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::helpers::{
     bpf_get_current_task, bpf_get_stack, bpf_jiffies64, bpf_ktime_get_boot_ns,
-    generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str},
+    generated::{bpf_get_current_comm, bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str},
 };
 use netdx_common::config::{ABSENT, Config};
-use netdx_common::record::Stack;
-use zerocopy::FromBytes;
+use netdx_common::record::{COMM_LEN, Stack};
+use zerocopy::{FromBytes, FromZeros};
 
 /// What the loader says: read-only and frozen, so that the verifier takes its fields for constants.
 #[unsafe(no_mangle)]
@@ -99,15 +99,16 @@ impl Place for Kernel {
 
     #[inline(always)]
     fn read<T: FromBytes>(self, offset: u32) -> T {
-        let mut value = T::new_zeroed();
-        if offset != ABSENT {
-            // SAFETY: the helper writes `size_of::<T>()` bytes into `value`, for which any bytes are valid; it checks
-            // the address it reads from, and writes zeroes when it can't.
-            unsafe {
-                bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, self.field(offset).0 as *const _);
-            }
+        if offset == ABSENT {
+            return T::new_zeroed();
         }
-        value
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes `size_of::<T>()` bytes into `value`, for which any bytes are valid; it checks the
+        // address it reads from, and writes zeroes when it can't.
+        unsafe {
+            bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, self.field(offset).0 as *const _);
+            value.assume_init()
+        }
     }
 
     #[inline(always)]
@@ -172,17 +173,17 @@ impl User {
     /// What is `offset` bytes on.
     #[inline(always)]
     pub fn read<T: FromBytes>(self, offset: u64) -> T {
-        let mut value = T::new_zeroed();
+        let mut value = MaybeUninit::<T>::uninit();
         // SAFETY: the helper writes `size_of::<T>()` bytes into `value`, for which any bytes are valid; it checks the
         // address it reads from, and writes zeroes when it can't.
         unsafe {
             bpf_probe_read_user(
-                (&raw mut value).cast(),
+                value.as_mut_ptr().cast(),
                 size_of::<T>() as u32,
                 self.0.wrapping_add(offset) as *const _,
             );
+            value.assume_init()
         }
-        value
     }
 
     /// Fills `to` with at most `length` bytes. How many there are now: none when the memory isn't there.
@@ -215,6 +216,38 @@ impl User {
 pub fn at_most<const N: usize>(n: u32) -> u32 {
     let n = core::hint::black_box(if n > N as u32 { N as u32 } else { n });
     (n.wrapping_sub(1) & (N as u32 - 1)) + 1
+}
+
+/// Makes a value all zero, word by word: the compiler would call a function that writes one byte after the other, which takes
+/// long, and the verifier goes through each.
+#[inline(always)]
+pub fn clear<T: FromZeros>(value: &mut T) {
+    // SAFETY: zeroes are valid for this type, and nothing is read.
+    zeroed(unsafe { &mut *ptr::from_mut(value).cast::<MaybeUninit<T>>() });
+}
+
+/// A value that is all zero, in the memory given.
+#[inline(always)]
+pub fn zeroed<T: FromZeros>(memory: &mut MaybeUninit<T>) -> &mut T {
+    const { assert!(align_of::<T>() == align_of::<u64>(), "words") };
+    // Volatile, or the compiler makes that call of it all the same.
+    for word in 0..size_of::<T>() / size_of::<u64>() {
+        // SAFETY: a word within the memory, whose size is a multiple of its alignment.
+        unsafe { memory.as_mut_ptr().cast::<u64>().add(word).write_volatile(0) };
+    }
+    // SAFETY: all bytes were written, and zeroes are valid for this type.
+    unsafe { memory.assume_init_mut() }
+}
+
+/// The current task's `comm`.
+#[inline(always)]
+pub fn current_comm() -> [u8; COMM_LEN] {
+    let mut comm = MaybeUninit::<[u8; COMM_LEN]>::uninit();
+    // SAFETY: the helper writes all of it, zeroes if it must.
+    unsafe {
+        bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_LEN as u32);
+        comm.assume_init()
+    }
 }
 
 /// The current task.

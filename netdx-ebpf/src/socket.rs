@@ -5,14 +5,16 @@
 //!
 //! `struct sock` begins with `sock_common`; request sockets (TCP_NEW_SYN_RECV) and time-wait sockets have nothing more.
 
-use aya_ebpf::helpers::bpf_skc_to_tcp_sock;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock};
 use netdx_common::record::{Attempt, IcmpError, Sock, Task, TcpCounters, Tuple};
 
 use crate::{
     emit::{self, Wake},
     filter,
     maps::{CONNS, Conn, find},
-    read::{Place, config, jiffies, now, offset},
+    read::{Place, config, jiffies, now, offset, zeroed},
     task,
 };
 
@@ -57,28 +59,6 @@ pub mod direction {
     pub const INBOUND: u8 = 2;
 }
 
-/// No endpoints.
-pub const NOWHERE: Tuple =
-    Tuple { family: 0, protocol: 0, local_port: 0, remote_port: 0, local: [0; 16], remote: [0; 16] };
-
-/// No socket.
-pub const NONE: Sock = Sock {
-    id: 0,
-    cookie: 0,
-    tuple: NOWHERE,
-    netns: 0,
-    error: 0,
-    soft_error: 0,
-    mark: 0,
-    bound_device: 0,
-    backlog: 0,
-    max_backlog: 0,
-    state: 0,
-    retransmits: 0,
-    direction: 0,
-    _pad: 0,
-};
-
 /// Whether it is an internet socket.
 #[inline(always)]
 pub fn is_internet<P: Place>(sk: P) -> bool {
@@ -120,7 +100,17 @@ pub fn tcp<P: Place>(sk: P) -> Option<P> {
     if is_full(state) && sk.read::<u16>(offset!(sk_protocol)) == TCP { Some(sk) } else { None }
 }
 
-/// Its endpoints, as the socket has them now.
+/// Gives it a cookie, if it has none and the verifier knows it for a socket. One of UDP that never connected has none else, and
+/// another one may have had its port before (a tracing program may since 5.12).
+#[inline(always)]
+pub fn give_cookie<P: Place>(sk: P) {
+    if P::TYPED {
+        // SAFETY: a socket, as the verifier checks.
+        unsafe { bpf_get_socket_cookie(sk.address().0 as *mut _) };
+    }
+}
+
+/// Its endpoints, as the socket has them now. `to`: zeroed.
 #[inline(never)]
 pub fn tuple<P: Place>(sk: P, to: &mut Tuple) {
     let state: u8 = sk.read(offset!(skc_state));
@@ -249,18 +239,15 @@ pub fn begin<P: Place>(sk: P, task: &Task, tuple: &Tuple, direction: u8, via: u3
     let started = now();
     // No two begin in the same nanosecond on one CPU; ten bits for the CPU leave 208 days before it wraps.
     let id = started << 10 | (emit::cpu() & 1023) as u64;
-    let conn = Conn {
-        started,
-        reset: 0,
-        task: *task,
-        last: Sock { id, tuple: *tuple, direction, ..NONE },
-        via,
-        flags: 0,
-        retransmits: 0,
-        drops: 0,
-        _pad: 0,
-    };
-    if CONNS.insert(sk.address().0, &conn, 0).is_ok() { id } else { 0 }
+    let mut room = MaybeUninit::uninit();
+    let conn: &mut Conn = zeroed(&mut room);
+    conn.started = started;
+    conn.task = *task;
+    conn.last.id = id;
+    conn.last.tuple = *tuple;
+    conn.last.direction = direction;
+    conn.via = via;
+    if CONNS.insert(sk.address().0, conn, 0).is_ok() { id } else { 0 }
 }
 
 /// The socket's entry; made now, without a process, for one that wasn't seen before and passes the filters.
@@ -272,15 +259,16 @@ pub fn follow<P: Place>(sk: P, direction: u8) -> Option<&'static mut Conn> {
     if !filter::unknown_task(netns(sk)) {
         return None;
     }
-    let mut endpoints = NOWHERE;
-    tuple(sk, &mut endpoints);
+    let mut room = MaybeUninit::uninit();
+    let endpoints = zeroed(&mut room);
+    tuple(sk, endpoints);
     if !filter::ports(endpoints.local_port, endpoints.remote_port) {
         return None;
     }
     // Whoever is connecting has opened it, seen or not.
     let connecting = sk.read::<u8>(offset!(skc_state)) as u32 == state::SYN_SENT;
     let direction = if connecting { direction::OUTBOUND } else { direction };
-    begin(sk, &task::NOBODY, &endpoints, direction, 0);
+    begin(sk, &task::NOBODY, endpoints, direction, 0);
     followed(sk)
 }
 

@@ -4,16 +4,14 @@
 //!
 //! In a softirq the current task is whoever was interrupted: only a hook in process context may take it for the cause.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-};
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use netdx_common::config::ABSENT;
 use netdx_common::record::{ARGV_LEN, COMM_LEN, Process, ProcessExit, Task};
 
 use crate::{
     emit::{self, Wake},
     maps::{Known, PROCESSES, find},
-    read::{Kernel, Place, User, config, current, offset},
+    read::{Kernel, Place, User, config, current, current_comm, offset},
 };
 
 /// No task.
@@ -52,7 +50,7 @@ pub fn read_current() -> Task {
         netns: netns(current()),
         // SAFETY: no arguments, no preconditions.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
-        comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+        comm: current_comm(),
     }
 }
 
@@ -65,16 +63,14 @@ pub fn read_current_of_packet() -> Task {
 #[inline(always)]
 fn by_offset(task: Kernel) -> Task {
     let cgroup = task.pointer(offset!(task_cgroups)).pointer(offset!(css_set_cgroup));
-    let mut read = Task {
+    Task {
         tgid: task.read(offset!(task_tgid)),
         tid: task.read(offset!(task_pid)),
         uid: task.pointer(offset!(task_cred)).read(offset!(cred_uid)),
         netns: netns(task),
         cgroup: cgroup.pointer(offset!(cgroup_kn)).read(offset!(kernfs_id)),
-        comm: [0; COMM_LEN],
-    };
-    task.copy::<COMM_LEN>(offset!(task_comm), &mut read.comm);
-    read
+        comm: task.read(offset!(task_comm)),
+    }
 }
 
 /// Whether seccomp filters the current task's system calls (SECCOMP_MODE_FILTER, uapi/linux/seccomp.h).

@@ -4,6 +4,8 @@
 //!
 //! A query leaves in the context of whoever sends it; its answer arrives in a softirq, at a socket with the same cookie.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext,
     helpers::{bpf_get_socket_cookie, bpf_skb_load_bytes, bpf_skc_to_tcp_sock},
@@ -11,16 +13,16 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext},
 };
 use netdx_common::config::flag;
-use netdx_common::record::{DNS_HEAD, DNS_LEN, ListenOverflow, Tuple};
+use netdx_common::record::{DNS_HEAD, DNS_LEN, ListenOverflow, Packet, Tuple};
 
 use super::{connect, request};
 use crate::{
     emit::{self, Wake},
     filter::{self, DNS_PORT},
     maps::{DNS_SCRATCH, DNS_SOCKETS, find},
-    packet::{NOTHING, tcp_flag},
-    read::{Kernel, Linear, Place, at_most, now, offset},
-    socket::{self, AF_INET, AF_INET6, NOWHERE, TCP, UDP, state},
+    packet::tcp_flag,
+    read::{Kernel, Linear, Place, at_most, clear, now, offset, zeroed},
+    socket::{self, AF_INET, AF_INET6, TCP, UDP, state},
     task,
 };
 
@@ -66,7 +68,7 @@ fn connecting(context: &SockAddrContext) -> i32 {
 pub fn cgroup_egress(context: SkBuffContext) -> i32 {
     if filter::on(flag::DNS)
         && let Some(headers) = headers(&context)
-        && headers.tuple.remote_port == DNS_PORT
+        && headers.destination == DNS_PORT
     {
         dns(&context, &headers, LEAVING);
     }
@@ -79,11 +81,11 @@ pub fn cgroup_ingress(context: SkBuffContext) -> i32 {
     let Some(headers) = headers(&context) else {
         return ALLOW;
     };
-    if headers.tuple.local_port == DNS_PORT && filter::on(flag::DNS) {
+    if headers.source == DNS_PORT && filter::on(flag::DNS) {
         dns(&context, &headers, ARRIVING);
     }
     const FLAGS: u8 = 0b10111;
-    if headers.tuple.protocol == TCP && headers.tcp_flags & FLAGS == tcp_flag::SYN {
+    if headers.protocol == TCP && headers.tcp_flags & FLAGS == tcp_flag::SYN {
         syn(&context, &headers);
     }
     ALLOW
@@ -93,8 +95,11 @@ pub fn cgroup_ingress(context: SkBuffContext) -> i32 {
 struct Headers {
     /// AF_INET or AF_INET6.
     family: u16,
-    /// Endpoints in the packet, without addresses: local is the source.
-    tuple: Tuple,
+    /// IPPROTO_TCP or IPPROTO_UDP.
+    protocol: u16,
+    /// Ports, host order.
+    source: u16,
+    destination: u16,
     /// Where the transport header begins.
     transport: u32,
     /// TCP flags.
@@ -123,10 +128,9 @@ fn headers(context: &SkBuffContext) -> Option<Headers> {
         return None;
     }
     let [a, b, c, d]: [u8; 4] = packet.read(transport as usize)?;
-    let mut headers = Headers { family, tuple: NOWHERE, transport, tcp_flags: 0, payload: transport + 8 };
-    headers.tuple.protocol = protocol;
-    headers.tuple.local_port = u16::from_be_bytes([a, b]);
-    headers.tuple.remote_port = u16::from_be_bytes([c, d]);
+    let (source, destination) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    let mut headers =
+        Headers { family, protocol, source, destination, transport, tcp_flags: 0, payload: transport + 8 };
     if protocol == TCP {
         let [offset, flags]: [u8; 2] = packet.read(transport as usize + 12)?;
         headers.tcp_flags = flags;
@@ -148,7 +152,7 @@ fn dns(context: &SkBuffContext, headers: &Headers, flow: u16) {
     }
     // SAFETY: the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };
-    let over_tcp = headers.tuple.protocol == TCP;
+    let over_tcp = headers.protocol == TCP;
     if flow == LEAVING && !filter::current_task_of_packet() {
         return;
     }
@@ -178,7 +182,7 @@ fn dns(context: &SkBuffContext, headers: &Headers, flow: u16) {
     };
     // SAFETY: this CPU's own; what leaves and what arrives have each their own slot.
     let record = unsafe { &mut *record };
-    record.current = task::NOBODY;
+    clear(&mut record.current);
     record.resolving = 0;
     if flow == LEAVING {
         record.current = task::read_current_of_packet();
@@ -236,16 +240,16 @@ const MESSAGES: u32 = 2;
 /// The endpoints as the socket sees them.
 #[inline(always)]
 fn tuple(context: &SkBuffContext, headers: &Headers, flow: u16, to: &mut Tuple) {
-    *to = NOWHERE;
+    clear(to);
     to.family = headers.family;
-    to.protocol = headers.tuple.protocol;
+    to.protocol = headers.protocol;
     let (source, destination) = if flow == LEAVING {
-        to.local_port = headers.tuple.local_port;
-        to.remote_port = headers.tuple.remote_port;
+        to.local_port = headers.source;
+        to.remote_port = headers.destination;
         (&mut to.local, &mut to.remote)
     } else {
-        to.local_port = headers.tuple.remote_port;
-        to.remote_port = headers.tuple.local_port;
+        to.local_port = headers.destination;
+        to.remote_port = headers.source;
         (&mut to.remote, &mut to.local)
     };
     addresses(context, headers.family, source, destination);
@@ -299,12 +303,15 @@ fn syn(context: &SkBuffContext, headers: &Headers) {
     }
     let fill: u32 = listener.read(offset!(sk_ack_backlog));
     let room: u32 = listener.read(offset!(sk_max_ack_backlog));
-    let wanted = filter::ports(headers.tuple.local_port, headers.tuple.remote_port);
+    let wanted = filter::ports(headers.source, headers.destination);
     if fill <= room || !wanted || !emit::has_room_for_flood(now()) {
         return;
     }
-    let mut packet = NOTHING;
-    packet.tuple = headers.tuple;
+    let mut room = MaybeUninit::uninit();
+    let packet: &mut Packet = zeroed(&mut room);
+    packet.tuple.protocol = headers.protocol;
+    packet.tuple.local_port = headers.source;
+    packet.tuple.remote_port = headers.destination;
     packet.tuple.family = headers.family;
     addresses(context, headers.family, &mut packet.tuple.local, &mut packet.tuple.remote);
     packet.length = context.len();
@@ -325,7 +332,7 @@ fn syn(context: &SkBuffContext, headers: &Headers) {
     packet.sequence = u32::from_be_bytes(sequence);
     emit::record::<ListenOverflow>(Wake::Later, |record| {
         socket::describe(listener, None, &mut record.listener);
-        record.packet = packet;
+        record.packet = *packet;
         record.packet.netns = record.listener.netns;
     });
 }

@@ -13,8 +13,8 @@ use super::{Watched, registers, syscall, syscall_field, syscall_number};
 use crate::{
     emit::{self, Wake},
     filter,
-    maps::{CALLS, Call, Conn, find},
-    read::{Kernel, Place, User, current, now, offset},
+    maps::{CALLS, Call, Conn, NO_CALL, find},
+    read::{Kernel, Place, User, clear, current, now, offset},
     socket::{self, AF_INET, AF_INET6, TCP, state},
     task,
 };
@@ -77,7 +77,7 @@ mod number {
     pub(super) const LISTEN: i32 = 201;
 }
 
-/// Reads an internet address as an application gives it.
+/// Reads an internet address as an application gives it. `call`: zeroed so far.
 #[inline(always)]
 pub(super) fn address(from: User, length: u64, call: &mut Call) {
     /// Family, port, IPv4 address (struct sockaddr_in).
@@ -90,7 +90,7 @@ pub(super) fn address(from: User, length: u64, call: &mut Call) {
     call.family = u16::from_ne_bytes([f0, f1]);
     if call.family == AF_INET {
         call.port = u16::from_be_bytes([p0, p1]);
-        call.address = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        call.address[..4].copy_from_slice(&[a, b, c, d]);
     } else if call.family == AF_INET6 && length >= 24 {
         call.port = u16::from_be_bytes([p0, p1]);
         call.address = from.read(8);
@@ -117,10 +117,12 @@ fn kept(which: u16) -> Option<&'static mut Call> {
     let tid = task::tid();
     if find!(CALLS, tid).is_none() {
         // Without room the arguments of this one are lost.
-        let _ = CALLS.insert(tid, &Call::EMPTY, 0);
+        let _ = CALLS.insert(tid, &NO_CALL, 0);
     }
     let call = find!(CALLS, tid)?;
-    *call = Call { which, ..Call::EMPTY };
+    clear(call);
+    call.fd = -1;
+    call.which = which;
     Some(call)
 }
 

@@ -5,6 +5,8 @@
 //! Without an error it still comes for each ICMP error that is queued (sock_queue_err_skb), which is worth a record, and
 //! from tcp_disconnect and for multipath subflows, which isn't.
 
+use core::mem::MaybeUninit;
+
 use netdx_common::record::SocketError;
 
 use super::{Arguments, Watched, kprobe, tracepoint};
@@ -12,7 +14,7 @@ use crate::{
     emit::{self, Wake},
     filter,
     maps::Conn,
-    read::{Place, offset},
+    read::{Place, offset, zeroed},
     socket::{self, MPTCP, TCP, UDP, direction, state},
     task,
 };
@@ -50,8 +52,10 @@ fn reported<A: Arguments>(arguments: &A) {
         socket::trouble(sk, conn);
         Some(conn)
     } else if protocol == UDP {
-        let mut tuple = socket::NOWHERE;
-        socket::tuple(sk, &mut tuple);
+        socket::give_cookie(sk);
+        let mut room = MaybeUninit::uninit();
+        let tuple = zeroed(&mut room);
+        socket::tuple(sk, tuple);
         if !filter::ports(tuple.local_port, tuple.remote_port) {
             return;
         }

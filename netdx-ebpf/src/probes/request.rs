@@ -2,6 +2,8 @@
 //! struct io_uring_cqe *cqe)` since 6.14, `(void *ctx, void *req, u64 user_data, int res, unsigned cflags, ...)` before;
 //! without the request before 5.18. No system call tracepoint tells of what io_uring does.
 
+use core::mem::MaybeUninit;
+
 use netdx_common::config::flag;
 use netdx_common::record::call;
 
@@ -12,8 +14,8 @@ use super::{
 };
 use crate::{
     filter,
-    maps::{Call, REQUESTS, Request, SUBMITTED, find},
-    read::{Kernel, Place, User, config, now, offset},
+    maps::{REQUESTS, Request, SUBMITTED, find},
+    read::{Kernel, Place, User, config, now, offset, zeroed},
     task,
 };
 
@@ -34,8 +36,10 @@ fn submitted<A: Arguments>(arguments: &A) {
         return;
     }
     let kernel = kernel.address();
-    let call = Call { which: call::IO_URING_CONNECT, ..Call::EMPTY };
-    let mut request = Request { call, task: task::read_current() };
+    let mut room = MaybeUninit::uninit();
+    let request: &mut Request = zeroed(&mut room);
+    request.call.which = call::IO_URING_CONNECT;
+    request.task = task::read_current();
     let arguments = kernel.field(offset!(io_cmd));
     address(
         User(arguments.read(offset!(io_connect_addr))),
@@ -47,7 +51,7 @@ fn submitted<A: Arguments>(arguments: &A) {
     }
     request.call.started = now();
     // Without room its failure is not told here; the socket's own still is.
-    if REQUESTS.insert(kernel.0, &request, 0).is_ok() {
+    if REQUESTS.insert(kernel.0, &*request, 0).is_ok() {
         let _ = SUBMITTED.insert(request.task.tid, kernel.0, 0);
     }
 }

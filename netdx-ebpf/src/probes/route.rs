@@ -7,6 +7,7 @@
 
 use netdx_common::config::ABSENT;
 use netdx_common::record::RouteLookups;
+use zerocopy::transmute;
 
 use super::{Arguments, connect, request, tracepoint};
 use crate::{
@@ -42,8 +43,7 @@ fn error_of(kind: u8) -> i32 {
 #[inline(always)]
 fn looked_up<A: Arguments>(arguments: &A) {
     let flow = arguments.pointer(1);
-    let word: [u8; 4] = flow.read::<u32>(offset!(flow4_daddr)).to_ne_bytes();
-    let address = [word[0], word[1], word[2], word[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let address = transmute!([flow.read::<u32>(offset!(flow4_daddr)), 0, 0, 0]);
     let device = flow.read(offset!(flow4_oif));
     answered(AF_INET, &address, arguments.number(0) as u32, arguments.number(3) as i32, 0, device);
 }

@@ -3,17 +3,18 @@
 //! Before that, the returns of `inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`,
 //! `inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)` and their twins for IPv6.
 
-use netdx_common::record::{CallFailed, call};
+use core::mem::MaybeUninit;
 
 use aya_ebpf::{macros::fexit, programs::FExitContext};
+use netdx_common::record::{CallFailed, call};
 
 use super::{Arguments, Watched, registers, route, tracepoint};
 use crate::{
     emit::{self, Wake},
     filter,
     maps::Call,
-    read::{Kernel, Place, offset},
-    socket::{self, MPTCP, NOWHERE, TCP, UDP},
+    read::{Kernel, Place, offset, zeroed},
+    socket::{self, MPTCP, TCP, UDP},
     task,
 };
 
@@ -71,7 +72,9 @@ fn received<A: Arguments>(arguments: &A) {
 fn returned<A: Arguments>(arguments: &A, which: u16) {
     let result = arguments.number(1) as i32;
     if is_failure(result) {
-        failed(arguments.pointer(0).address(), result, which);
+        let sk = arguments.pointer(0);
+        socket::give_cookie(sk);
+        failed(sk.address(), result, which);
     }
 }
 
@@ -91,8 +94,9 @@ fn failed(sk: Kernel, result: i32, which: u16) {
         return;
     }
     let mut conn = socket::followed(sk);
-    let mut tuple = NOWHERE;
-    socket::tuple(sk, &mut tuple);
+    let mut room = MaybeUninit::uninit();
+    let tuple = zeroed(&mut room);
+    socket::tuple(sk, tuple);
     if conn.is_none() && tuple.remote_port != 0 && !filter::ports(tuple.local_port, tuple.remote_port) {
         return;
     }
@@ -102,9 +106,10 @@ fn failed(sk: Kernel, result: i32, which: u16) {
     let task = task::read_current();
     task::remember(&task);
     task::announce(task.tgid);
-    let mut destination = Call::EMPTY;
+    let mut room = MaybeUninit::uninit();
+    let destination: &mut Call = zeroed(&mut room);
     if which == call::SEND && tuple.remote_port == 0 {
-        registers::destination(&mut destination);
+        registers::destination(destination);
         if destination.family != 0 && !filter::port(destination.port) {
             return;
         }

@@ -7,6 +7,8 @@
 //! At TCP_CLOSE to TCP_SYN_SENT destination and port are set, the source port isn't (tcp_v4_connect); at the change to
 //! TCP_CLOSE the bound port is already given back (inet_put_port), and after tcp_disconnect the addresses are gone.
 
+use core::mem::MaybeUninit;
+
 use netdx_common::config::flag;
 use netdx_common::record::{ResetEnd, State};
 
@@ -15,7 +17,7 @@ use crate::{
     emit::{self, Wake},
     filter,
     maps::Conn,
-    read::{self, Place, config, now, offset},
+    read::{self, Place, config, now, offset, zeroed},
     socket::{self, MPTCP, TCP, direction, state},
     task,
 };
@@ -93,15 +95,16 @@ fn begins<P: Place>(sk: P) {
     if !filter::current_task() {
         return;
     }
-    let mut tuple = socket::NOWHERE;
-    socket::tuple(sk, &mut tuple);
+    let mut room = MaybeUninit::uninit();
+    let tuple = zeroed(&mut room);
+    socket::tuple(sk, tuple);
     // A multipath socket gets its endpoints from its first subflow, later.
     if tuple.protocol != MPTCP && !filter::ports(tuple.remote_port, tuple.remote_port) {
         return;
     }
     let task = task::read_current();
     task::remember(&task);
-    connect::attempt(sk, task.tid, |via| socket::begin(sk, &task, &tuple, direction::OUTBOUND, via));
+    connect::attempt(sk, task.tid, |via| socket::begin(sk, &task, tuple, direction::OUTBOUND, via));
     if filter::on(flag::ALL)
         && emit::has_room_for_what_works()
         && let Some(conn) = socket::followed(sk)

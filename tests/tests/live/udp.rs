@@ -1,5 +1,6 @@
 //! Datagrams: what the kernel tells of them.
 
+use crate::needs::{Feature, weaker_without};
 use netdx_tests::bpf::Cgroup;
 use netdx_tests::island::run;
 use netdx_tests::lab::{Client, Lab};
@@ -97,6 +98,22 @@ fn there_is_no_route() {
         let command = format!("udp-unconnected {target}");
         lost(&lab, &command, target, (Some("ENETUNREACH"), libc::ENETUNREACH), &expected);
     }
+}
+
+#[test]
+fn one_after_the_other_has_the_same_port() {
+    const SOCKETS: usize = 5;
+    let lab = Lab::new();
+    lab.client.ip("route del default");
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start(&format!("udp-unconnected 10.1.2.2:81 --bind 0.0.0.0:4444 --times {SOCKETS}"));
+    (0..SOCKETS).for_each(|_| assert_eq!(client.attempt().errno, libc::ENETUNREACH));
+    client.wait();
+    let (reports, _) = trace.end();
+    // Without the socket itself they can't be told apart: one that fails again is told once.
+    let told = if weaker_without(Feature::SendResults) { 1 } else { SOCKETS };
+    let codes: Vec<_> = reports.iter().map(|report| report["verdict"]["code"].as_str()).collect();
+    assert_eq!(codes, vec![Some("route.none"); told], "{reports:#?}");
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(crate) enum Feature {
     DropReasons,
     /// A tracepoint for each request to io_uring, whose address is told (6.4).
     IoUringRequests,
+    /// Tracepoints for what sending and receiving gave, with the socket (6.3).
+    SendResults,
     /// Multipath TCP.
     Mptcp,
     /// nftables' hook for what leaves an interface (5.16).
@@ -57,6 +59,10 @@ impl Feature {
             Feature::IoUringRequests => (
                 Sign::Type(Kind::Typedef, "btf_trace_io_uring_submit_req"),
                 "the kernel does not tell of requests to io_uring (no tracepoint `io_uring_submit_req`)",
+            ),
+            Feature::SendResults => (
+                Sign::Type(Kind::Typedef, "btf_trace_sock_send_length"),
+                "the kernel does not tell what sending gave (no tracepoint `sock_send_length`)",
             ),
             Feature::Mptcp => {
                 (Sign::Type(Kind::Struct, "mptcp_sock"), "the kernel has no MPTCP (no `struct mptcp_sock`)")
