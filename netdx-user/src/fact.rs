@@ -55,6 +55,8 @@ pub enum Answer {
     IpsecPolicies(Vec<IpsecPolicy>),
     /// `Want::Conntrack`
     Conntrack(Conntrack),
+    /// `Want::NeighborTable`
+    NeighborTable(NeighborTable),
     /// `Want::Translations`, in the order of the packet's way; empty: no namespace that can be seen translates it.
     Translations(Vec<Translation>),
     /// `Want::HalfOpen`: how many.
@@ -443,6 +445,17 @@ pub struct Conntrack {
     /// The kernel tells the counters (`drop` to `insert_failed`); false: they are unknown, and 0.
     #[serde(default)]
     pub counted: bool,
+}
+
+/// The host's table of neighbours of one family. All namespaces share it (`arp_tbl`, `nd_tbl`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborTable {
+    /// Entries, permanent ones with them, which don't count.
+    pub entries: u32,
+    /// Limit (`gc_thresh3`).
+    pub limit: u32,
+    /// How often there was no room since the host started (`table_fulls`).
+    pub overflows: u64,
 }
 
 /// Whether a prefix has an address in it.

@@ -81,6 +81,8 @@ pub enum Want {
     IpsecPolicies { netns: Netns },
     /// Connection tracking of a namespace: table fill and limit, drop counters.
     Conntrack { netns: Netns },
+    /// The table of all namespaces' neighbours: its fill and limit, as a namespace is told.
+    NeighborTable { netns: Netns, v6: bool },
     /// What network address translation makes of packets with these endpoints (local is the source), in every namespace.
     Translations { packet: Tuple },
     /// Connections to a local port of a namespace that are half open: SYN-ACK sent, nothing heard since.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Causes that the kernel tells of in another way over IPv6: by functions, reasons, error messages or limits of its own.
-const OVER_IPV6: [&str; 27] = [
+const OVER_IPV6: [&str; 28] = [
     "refused.no-listener",
     "refused.bound-elsewhere",
     "refused.remote",
@@ -32,6 +32,7 @@ const OVER_IPV6: [&str; 27] = [
     "local.no-family",
     "local.queue-drop",
     "local.message-size",
+    "local.resources",
     "broken.mtu",
     "broken.zero-window",
     "dns.server-unreachable",

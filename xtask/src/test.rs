@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Tests that make network namespaces.
-pub(crate) const LIVE: [&str; 7] = ["live", "faults", "interrupted", "loader", "verb_check", "verb_dns", "verb_look"];
+pub(crate) const LIVE: [&str; 8] =
+    ["live", "faults", "full", "interrupted", "loader", "verb_check", "verb_dns", "verb_look"];
+
+/// Those of them that make recordings.
+const RECORDED: [&str; 2] = ["live", "full"];
 
 /// Programs that look names up by musl, and what the compiler is told beside their source.
 const MUSL_CLIENTS: [(&str, &[&str]); 2] = [("look-up-static", &["-static"]), ("look-up-musl", &[])];
@@ -66,7 +70,7 @@ pub(crate) fn bless(workspace: &Workspace, filters: &[String]) -> Result<()> {
         bail!("recordings are made by live scenarios: run this as root");
     }
     run::build(workspace, false)?;
-    let scenarios = program(workspace, "live", false)?;
+    let scenarios = RECORDED.map(|name| (name, program(workspace, name, false)));
     let stage = tempfile::Builder::new().prefix("netdx-bless-").tempdir().context("cannot make a temporary folder")?;
     fs::create_dir(stage.path().join("deps")).context("cannot make a temporary folder")?;
     let beside = workspace.netdx(false);
@@ -77,14 +81,20 @@ pub(crate) fn bless(workspace: &Workspace, filters: &[String]) -> Result<()> {
     for program in musl_clients(workspace, false)? {
         copy(&program, &stage.path().join(program.file_name().context("a program without a name")?))?;
     }
-    let staged = stage.path().join("deps/live");
-    copy(&scenarios, &staged)?;
-    each_names_some(&command::output(Command::new(&staged).arg("--list"))?, filters)?;
+    let (mut staged, mut names) = (Vec::new(), String::new());
+    for (name, scenarios) in scenarios {
+        let program = stage.path().join("deps").join(name);
+        copy(&scenarios?, &program)?;
+        names += &command::output(Command::new(&program).arg("--list"))?;
+        staged.push(program);
+    }
+    each_names_some(&names, filters)?;
     let recordings = workspace.root().join("tests/recordings");
     fs::create_dir_all(&recordings).context("cannot make tests/recordings")?;
-    let mut live = Command::new(&staged);
-    live.args(["--test-threads", "1"]).args(filters).env("NETDX_BLESS", &recordings);
-    let passed = command::run(&mut live);
+    let passed = staged.iter().try_for_each(|program| {
+        let mut live = Command::new(program);
+        command::run(live.args(["--test-threads", "1"]).args(filters).env("NETDX_BLESS", &recordings))
+    });
     let mut replay = workspace.cargo(["test", "--package", "netdx-tests", "--test", "replay"]);
     command::run(replay.env("INSTA_UPDATE", "always"))?;
     passed.context("some scenarios failed, and so did their recordings: delete those")

@@ -275,6 +275,9 @@ impl Host {
             Want::Neighbor { netns, address, device } => {
                 Answer::Neighbor(self.kernel(*netns, "its neighbours", || neigh::find(*address, *device))?)
             }
+            Want::NeighborTable { netns, v6 } => {
+                Answer::NeighborTable(self.kernel(*netns, "the table of its neighbours", || neigh::table(*v6))?)
+            }
             Want::Interfaces { netns } => Answer::Interfaces(self.kernel(*netns, "its interfaces", interface::list)?),
             // Of what the kernel named. By another namespace's number another process would be found.
             Want::Process { .. } | Want::Resolver { root: None, .. } | Want::Hosts { root: None, .. }

@@ -1,17 +1,21 @@
-//! Neighbour entries (ARP, neighbour discovery), as rtnetlink has them. Owns: finding one. Must not know: routes.
+//! Neighbours (ARP, neighbour discovery), as rtnetlink has them. Owns: finding an entry, and how full the table is. Must not
+//! know: routes.
 
 use super::{interface, netlink};
-use crate::fact::Neighbor;
-use netlink_packet_core::ParseableParametrized;
+use crate::fact::{Neighbor, NeighborTable};
+use netlink_packet_core::{Parseable, ParseableParametrized};
 use netlink_packet_route::{
     AddressFamily,
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourHeader, NeighbourMessage, NeighbourState},
+    neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage},
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::{io, net::IpAddr};
 
 /// Length of `struct ndmsg`.
 const HEADER: usize = 12;
+/// Length of `struct ndtmsg`.
+const TABLE_HEADER: usize = 4;
 
 /// The entry of an address on an interface (0: any) of the calling thread's namespace. With several, the one that says
 /// most: an interface where it answers before one where it does not.
@@ -32,6 +36,31 @@ pub fn find(address: IpAddr, device: u32) -> io::Result<Option<Neighbor>> {
         lladdr: entry.lladdr,
         state: entry.state.to_string(),
     }))
+}
+
+/// How full the table of one family is.
+///
+/// # Errors
+/// The kernel's; `NotFound` when it tells of no such table.
+pub fn table(v6: bool) -> io::Result<NeighborTable> {
+    let mut request = NeighbourTableMessage::default();
+    request.header.family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let tables = netlink::list(NETLINK_ROUTE, libc::RTM_GETNEIGHTBL, &request, parse_table)?;
+    tables.first().copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// None: the settings of one interface, which are told in messages of their own.
+fn parse_table(payload: &[u8]) -> Option<NeighborTable> {
+    let (mut entries, mut limit, mut overflows) = (None, None, 0);
+    for attribute in netlink::attributes(payload, TABLE_HEADER) {
+        match NeighbourTableAttribute::parse(&attribute) {
+            Ok(NeighbourTableAttribute::Config(config)) => entries = Some(config.entries),
+            Ok(NeighbourTableAttribute::Threshold3(most)) => limit = Some(most),
+            Ok(NeighbourTableAttribute::Stats(statistics)) => overflows = statistics.table_fulls,
+            _ => {}
+        }
+    }
+    Some(NeighborTable { entries: entries?, limit: limit?, overflows })
 }
 
 /// An entry.

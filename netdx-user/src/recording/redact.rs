@@ -195,6 +195,7 @@ impl Redactor {
             Answer::Owners(_)
             | Answer::Sysctl(_)
             | Answer::Conntrack(_)
+            | Answer::NeighborTable(_)
             | Answer::HalfOpen(_)
             | Answer::Counters(_) => {}
         }
@@ -226,6 +227,7 @@ impl Redactor {
             | Want::BpfProgramsOf { .. }
             | Want::IpsecPolicies { .. }
             | Want::Conntrack { .. }
+            | Want::NeighborTable { .. }
             | Want::HalfOpen { .. }
             | Want::Counters { .. } => {}
         }

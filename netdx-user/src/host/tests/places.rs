@@ -28,6 +28,13 @@ fn addresses_interfaces_neighbours_names() {
     assert!(list[1].addresses.contains(&(ip("10.99.0.2"), 24)) && list[1].addresses.contains(&(ip("fd99::2"), 64)));
 
     lab.ip(0, "neigh add 10.99.0.9 lladdr 02:00:00:00:00:09 dev va nud permanent");
+    for (v6, family) in [(false, "ipv4"), (true, "ipv6")] {
+        let answer = host.answer(&Want::NeighborTable { netns: lab.netns(0), v6 });
+        let Answer::NeighborTable(table) = answer else { panic!("{answer:?}") };
+        let limit = std::fs::read_to_string(format!("/proc/sys/net/{family}/neigh/default/gc_thresh3")).unwrap();
+        assert_eq!(table.limit.to_string(), limit.trim());
+        assert!((1..=table.limit).contains(&table.entries), "{table:?}");
+    }
     let want = Want::Neighbor { netns: lab.netns(0), address: ip("10.99.0.9"), device: 0 };
     let Answer::Neighbor(Some(entry)) = host.answer(&want) else { panic!() };
     assert_eq!(
