@@ -171,6 +171,14 @@ pub struct Interface {
     pub lladdr: Option<String>,
 }
 
+impl Interface {
+    /// Its link-layer address is one of Ethernet, so neighbours are asked for theirs.
+    #[must_use]
+    pub fn has_ethernet_address(&self) -> bool {
+        self.lladdr.as_ref().is_some_and(|address| address.split(':').count() == 6)
+    }
+}
+
 /// A process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {

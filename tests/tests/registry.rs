@@ -149,11 +149,14 @@ fn every_cause_that_differs_over_ipv6_has_a_recording_of_it() {
 
 #[test]
 fn every_recording_has_its_scenario() {
-    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     for recording in recordings::all() {
         let (family, scenario) = recording.name.split_once('.').expect("FAMILY.SCENARIO");
-        let file = scenarios.join(format!("{family}.rs"));
-        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        assert!(text.contains(&format!("fn {scenario}()")), "{} has no {scenario}", file.display());
+        let file = format!("{family}.rs");
+        let text: String = ["live", "full"]
+            .iter()
+            .filter_map(|folder| fs::read_to_string(tests.join(folder).join(&file)).ok())
+            .collect();
+        assert!(text.contains(&format!("fn {scenario}()")), "no {file} has {scenario}");
     }
 }

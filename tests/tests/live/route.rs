@@ -1,6 +1,7 @@
 //! It could not be sent, or not delivered.
 
-use crate::needs::{Feature, less_sure_without_reasons, other_without_reasons, weaker_without};
+use crate::needs::{Feature, less_sure_without_reasons, other_without_reasons, weaker_because, weaker_without};
+use netdx_tests::island::output;
 use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::tracer::{Expected, Tracer};
@@ -32,6 +33,43 @@ const UNREACHABLE: (&str, i32) = ("ENETUNREACH", libc::ENETUNREACH);
 #[test]
 fn there_is_no_route() {
     unroutable("route del default", "10.1.2.2:80", UNREACHABLE, &NONE);
+}
+
+/// The tunnel itself says so to whoever sends.
+const NOWHERE: Expected<'static> = Expected { code: "route.icmp-unreachable", errno: Some("EHOSTUNREACH"), ..NONE };
+
+#[test]
+fn a_tunnel_has_nowhere_to_send_it() {
+    let lab = Lab::new();
+    // A message that comes in with this host's own address, for it is this host's program that makes it.
+    remote::attach(&lab.client, Answer::Unreachable(1, [10, 6, 0, 1].into()));
+    lab.client.sysctl("net.ipv4.conf.far0.accept_local=1");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.7.0.1:80");
+    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+    let names = &["far0 (tun) has nowhere to send it"];
+    trace.explains(&attempt, &Expected { remote: Some("10.7.0.1:80"), names, ..NOWHERE });
+    trace.only(&[NOWHERE.code]);
+}
+
+#[test]
+fn no_peer_of_a_wireguard_tunnel_has_the_address() {
+    let lab = Lab::new();
+    if !output(lab.client.command("ip").args(["link", "add", "wg0", "type", "wireguard"])).status.success() {
+        return weaker_because("the kernel has no WireGuard");
+    }
+    lab.client.ip("addr add 10.9.0.1/24 dev wg0");
+    lab.client.ip("link set wg0 up");
+    let trace = Tracer::start(&lab);
+    let target = "10.9.0.2:80";
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+    let names = &["wg0 (wireguard)", "no peer has 10.9.0.2 among its allowed IPs"];
+    trace.explains(&attempt, &Expected { remote: Some(target), names, ..NOWHERE });
+    let attempt = lab.connect(&format!("udp {target} --send 10"));
+    assert_eq!(attempt.errno, libc::ENOKEY);
+    trace.explains(&attempt, &Expected { remote: Some(target), errno: Some("ENOKEY"), names, ..NOWHERE });
+    trace.only(&[NOWHERE.code]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::needs::{Feature, by_its_reason, skipped_without};
 use netdx_tests::conntrack;
+use netdx_tests::island::Island;
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers;
@@ -19,6 +20,45 @@ const SILENT: Expected<'static> = Expected {
     certainty: None,
 };
 
+/// What goes to a program: the test's own.
+const UNSEEN: Expected<'static> = Expected { names: &["far0 (tun)"], certainty: Some("likely"), ..SILENT };
+
+#[test]
+fn the_next_hop_has_another_link_address() {
+    let lab = Lab::new();
+    lab.client.ip("neigh replace 10.1.1.1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:81");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let names = &["eth0 over 10.1.1.1", "nothing here dropped them"];
+    trace.explains(&attempt, &Expected { remote: Some("10.1.2.2:81"), names, certainty: None, ..SILENT });
+    trace.only(&["timeout.silent"]);
+}
+
+/// Makes a tunnel to the server, out of which nothing comes.
+fn tunnel(from: &Island) {
+    from.ip("link add wrap0 type vxlan id 7 remote 10.1.2.2 dstport 4789");
+    from.ip("addr add 10.8.0.1/24 dev wrap0");
+    from.ip("link set wrap0 up");
+    from.ip("neigh add 10.8.0.2 lladdr 02:00:00:00:00:99 dev wrap0 nud permanent");
+    // The rule drops what has other endpoints.
+    from.guard("output", "udp dport 4789 drop");
+}
+
+#[test]
+fn it_goes_into_a_tunnel() {
+    for of_the_router in [false, true] {
+        let lab = Lab::new();
+        tunnel(if of_the_router { &lab.router } else { &lab.client });
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect("blocking 10.8.0.2:81");
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let router = ["wrap0 (vxlan) in network namespace ", lab.router.name()];
+        let names: &[&str] = if of_the_router { &router } else { &["wrap0 (vxlan)"] };
+        trace.explains(&attempt, &Expected { remote: Some("10.8.0.2:81"), names, ..UNSEEN });
+    }
+}
+
 #[test]
 fn a_host_that_cannot_be_seen_into_is_silent() {
     let lab = Lab::new();
@@ -26,7 +66,7 @@ fn a_host_that_cannot_be_seen_into_is_silent() {
     let trace = Tracer::start(&lab);
     let attempt = lab.connect("blocking 10.7.0.1:5432");
     assert_eq!(attempt.errno, libc::ETIMEDOUT);
-    trace.explains(&attempt, &Expected { names: &[], ..SILENT });
+    trace.explains(&attempt, &UNSEEN);
     trace.only(&["timeout.silent"]);
 }
 
@@ -40,7 +80,7 @@ fn somebody_else_waits_for_a_silent_neighbour() {
     std::thread::sleep(std::time::Duration::from_secs(1));
     let attempt = lab.connect("blocking 10.7.0.1:5432");
     assert_eq!(attempt.errno, libc::ETIMEDOUT);
-    trace.explains(&attempt, &SILENT);
+    trace.explains(&attempt, &UNSEEN);
     let code = "route.neighbor-silent";
     let expected = Expected { code, errno: None, remote: Some("10.1.1.77:80"), names: &["10.1.1.77"], ..SILENT };
     trace.explains(&other.attempt(), &expected);
@@ -54,7 +94,7 @@ fn not_answered_either(how: &str) {
     let trace = Tracer::start(&lab);
     let attempt = lab.connect(&format!("{how} 10.7.0.1:5432"));
     assert_eq!(attempt.errno, libc::ETIMEDOUT);
-    let report = trace.explains(&attempt, &SILENT);
+    let report = trace.explains(&attempt, &UNSEEN);
     assert_eq!(report["protocol"], "tcp", "{report:#}");
     let (reports, _) = trace.end();
     assert_eq!(reports.len(), 1, "{reports:#?}");
@@ -79,7 +119,7 @@ fn the_application_gives_up_after_a_retransmission() {
     let trace = Tracer::start(&lab);
     let attempt = lab.connect("epoll 10.7.0.1:5432 --give-up 1500");
     assert_eq!(attempt.errno, -1);
-    let report = trace.explains(&attempt, &Expected { outcome: "abandoned", errno: None, names: &[], ..SILENT });
+    let report = trace.explains(&attempt, &Expected { outcome: "abandoned", errno: None, ..UNSEEN });
     assert!(report["errno"].is_null());
     trace.only(&["timeout.silent"]);
 }

@@ -1,10 +1,11 @@
 //! `route.icmp-unreachable`
 
-use super::evidence::told;
+use super::{evidence::told, firewall_rejected::own, tunnel};
 use crate::{
     coverage::Coverage,
-    event::IcmpError,
-    explain::{Cause, Finding, Judgement, Rule, Tells, here, owners_want, phrase, seen},
+    event::{IcmpError, Name},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, here, owners_want, phrase, seen},
+    fact::Interface,
     report::Certainty,
     story::Connection,
     time::Time,
@@ -24,13 +25,17 @@ A router on the way says that it can't deliver.
 
 # What happened
 A router (or the host itself) sent an ICMP \"unreachable\" message: it has no route to that network, the host does not answer
-on its last network, or it does not speak the protocol.
+on its last network, or it does not speak the protocol. An interface of this host that is a tunnel says the same to it when it
+has nowhere to send a packet: WireGuard where no peer has the address among its allowed IPs, or that peer has no endpoint yet;
+others where their other end can't be reached.
 
 # How netdx knows
-The message came in and quotes a packet of this connection. Its sender and its code are named.
+The message came in and quotes a packet of this connection. Its sender and its code are named. The tunnel's is this host's
+own, and what made it was seen, or the interface asks for no link addresses that a neighbour could be silent to.
 
 # What to do
-The sender is where the way ends: look at its routing table, and whether the target is up on its network.
+The sender is where the way ends: look at its routing table, and whether the target is up on its network. A tunnel: look at its
+other end (`wg show`, `ip -d link show`).
 
 # Easily confused with
 firewall.rejected: codes that only filters send. route.none: this host itself has no route. route.neighbor-silent: this
@@ -45,15 +50,76 @@ fn message(c: &Connection) -> Option<(Time, IcmpError)> {
         } else {
             i.kind == 3 && matches!(i.code, 0 | 1 | 2 | 5..=8 | 11 | 12 | 14 | 15)
         };
-        kind && !super::firewall_rejected::own(c, i.from)
+        kind && !own(c, i.from)
     })
 }
 
+/// This host told itself that the target can't be reached: for want of a neighbour's answer, or an interface did.
+pub(super) fn own_message(c: &Connection) -> Option<(Time, IcmpError)> {
+    c.icmp_errors().find(|(_, i)| own(c, i.from) && if i.v6 { i.code == 3 } else { (i.kind, i.code) == (3, 1) })
+}
+
+/// The questions behind [`by_tunnel`].
+pub(super) fn own_wants(c: &Connection) -> Vec<Want> {
+    if own_message(c).is_some() { vec![c.route_want(), Want::Interfaces { netns: c.netns }] } else { Vec::new() }
+}
+
+/// The tunnel that said so.
+pub(super) fn by_tunnel(c: &Connection) -> Option<(Time, &Interface)> {
+    let (time, _) = own_message(c)?;
+    let interface = tunnel::own(c)?;
+    // Where the message was made (arp_error_report, ndisc_error_report, 6.18).
+    let of_neighbor = |name: &Name| matches!(&**name, "neigh_invalidate" | "arp_error_report" | "ndisc_error_report");
+    let mut made = c.icmp_sent().filter(|(_, packet, stack)| packet.netns == Some(c.netns) && !stack.is_empty());
+    let by_neighbor = match made.next() {
+        Some((_, _, stack)) => stack.iter().any(of_neighbor),
+        None => interface.has_ethernet_address(),
+    };
+    (!by_neighbor).then_some((time, interface))
+}
+
 fn wants(c: &Connection) -> Vec<Want> {
-    message(c).map(|(_, i)| owners_want(c, i.from)).into_iter().collect()
+    message(c).map(|(_, i)| owners_want(c, i.from)).into_iter().chain(own_wants(c)).collect()
+}
+
+/// A tunnel of this host has nowhere to send it.
+fn nowhere(c: &Connection, time: Time, interface: &Interface) -> Finding {
+    let (name, to) = (&interface.name, c.tuple.remote);
+    let wireguard = interface.kind == "wireguard";
+    // Which of the two is told to who sends (wg_xmit, 6.18): a datagram's sender, or TCP's own retransmission (6.17).
+    let refused = |e| c.errno == Some(e) || c.syn_retransmits().any(|(_, result)| result == Some(-e));
+    let (why, advice) = if wireguard && refused(errno::ENOKEY) {
+        (
+            format!(": no peer has {to} among its allowed IPs"),
+            format!("add {to} to a peer's allowed IPs: `wg show {name} allowed-ips`"),
+        )
+    } else if wireguard && refused(errno::EDESTADDRREQ) {
+        (
+            format!(": the peer that has {to} has no endpoint yet"),
+            format!("give that peer an endpoint, or wait until it calls: `wg show {name} endpoints`"),
+        )
+    } else if wireguard {
+        (
+            format!(": no peer has {to} among its allowed IPs, or that peer has no endpoint yet"),
+            format!("`wg show {name}` tells both"),
+        )
+    } else {
+        (String::new(), tunnel::advice(interface))
+    };
+    let text = format!("ICMP host unreachable from this host itself, for {name}");
+    Finding::new(
+        Certainty::Proven,
+        format!("the tunnel {} has nowhere to send it{why}", tunnel::named(interface)),
+        seen(c, time, "icmp-received", text),
+    )
+    .and_all(told(c))
+    .advise(advice)
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
+    if let Some((time, interface)) = by_tunnel(c) {
+        return Judgement::Yes(nowhere(c, time, interface));
+    }
     let Some((time, i)) = message(c) else { return Judgement::No };
     let name = phrase::icmp(i.v6, i.kind, i.code);
     // Which of several namespaces with that address sent it can't be told.

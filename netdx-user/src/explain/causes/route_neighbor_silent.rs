@@ -1,6 +1,7 @@
 //! `route.neighbor-silent`
 
 use super::evidence::{anything_came_back, neighbor_want, place, route_fact, stopping_drops, told, undropped};
+use super::route_icmp_unreachable::{by_tunnel, own_message, own_wants};
 use crate::{
     coverage::Coverage,
     event::{Discovery, Netns},
@@ -48,6 +49,7 @@ fn wants(c: &Connection) -> Vec<Want> {
     if c.tried() && c.established.is_none() || sent_in_vain(c) {
         wants.extend(neighbor_want(c));
     }
+    wants.extend(own_wants(c));
     // Whether what was dropped of the questions and answers is the reason.
     if c.discovery_drops().next().is_some()
         && let Some(silent) = found(c)
@@ -134,9 +136,7 @@ fn found(c: &Connection) -> Option<Silent> {
         return Some(Silent { netns, address: of.map(|(_, _, a, _)| a), device, proof });
     }
     let waits = c.syn_retransmits().find(|(_, r)| *r == Some(-errno::EBUSY));
-    let own_icmp = c
-        .icmp_errors()
-        .find(|(_, i)| super::firewall_rejected::own(c, i.from) && (i.kind == 3 && i.code == 1 || i.v6 && i.code == 3));
+    let own_icmp = own_message(c).filter(|_| by_tunnel(c).is_none());
     // The neighbour's own failure, where it is this connection's next hop.
     let stuck = c.errno == Some(errno::EHOSTUNREACH) || waits.is_some() || own_icmp.is_some();
     if let Some((t, _, address, dev)) = c.silent_neighbors().find(|(_, n, a, _)| *n == c.netns && hop == Some(*a))

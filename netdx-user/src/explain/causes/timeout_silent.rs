@@ -3,6 +3,7 @@
 use super::{
     evidence::{absence, anything_came_back, forgotten, route_fact, stopping_drops, syns, told, vanished_at},
     timeout_queue_full::may_have_dropped,
+    tunnel,
 };
 use crate::{
     coverage::Coverage,
@@ -34,7 +35,8 @@ the answer takes a way on which it is lost.
 The SYNs went out to the interface, none of them was dropped by anything on this host (rules, queues, neighbours, programs),
 and no packet of this connection came in before it ended. Where a program of this host listens on the target, it is likely
 at best: a SYN can also be lost within this host, or by the listener without a trace. The same where an XDP program is
-attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there.
+attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there. And where the
+way leads into a tunnel (WireGuard, VXLAN, IPIP, a program's): what becomes of the packet inside of another is not told.
 
 # What to do
 Is the address right, and the host up? Look at firewalls on the other host and on the way (cloud security groups drop
@@ -52,7 +54,11 @@ fn programs_want(c: &Connection) -> Want {
 
 fn wants(c: &Connection) -> Vec<Want> {
     let unanswered = c.tried() && c.established.is_none() && !anything_came_back(c) && c.drops().next().is_none();
-    if unanswered && syns(c).0 > 1 { vec![programs_want(c)] } else { Vec::new() }
+    if unanswered && syns(c).0 > 1 {
+        std::iter::once(programs_want(c)).chain(tunnel::wants(c)).collect()
+    } else {
+        Vec::new()
+    }
 }
 
 /// The XDP programs of the interface that answers would come in by.
@@ -100,14 +106,20 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             None => format!(" by {}", r.device_name),
         })
         .unwrap_or_default();
-    let because = format!("{} left{via}, nothing came back, and nothing here dropped them", phrase::count(n, "SYN"));
+    let tunnel = tunnel::of(c);
+    let because = match &tunnel {
+        Some(tunnel) => {
+            format!("{} went into the tunnel {}, and nothing came back", phrase::count(n, "SYN"), tunnel.name(c))
+        }
+        None => format!("{} left{via}, nothing came back, and nothing here dropped them", phrase::count(n, "SYN")),
+    };
     // A listener of this host that did not answer: it can have dropped the SYN, or the SYN did not get there.
     let listening = vanished_at(c);
     let doubt = listening.iter().any(|netns| may_have_dropped(c, coverage, *netns).is_some());
     let filters = unseen_filters(c);
     let certainty = match (absence(c, coverage, &["drop", "retransmit", "icmp"]), &listening[..]) {
         _ if doubt => Certainty::Possible,
-        (seen, []) if filters.is_empty() => seen,
+        (seen, []) if filters.is_empty() && tunnel.is_none() => seen,
         _ => Certainty::Likely,
     };
     let first = seen(c, c.began, "syn-sent", "SYN sent");
@@ -122,12 +134,18 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
                 let sentence = format!("{}: what it drops as it comes in is not seen", filters.join(", "));
                 fact("not-seen", sentence)
             }))
+            .and_all(tunnel.map(|_| {
+                fact("not-seen", "what becomes of a packet in a tunnel is not seen: it has other endpoints there")
+            }))
             .and_all(route_fact(c))
             .and_all(told(c))
-            .advise(format!(
-                "is {} up and the right address? look for a firewall there or on the way that drops port {}",
-                c.reached().remote,
-                c.reached().remote_port
-            )),
+            .advise(match tunnel {
+                Some(tunnel) => tunnel::advice(tunnel.interface),
+                None => format!(
+                    "is {} up and the right address? look for a firewall there or on the way that drops port {}",
+                    c.reached().remote,
+                    c.reached().remote_port
+                ),
+            }),
     )
 }
