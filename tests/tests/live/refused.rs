@@ -1,7 +1,8 @@
 //! Somebody answered "no".
 
-use crate::needs::{Feature, skipped_without};
-use netdx_tests::lab::Lab;
+use crate::needs::{Feature, skipped_without, weaker_because};
+use netdx_tests::island::output;
+use netdx_tests::lab::{Client, Lab};
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::{self, listen};
 use netdx_tests::tracer::{Expected, Tracer};
@@ -150,6 +151,43 @@ fn the_listener_has_loopback_only() {
     let report = trace.explains(&lab.connect("blocking 10.1.2.2:80"), &ELSEWHERE);
     assert_eq!(report["listeners"][0]["addr"], "127.0.0.1");
     assert_eq!(report["listeners"][0]["pid"], std::process::id());
+    trace.only(&["refused.bound-elsewhere"]);
+}
+
+/// A listener of the server that its interface keeps from what comes in by another one.
+fn bound(lab: &Lab, device: &str) -> Client {
+    let mut listener =
+        Client::spawn(lab.command_in(&lab.server, &format!("listen 0.0.0.0:80 --device {device} --hold 60000")));
+    assert_eq!(listener.attempt().errno, 0);
+    listener
+}
+
+#[test]
+fn the_listener_is_bound_to_another_interface() {
+    let lab = Lab::new();
+    let _listener = bound(&lab, "lo");
+    let trace = Tracer::start(&lab);
+    let names = &["netdx-client[", "listens on 0.0.0.0:80 by lo only"];
+    trace.explains(&lab.connect("blocking 10.1.2.2:80"), &Expected { names, ..ELSEWHERE });
+    trace.only(&["refused.bound-elsewhere"]);
+}
+
+#[test]
+fn the_listener_is_outside_of_the_vrf() {
+    let lab = Lab::new();
+    if !output(lab.server.command("ip").args(["link", "add", "red", "type", "vrf", "table", "10"])).status.success() {
+        return weaker_because("the kernel has no VRFs");
+    }
+    for change in ["link set red up", "link set eth0 master red", "route add default via 10.1.2.1 vrf red"] {
+        lab.server.ip(change);
+    }
+    let outside = listen(&lab.server, "0.0.0.0:80");
+    let trace = Tracer::start(&lab);
+    let names = &["listens on 0.0.0.0:80 outside of the VRF red"];
+    trace.explains(&lab.connect("blocking 10.1.2.2:80"), &Expected { names, ..ELSEWHERE });
+    drop(outside);
+    let _inside = bound(&lab, "red");
+    assert_eq!(lab.connect("blocking 10.1.2.2:80").errno, 0);
     trace.only(&["refused.bound-elsewhere"]);
 }
 

@@ -4,7 +4,7 @@ use crate::{
     coverage::Coverage,
     event::{IcmpError, Netns, Protocol},
     explain::{errno, fact, here, owners_want, phrase, seen},
-    fact::{Answer, Listener, Route},
+    fact::{Answer, Interface, Listener, Route},
     report::{Certainty, Evidence},
     ruleset::hook_name,
     story::{Connection, Dropped, SentReset},
@@ -74,15 +74,34 @@ fn was_refused(c: &Connection, d: &Dropped<'_>) -> bool {
 
 /// The questions behind [`nobody_listens`].
 pub(super) fn listener_wants(c: &Connection) -> Vec<Want> {
-    match nobody_listens(c) {
-        Some((netns, _)) => {
-            vec![
-                Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port },
-                Want::Namespace { netns },
-            ]
+    let Some((netns, _)) = nobody_listens(c) else { return Vec::new() };
+    let want = Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port };
+    let mut wants = vec![Want::Namespace { netns }];
+    if let Some(Answer::Listeners(all)) = c.facts.get(&want) {
+        // The interfaces that they are bound to have names; and one that should have taken it may be outside of a VRF.
+        wants.extend(all.iter().filter(|l| l.device != 0).map(|l| Want::Interfaces { netns: l.netns }));
+        if all.iter().any(|l| serves(l, c.reached().remote, netns, 0)) {
+            wants.extend([Want::Interfaces { netns }, takes_from_vrfs(c, netns)]);
         }
-        None => Vec::new(),
     }
+    wants.push(want);
+    wants
+}
+
+/// The question whether sockets outside of VRFs take what comes in by one (Documentation/networking/vrf.rst).
+fn takes_from_vrfs(c: &Connection, netns: Netns) -> Want {
+    let protocol = if c.is_tcp() { "tcp" } else { "udp" };
+    Want::Sysctl { netns, key: format!("ipv4/{protocol}_l3mdev_accept") }
+}
+
+/// The VRF by which the packet came that nobody took, where only sockets that are bound to it take what comes so.
+pub(super) fn vrf(c: &Connection, target: Netns) -> Option<&Interface> {
+    let answered = c.resets_sent(true).filter_map(|reset| reset.packet);
+    let mut packets = answered.chain(c.drops().map(|d| d.packet)).filter(|packet| packet.netns == Some(target));
+    let device = packets.next()?.device;
+    let Some(Answer::Interfaces(all)) = c.facts.get(&Want::Interfaces { netns: target }) else { return None };
+    let vrf = all.iter().find(|i| i.index == device && i.kind == "vrf")?;
+    matches!(c.facts.get(&takes_from_vrfs(c, target)), Some(Answer::Sysctl(all)) if all == "0").then_some(vrf)
 }
 
 /// Listeners on the port that was asked for that this connection could not reach: bound to another address, family or
@@ -92,18 +111,21 @@ pub(super) fn near_misses(c: &Connection, target: Netns) -> Option<Vec<&Listener
     let Some(Answer::Listeners(all)) = c.facts.get(&want) else { return None };
     let asker = c.task.as_ref().map(|task| task.pid);
     let own = |l: &Listener| l.netns != target && l.owners.iter().any(|owner| Some(owner.pid) == asker);
-    let mut near: Vec<&Listener> = all.iter().filter(|l| !serves(l, c.reached().remote, target) && !own(l)).collect();
+    let by = vrf(c, target).map_or(0, |vrf| vrf.index);
+    let mut near: Vec<&Listener> =
+        all.iter().filter(|l| !serves(l, c.reached().remote, target, by) && !own(l)).collect();
     near.sort_by_key(|l| (l.netns != target, l.netns != c.netns, l.addr));
     Some(near)
 }
 
-/// Whether a listener would have taken the connection: it must have come after the refusal.
-pub(super) fn serves(l: &Listener, address: IpAddr, target: Netns) -> bool {
+/// Whether a listener would have taken the connection: it must have come after the refusal. `by`: the VRF that it has to be bound
+/// to; 0: none.
+pub(super) fn serves(l: &Listener, address: IpAddr, target: Netns, by: u32) -> bool {
     let family = match (l.addr, address) {
         (IpAddr::V6(a), IpAddr::V4(_)) => a.is_unspecified() && !l.v6only,
         (a, b) => a == b || (a.is_unspecified() && a.is_ipv4() == b.is_ipv4()),
     };
-    l.netns == target && l.device == 0 && family
+    l.netns == target && l.device == by && family
 }
 
 /// The RST that came back.
@@ -234,7 +256,7 @@ pub(super) fn who_listens_want(c: &Connection) -> Vec<Want> {
 /// The listener that serves the target in a namespace.
 pub(super) fn listener(c: &Connection, netns: Netns) -> Option<&Listener> {
     match c.facts.get(&Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port }) {
-        Some(Answer::Listeners(all)) => all.iter().find(|l| serves(l, c.reached().remote, netns)),
+        Some(Answer::Listeners(all)) => all.iter().find(|l| serves(l, c.reached().remote, netns, 0)),
         _ => None,
     }
 }

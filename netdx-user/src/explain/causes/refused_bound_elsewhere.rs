@@ -1,13 +1,14 @@
 //! `refused.bound-elsewhere`
 
-use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, serves, told};
+use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, serves, told, vrf};
 use crate::{
     coverage::Coverage,
     event::Netns,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase},
-    fact::Listener,
+    fact::{Answer, Listener},
     report::Certainty,
     story::Connection,
+    want::Want,
 };
 use std::net::IpAddr;
 
@@ -24,9 +25,9 @@ The program you want is running, but it listens somewhere else.
 
 # What happened
 A server takes connections at an address and a port. This port has a listener, but not at the address you called: it is
-bound to another address (often 127.0.0.1, which only this host itself can reach), to the other IP family, or it lives in
-another network namespace (a container has one of its own). For the address you called the kernel found no socket and
-answered with a reset.
+bound to another address (often 127.0.0.1, which only this host itself can reach), to the other IP family or to another
+interface, or it lives in another network namespace (a container has one of its own) or outside of the VRF that the call came
+by. For the address you called the kernel found no socket and answered with a reset.
 
 # How netdx knows
 The reset was seen being sent by this host's own TCP because it had no socket for that port, and the table of listening
@@ -66,8 +67,27 @@ fn describe(c: &Connection, l: &Listener, target: Netns) -> String {
     } else {
         format!(" in {}", phrase::namespace(&c.facts, l.netns, c.netns))
     };
-    let only = if serves(l, c.reached().remote, l.netns) { "" } else { " only" };
-    format!("{}{only}{where_}", phrase::listener(l))
+    let only = if serves(l, c.reached().remote, l.netns, l.device) { "" } else { " only" };
+    let by = match (outside(c, l, target), l.device) {
+        (Some(vrf), _) => format!(" outside of the VRF {vrf}"),
+        (None, 0) => String::new(),
+        (None, device) => format!(" by {} only", device_name(c, l.netns, device)),
+    };
+    format!("{}{only}{by}{where_}", phrase::listener(l))
+}
+
+/// The VRF, by name, for whose packets a listener is none only because it is not bound to it.
+fn outside<'a>(c: &'a Connection, l: &Listener, target: Netns) -> Option<&'a str> {
+    let vrf = vrf(c, target)?;
+    serves(l, c.reached().remote, target, 0).then_some(vrf.name.as_str())
+}
+
+fn device_name(c: &Connection, netns: Netns, index: u32) -> String {
+    let found = match c.facts.get(&Want::Interfaces { netns }) {
+        Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == index),
+        _ => None,
+    };
+    found.map_or_else(|| format!("interface {index}"), |i| i.name.clone())
 }
 
 fn advice(c: &Connection, l: &Listener, target: Netns) -> String {
@@ -75,6 +95,19 @@ fn advice(c: &Connection, l: &Listener, target: Netns) -> String {
     if l.netns != target {
         return format!(
             "{who} is in another network namespace: connect to an address of that one, or publish the port"
+        );
+    }
+    if let Some(vrf) = outside(c, l, target) {
+        let protocol = if c.is_tcp() { "tcp" } else { "udp" };
+        return format!(
+            "start {who} in the VRF (`ip vrf exec {vrf} ...`), or set net.ipv4.{protocol}_l3mdev_accept=1 to let it take what \
+             comes by VRFs"
+        );
+    }
+    if l.device != 0 && serves(l, c.reached().remote, target, l.device) {
+        let by = device_name(c, l.netns, l.device);
+        return format!(
+            "{who} takes only what comes in by {by} (SO_BINDTODEVICE): connect that way, or do not bind it"
         );
     }
     let all = if c.reached().remote.is_ipv4() { "0.0.0.0" } else { "::" };
