@@ -1,6 +1,6 @@
 //! Nobody answered.
 
-use crate::needs::{Feature, by_its_reason, skipped_without};
+use crate::needs::{Feature, by_its_reason, other_without_reasons, skipped_without};
 use netdx_tests::conntrack;
 use netdx_tests::island::Island;
 use netdx_tests::lab::{Client, Lab};
@@ -31,8 +31,11 @@ fn the_next_hop_has_another_link_address() {
     let attempt = lab.connect("blocking 10.1.2.2:81");
     assert_eq!(attempt.errno, libc::ETIMEDOUT);
     let names = &["eth0 over 10.1.1.1", "nothing here dropped them"];
-    trace.explains(&attempt, &Expected { remote: Some("10.1.2.2:81"), names, certainty: None, ..SILENT });
-    trace.only(&["timeout.silent"]);
+    let expected = Expected { remote: Some("10.1.2.2:81"), names, ..SILENT };
+    // Where nothing is said of why, a frame for somebody else is one that was dropped.
+    let expected = other_without_reasons("timeout.dropped", "proven", expected);
+    trace.explains(&attempt, &expected);
+    trace.only(&[expected.code]);
 }
 
 /// Makes a tunnel to the server, out of which nothing comes.

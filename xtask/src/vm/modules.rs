@@ -12,12 +12,15 @@ use std::process::Command;
 const FOLDERS: [&str; 5] = ["net", "lib", "crypto", "arch/x86/crypto", "fs/overlayfs"];
 
 /// Network devices that scenarios may make; those of hardware stay out.
-const DEVICES: [&str; 8] = ["veth", "tun", "dummy", "ifb", "macvlan", "ipvlan", "vrf", "bonding"];
+const DEVICES: [&str; 10] =
+    ["veth", "tun", "dummy", "ifb", "macvlan", "ipvlan", "vrf", "bonding", "vxlan", "wireguard"];
 
-/// The archive of a kernel's modules; made once.
+/// The archive of a kernel's modules; made once, and again by another xtask, which may want others.
 pub(super) fn of(kernel: &Kernel) -> Result<PathBuf> {
     let made = kernel.folder.join("modules.cpio");
-    if made.exists() {
+    let since =
+        std::env::current_exe().and_then(|program| program.metadata()?.modified()).context("this program's age")?;
+    if made.metadata().and_then(|archive| archive.modified()).is_ok_and(|when| when > since) {
         return Ok(made);
     }
     let stage =
