@@ -1,7 +1,7 @@
 //! What is written at all, as far as it can be told in the kernel.
 //!
 //! Owns: the filters. Must not know: records. The port of name lookups always passes while DNS is on: a lookup that
-//! fails has no other port.
+//! fails has no other port. Ports are those of sockets: on its way a packet may get others (network address translation).
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use netdx_common::config::flag;
@@ -90,12 +90,6 @@ fn cgroup() -> bool {
         cgroup = parent.pointer(offset!(css_cgroup));
     }
     false
-}
-
-/// Whether only some ports are asked for.
-#[inline(always)]
-pub fn has_ports() -> bool {
-    config!(port_count) != 0
 }
 
 /// Whether `port` (host order) is asked for.

@@ -2,13 +2,10 @@
 //!
 //! Owns: the reading of IPv4, IPv6, TCP, UDP and ICMP headers out of an `sk_buff`. Must not know: sockets' states.
 
-use core::mem::MaybeUninit;
-
 use netdx_common::record::{Packet, Tuple};
 
 use crate::{
-    filter,
-    read::{Kernel, Place, offset, zeroed},
+    read::{Kernel, Place, offset},
     socket::{AF_INET, AF_INET6, TCP, UDP},
 };
 
@@ -219,23 +216,6 @@ pub fn describe<P: Place>(skb: P, to: &mut Packet) {
         device.copy::<16>(offset!(dev_name), &mut to.device_name);
         to.netns = device.pointer(offset!(dev_net)).read(offset!(net_inum));
     }
-}
-
-/// Whether a packet (of an ICMP error, at `transport`: the one it quotes) has a port that is asked for.
-#[inline(always)]
-pub fn wanted(packet: &Packet, transport: Kernel) -> bool {
-    if !filter::has_ports() {
-        return true;
-    }
-    let mut room = MaybeUninit::uninit();
-    let tuple = zeroed(&mut room);
-    if is_icmp_error(packet.tuple.protocol, packet.icmp_type) {
-        quoted(transport, tuple);
-    }
-    if tuple.family == 0 {
-        *tuple = packet.tuple;
-    }
-    filter::ports(tuple.local_port, tuple.remote_port)
 }
 
 /// Whether a packet is for many: its drop says nothing of a connection.

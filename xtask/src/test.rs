@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Tests that make network namespaces.
-pub(crate) const LIVE: [&str; 8] =
-    ["live", "faults", "full", "interrupted", "loader", "verb_check", "verb_dns", "verb_look"];
+pub(crate) const LIVE: [&str; 9] =
+    ["live", "faults", "full", "interrupted", "load", "loader", "verb_check", "verb_dns", "verb_look"];
 
 /// Those of them that make recordings.
 const RECORDED: [&str; 2] = ["live", "full"];

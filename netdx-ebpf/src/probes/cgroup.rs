@@ -303,8 +303,7 @@ fn syn(context: &SkBuffContext, headers: &Headers) {
     }
     let fill: u32 = listener.read(offset!(sk_ack_backlog));
     let room: u32 = listener.read(offset!(sk_max_ack_backlog));
-    let wanted = filter::ports(headers.source, headers.destination);
-    if fill <= room || !wanted || !emit::has_room_for_flood(now()) {
+    if fill <= room || !emit::has_room_for_flood(now()) {
         return;
     }
     let mut room = MaybeUninit::uninit();

@@ -114,17 +114,16 @@ fn dropped<A: Arguments>(arguments: &A) {
     });
 }
 
-/// Reads what was dropped. False: no packet, or not one that is asked for.
+/// Reads what was dropped. False: no packet.
 #[inline(always)]
 fn read_headers(skb: Kernel, protocol: u16, sk: Kernel, role: u32, to: &mut Packet) -> bool {
     if protocol == ETH_ARP {
         return packet::arp(packet::network_header(skb), to);
     }
     let headers = if protocol != 0 { packet::headers(packet::network_header(skb), to) } else { None };
-    if let Some(transport) = headers {
+    if headers.is_some() {
         // Without a TTL it is no packet: what the kernel makes up to ask its own routing (inet_rtm_getroute).
-        // A question for a link address has no port.
-        return to.ttl != 0 && (packet::is_discovery(to) || packet::wanted(to, transport));
+        return to.ttl != 0;
     }
     // Built here and dropped before its IP header was pushed: the socket knows the addresses.
     if role != OWNER || sk.read::<u16>(offset!(sk_protocol)) != TCP {
@@ -132,7 +131,7 @@ fn read_headers(skb: Kernel, protocol: u16, sk: Kernel, role: u32, to: &mut Pack
     }
     socket::tuple(sk, &mut to.tuple);
     packet::bare_tcp(skb, to);
-    packet::wanted(to, Kernel::NULL)
+    true
 }
 
 /// Whether a socket is past sending: what it is still sent, the last acknowledgement above all, it frees with reasons

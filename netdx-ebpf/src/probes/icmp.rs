@@ -35,7 +35,6 @@ fn received<A: Arguments>(arguments: &A) {
             return false;
         };
         if !packet::is_icmp_error(record.packet.tuple.protocol, record.packet.icmp_type)
-            || !packet::wanted(&record.packet, icmp)
             || !emit::has_room_for_flood(record.header.time)
         {
             return false;
@@ -54,8 +53,8 @@ fn sent<A: Arguments>(arguments: &A) {
     let skb = arguments.pointer(0);
     emit::record_if::<IcmpSent>(Wake::Later, |record| {
         // What isn't IP is told as far as the packet itself is known.
-        let transport = packet::headers(packet::network_header(skb), &mut record.packet).unwrap_or(Kernel::NULL);
-        if !packet::wanted(&record.packet, transport) || !emit::has_room_for_flood(record.header.time) {
+        let _ = packet::headers(packet::network_header(skb), &mut record.packet);
+        if !emit::has_room_for_flood(record.header.time) {
             return false;
         }
         packet::describe(skb, &mut record.packet);

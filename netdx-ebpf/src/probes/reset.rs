@@ -10,7 +10,7 @@ use crate::{
     emit::{self, Wake},
     maps::{ANSWERED, Conn},
     packet,
-    read::{self, Kernel, Place, config, now, offset},
+    read::{self, Place, config, now, offset},
     socket::{self, direction, state},
     task,
 };
@@ -99,8 +99,9 @@ fn answered<P: Place>(skb: P, reason: i32) {
 /// Reads the packet that a reset answers. False: it isn't worth a record.
 #[inline(always)]
 fn answers<P: Place>(skb: P, time: u64, to: &mut Packet) -> bool {
-    let transport = packet::headers(packet::network_header(skb), to).unwrap_or(Kernel::NULL);
-    if !packet::wanted(to, transport) || !emit::has_room_for_flood(time) {
+    // What isn't IP has no endpoints.
+    let _ = packet::headers(packet::network_header(skb), to);
+    if !emit::has_room_for_flood(time) {
         return false;
     }
     packet::describe(skb, to);

@@ -7,7 +7,6 @@ use netdx_common::record::{Retransmit, SynAckRetransmit};
 use super::{Arguments, tracepoint};
 use crate::{
     emit::{self, Wake},
-    filter,
     read::{Place, config, now, offset},
     socket::{self, AF_INET, AF_INET6, TCP, direction, state},
 };
@@ -50,7 +49,7 @@ fn synack<A: Arguments>(arguments: &A) {
     let (sk, request) = (arguments.pointer(0).address(), arguments.pointer(1).address());
     let local_port: u16 = request.read(offset!(req_num));
     let remote_port = u16::from_be(request.read(offset!(req_dport)));
-    if !filter::ports(local_port, remote_port) || !emit::has_room_for_flood(now()) {
+    if !emit::has_room_for_flood(now()) {
         return;
     }
     emit::record::<SynAckRetransmit>(Wake::Later, |record| {

@@ -11,7 +11,6 @@ mod firewall;
 mod inbound;
 mod ipv6;
 mod kernel;
-mod load;
 mod local;
 mod many;
 mod meanwhile;

@@ -23,9 +23,15 @@ fn translation(hook: &str, rule: &str) -> String {
     format!("table inet nat_{hook} {{\n chain at {{\n type nat hook {hook} priority {priority};\n {rule}\n}}\n}}")
 }
 
+/// netdx is asked for the port that is dialled; what happens to packets that have another one by then is told all the same.
+fn trace_port_of(lab: &Lab, dialled: &str) -> Tracer {
+    let dialled: SocketAddr = dialled.parse().expect("an endpoint");
+    Tracer::with(lab, &["--no-dns", "--port", &dialled.port().to_string()])
+}
+
 /// The client dials one address and reaches another; the report has both.
 fn translated(lab: &Lab, dialled: &str, reached: &str, expected: &Expected<'_>) {
-    let trace = Tracer::start(lab);
+    let trace = trace_port_of(lab, dialled);
     let attempt = lab.connect(&format!("blocking {dialled}"));
     let report = trace.explains(&attempt, &Expected { remote: Some(dialled), names: &[dialled, reached], ..*expected });
     let reached: SocketAddr = reached.parse().expect("an endpoint");
@@ -78,7 +84,7 @@ fn forwarded_from(dialled: &str, prepare: impl Fn(&Lab), code: &str, certainty: 
         let lab = Lab::new();
         remote::attach(&lab.router, Answer::Reset);
         prepare(&lab);
-        let trace = Tracer::start(&lab);
+        let trace = trace_port_of(&lab, dialled);
         let attempt = lab.connect(&format!("blocking {dialled}"));
         let is_tracked = trace.report_of(&attempt)["verdict"]["certainty"] == "proven";
         if is_tracked && certainty != "proven" && left > 0 {
@@ -216,7 +222,7 @@ fn datagram_translated(how: &str, dialled: &str, reached: &str, expected: &Expec
     if expected.code == "firewall.dropped" {
         lab.server.guard("input", "udp dport 81 drop");
     }
-    let trace = Tracer::start(&lab);
+    let trace = trace_port_of(&lab, dialled);
     // Its socket is there while netdx asks whose it is, or it asks for the error.
     let told = if expected.errno.is_some() { "--receive" } else { "--hold 60000" };
     let mut client = lab.start(&format!("{how} {dialled} --send 5 {told}"));
