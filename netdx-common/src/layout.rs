@@ -23,13 +23,14 @@ fn records_are_laid_out_so() {
         Packet 88: tuple 0, sequence 40, acknowledgement 44, length 48, netns 52, in_device 56, device 60, device_name 64, tcp_flags 80, icmp_type 81, icmp_code 82, ttl 83, mark 84;
         Stack 96: frames 0;
         RouteLookups 24: count 0, tables 4, table 8, error 12, kind 16, device 20;
-        Attempt 160: header 0, started 16, task 24, sock 64, via 152, _pad 156;
+        Dialled 20: family 0, port 2, address 4;
+        Attempt 176: header 0, started 16, task 24, sock 64, via 152, dialled 156;
         State 320: header 0, sock 16, old 104, new 108, current 112, icmp 152, tcp 176, stack 224;
         SocketError 168: header 0, sock 16, icmp 104, current 128;
         ResetReceived 152: header 0, sock 16, tcp 104;
         ResetSent 336: header 0, packet 16, sock 104, current 192, reason 232, _pad 236, stack 240;
         ResetAnswer 112: header 0, packet 16, reason 104, _pad 108;
-        ResetEnd 240: header 0, sock 16, tcp 104, icmp 152, received 176, started 184, task 192, via 232, old 236, first 238;
+        ResetEnd 264: header 0, sock 16, tcp 104, icmp 152, received 176, started 184, task 192, via 232, old 236, first 238, dialled 240, _pad 260;
         Retransmit 168: header 0, sock 16, tcp 104, result 152, length 156, sequence 160, _pad 164;
         SynAckRetransmit 152: header 0, listener 16, tuple 104, retransmits 144, _pad 148;
         Drop 376: header 0, packet 16, sock 104, reason 192, socket_role 196, location 200, route_input 208, discovery_target 216, discovery_link 232, current 240, stack 280;

@@ -259,6 +259,17 @@ wire! {
         pub device: u32,
     }
 
+    /// Where a call asked to connect to, if the socket was sent elsewhere: BPF programs of control groups may do that
+    /// (`BPF_CGROUP_INET4_CONNECT`, `BPF_CGROUP_INET6_CONNECT`).
+    pub struct Dialled {
+        /// AF_INET or AF_INET6; 0: where it went.
+        pub family: u16,
+        /// Port, host order.
+        pub port: u16,
+        /// Address.
+        pub address: [u8; 16],
+    }
+
     /// [`Kind::ATTEMPT`]: a process began to connect (TCP_CLOSE to TCP_SYN_SENT in its own context), or, with
     /// `Sock::direction` 2, a listener got a connection. Written when the first trouble shows, or at once when all
     /// connections are asked for; comes before any other record of the same id.
@@ -273,8 +284,8 @@ wire! {
         pub sock: Sock,
         /// How it was begun: 1 connect(2), 2 io_uring, 3 TCP Fast Open (sendmsg), 0 not known.
         pub via: u32,
-        /// Padding.
-        pub _pad: u32,
+        /// What the call asked for.
+        pub dialled: Dialled,
     }
 
     /// [`Kind::STATE`]: a TCP socket changed state (`inet_sock_set_state`).
@@ -334,6 +345,10 @@ wire! {
         pub old: u16,
         /// 1: no [`Attempt`] was written before, this is it, too.
         pub first: u16,
+        /// As in [`Attempt`].
+        pub dialled: Dialled,
+        /// Padding.
+        pub _pad: u32,
     }
 
     /// [`Kind::RESET_RECEIVED`]: an RST came in for a socket that it did not end (`tcp_receive_reset`).

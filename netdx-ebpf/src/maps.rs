@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use netdx_common::{
     config::Counts,
-    record::{ARGV_LEN, Dns, NAME_LEN, ResetSent, RouteLookups, SERVICE_LEN, Sock, Task},
+    record::{ARGV_LEN, Dialled, Dns, NAME_LEN, ResetSent, RouteLookups, SERVICE_LEN, Sock, Task},
 };
 use zerocopy::FromZeros;
 
@@ -130,6 +130,8 @@ pub struct Conn {
     pub last: Sock,
     /// As in `Attempt`.
     pub via: u32,
+    /// As in `Attempt`.
+    pub dialled: Dialled,
     /// [`Conn::WRITTEN`], [`Conn::TROUBLE`], [`Conn::ENDED`].
     pub flags: u8,
     /// Retransmissions written.
@@ -137,7 +139,7 @@ pub struct Conn {
     /// Drops written.
     pub drops: u8,
     /// Padding.
-    pub _pad: u8,
+    pub _pad: [u8; 5],
 }
 
 impl Conn {

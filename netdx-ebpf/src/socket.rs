@@ -296,6 +296,7 @@ pub fn introduce<P: Place>(sk: P, conn: &mut Conn) {
         record.started = conn.started;
         record.task = conn.task;
         record.via = conn.via;
+        record.dialled = conn.dialled;
         describe(sk, Some(conn), &mut record.sock);
     });
 }

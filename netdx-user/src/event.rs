@@ -7,7 +7,11 @@
 
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 /// The name of a kernel function or of a value of a kernel enumeration.
 pub type Name = Cow<'static, str>;
@@ -451,7 +455,15 @@ pub fn dropped_in_queue(at: &str) -> bool {
 #[allow(missing_docs, reason = "the fields are the nouns documented above")]
 pub enum Event {
     /// A process began to connect, or (opened by peer) a listener got a connection. Comes first for its id.
-    Attempt { started: Time, task: Option<Task>, sock: Sock, via: Via },
+    /// `dialled`: what the call asked for, if a BPF program sent it elsewhere.
+    Attempt {
+        started: Time,
+        task: Option<Task>,
+        sock: Sock,
+        via: Via,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dialled: Option<SocketAddr>,
+    },
     /// A TCP socket changed state.
     State {
         sock: Sock,

@@ -5,6 +5,7 @@ use crate::island::Island;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -77,7 +78,7 @@ impl Hook {
     /// The instructions that say no. Of an interface's packets only to those of IPv4 (tc) or TCP (XDP), so that ARP and
     /// neighbour discovery go on. `errno`: of a call, what it is to fail with; none: EPERM.
     fn instructions(self, errno: Option<i32>) -> Vec<u64> {
-        let exit = step(0x95, 0, 0, 0, 0);
+        let exit = step(EXIT, 0, 0, 0, 0);
         let result = |number| step(0xb7, 0, 0, 0, number);
         match self {
             Hook::TcEgress | Hook::TcIngress => {
@@ -144,6 +145,10 @@ const IF_EQUAL: u8 = 0x15;
 const IF_NOT_EQUAL: u8 = 0x55;
 const IF_GREATER: u8 = 0x2d;
 const CALL: u8 = 0x85;
+const SET_WORD: u8 = 0xb4;
+const STORE_WORD: u8 = 0x63;
+const IF_OTHER: u8 = 0x5d;
+const EXIT: u8 = 0x95;
 
 /// `struct bpf_insn` on a little-endian machine.
 fn step(code: u8, to: u8, from: u8, offset: i16, number: i32) -> u64 {
@@ -195,11 +200,14 @@ impl Attributes {
     }
 }
 
-/// Loads a program called `name`.
+/// Loads a program called `name` that says no.
 fn load(hook: Hook, name: &str, errno: Option<i32>) -> OwnedFd {
+    load_program(hook, name, &hook.instructions(errno))
+}
+
+fn load_program(hook: Hook, name: &str, instructions: &[u64]) -> OwnedFd {
     const BPF_PROG_LOAD: libc::c_int = 5;
     const LICENCE: &CStr = c"Dual MIT/GPL";
-    let instructions = hook.instructions(errno);
     let mut attributes = Attributes::new()
         .number(0, hook.program_type())
         .number(4, u32::try_from(instructions.len()).expect("a short program"))
@@ -265,6 +273,28 @@ impl Cgroup {
     #[must_use]
     pub fn fail(&self, hook: Hook, name: &str, errno: i32) -> Program {
         self.attach(hook, load(hook, name, Some(errno)))
+    }
+
+    /// Has this program send whoever connects to one IPv4 address to another endpoint, as load balancers of container networks do.
+    #[must_use]
+    pub fn redirect(&self, name: &str, dialled: Ipv4Addr, to: SocketAddrV4) -> Program {
+        // Offsets in `struct bpf_sock_addr`; both in network order.
+        const ADDRESS: i16 = 4;
+        const PORT: i16 = 24;
+        let network_order = |address: Ipv4Addr| i32::from_ne_bytes(address.octets());
+        let instructions = [
+            step(LOAD_WORD, 2, 1, ADDRESS, 0),
+            step(SET_WORD, 3, 0, 0, network_order(dialled)),
+            step(IF_OTHER, 2, 3, 4, 0),
+            step(SET_WORD, 2, 0, 0, network_order(*to.ip())),
+            step(STORE_WORD, 1, 2, ADDRESS, 0),
+            step(SET_WORD, 2, 0, 0, self::network_order(to.port())),
+            step(STORE_WORD, 1, 2, PORT, 0),
+            // Go on.
+            step(SET_WORD, 0, 0, 0, 1),
+            step(EXIT, 0, 0, 0, 0),
+        ];
+        self.attach(Hook::Connect4, load_program(Hook::Connect4, name, &instructions))
     }
 
     fn attach(&self, hook: Hook, program: OwnedFd) -> Program {

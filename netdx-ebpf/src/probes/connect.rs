@@ -7,7 +7,7 @@
 
 use aya_ebpf::programs::TracePointContext;
 use netdx_common::config::flag;
-use netdx_common::record::{CallFailed, Task, call};
+use netdx_common::record::{CallFailed, Dialled, Task, Tuple, call};
 
 use super::{Watched, registers, syscall, syscall_field, syscall_number};
 use crate::{
@@ -300,10 +300,10 @@ pub(super) fn socket_of_file(file: Kernel) -> Kernel {
     file.pointer(offset!(file_private))
 }
 
-/// An attempt to connect `sk` begins in the current thread. `begin` is told how it came to that, and gives the attempt's id,
-/// which the call or request under way is told.
+/// An attempt to connect `sk`, to the remote end of `tuple`, begins in the current thread. `begin` is told how it came to that,
+/// and gives the attempt's id, which the call or request under way is told.
 #[inline(always)]
-pub(super) fn attempt<P: Place>(sk: P, tid: u32, begin: impl FnOnce(u32) -> u64) {
+pub(super) fn attempt<P: Place>(sk: P, tid: u32, tuple: &Tuple, begin: impl FnOnce(u32) -> u64) {
     let (call, way) = match under_way(tid) {
         Some(call) => (Some(call), via::CONNECT),
         None => match super::request::under_way(tid) {
@@ -316,7 +316,26 @@ pub(super) fn attempt<P: Place>(sk: P, tid: u32, begin: impl FnOnce(u32) -> u64)
     if let Some(call) = call {
         call.sock = if call.id == 0 { sk.address().0 } else { 0 };
         call.id = id;
+        if is_elsewhere(call, tuple)
+            && let Some(conn) = socket::followed(sk)
+        {
+            conn.dialled = Dialled { family: call.family, port: call.port, address: call.address };
+        }
     }
+}
+
+/// Whether a call asked for another end than the socket's. No address is the own host's; a multipath socket has none yet.
+#[inline(always)]
+fn is_elsewhere(call: &Call, tuple: &Tuple) -> bool {
+    let asked = u128::from_ne_bytes(call.address);
+    tuple.remote_port != 0
+        && (call.port != tuple.remote_port || asked != 0 && asked != u128::from_ne_bytes(tuple.remote))
+}
+
+/// Whether a call or request that is wanted is under way in the current thread.
+#[inline(always)]
+pub(super) fn is_under_way(tid: u32) -> bool {
+    under_way(tid).is_some() || super::request::under_way(tid).is_some()
 }
 
 /// The current thread's call under way, if it is wanted.

@@ -81,6 +81,7 @@ fn reset<P: Place>(sk: P, conn: &mut Conn, old: u32) {
         record.started = conn.started;
         record.task = conn.task;
         record.via = conn.via;
+        record.dialled = conn.dialled;
         record.old = old as u16;
         record.first = first as u16;
         socket::describe(sk, Some(conn), &mut record.sock);
@@ -98,13 +99,13 @@ fn begins<P: Place>(sk: P) {
     let mut room = MaybeUninit::uninit();
     let tuple = zeroed(&mut room);
     socket::tuple(sk, tuple);
-    // A multipath socket gets its endpoints from its first subflow, later.
-    if tuple.protocol != MPTCP && !filter::ports(tuple.remote_port, tuple.remote_port) {
+    // A multipath socket gets its endpoints from its first subflow, later. What is asked for is what was dialled.
+    if tuple.protocol != MPTCP && !filter::port(tuple.remote_port) && !connect::is_under_way(task::tid()) {
         return;
     }
     let task = task::read_current();
     task::remember(&task);
-    connect::attempt(sk, task.tid, |via| socket::begin(sk, &task, tuple, direction::OUTBOUND, via));
+    connect::attempt(sk, task.tid, tuple, |via| socket::begin(sk, &task, tuple, direction::OUTBOUND, via));
     if filter::on(flag::ALL)
         && emit::has_room_for_what_works()
         && let Some(conn) = socket::followed(sk)

@@ -23,8 +23,8 @@ use std::{
     sync::Arc,
 };
 use values::{
-    AF_INET6, ETH_P_ARP, address, counters, discovery, icmp_error, known_task, netns, protocol, task, tcp_state, text,
-    via, without,
+    AF_INET6, ETH_P_ARP, address, counters, dialled, discovery, icmp_error, known_task, netns, protocol, task,
+    tcp_state, text, via, without,
 };
 use zerocopy::FromBytes;
 
@@ -151,7 +151,13 @@ impl Record<'_> {
 
     fn attempt(&self) -> Result<Event, Error> {
         let r: wire::Attempt = self.read()?;
-        Ok(Event::Attempt { started: Time(r.started), task: task(&r.task), sock: self.sock(&r.sock)?, via: via(r.via) })
+        Ok(Event::Attempt {
+            started: Time(r.started),
+            task: task(&r.task),
+            sock: self.sock(&r.sock)?,
+            via: via(r.via),
+            dialled: dialled(&r.dialled),
+        })
     }
 
     fn state(&self) -> Result<Event, Error> {
@@ -184,8 +190,13 @@ impl Record<'_> {
         let before = Sock { state: tcp_state(r.old.into()), error: 0, ..after.clone() };
         let tcp = counters(&r.tcp);
         if r.first != 0 {
-            let attempt =
-                Event::Attempt { started: Time(r.started), task: task(&r.task), sock: before.clone(), via: via(r.via) };
+            let attempt = Event::Attempt {
+                started: Time(r.started),
+                task: task(&r.task),
+                sock: before.clone(),
+                via: via(r.via),
+                dialled: dialled(&r.dialled),
+            };
             out.push(stamped(r.received, attempt));
         }
         let (old, new) = (before.state, TcpState::Close);

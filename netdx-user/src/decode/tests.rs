@@ -196,6 +196,7 @@ fn a_reset_that_ends_a_connection_is_all_its_events() {
     let (mut end, header) = record::<wire::ResetEnd>(Kind::RESET_END);
     end.header = header;
     (end.received, end.started, end.via, end.old) = (5, 3, 1, 2);
+    end.dialled = wire::Dialled { family: 2, port: 80, address: [10, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] };
     end.sock.id = 9;
     end.sock.tuple = tuple();
     end.sock.error = 111;
@@ -213,7 +214,8 @@ fn a_reset_that_ends_a_connection_is_all_its_events() {
     else {
         panic!("not three events: {all:?}")
     };
-    assert!(matches!(attempt, Event::Attempt { started: Time(3), via: Via::Connect, sock, .. } if sock.error == 0));
+    assert!(matches!(attempt, Event::Attempt { started: Time(3), via: Via::Connect, sock, dialled: Some(dialled), .. }
+        if sock.error == 0 && dialled.to_string() == "10.96.0.1:80"));
     assert!(matches!(reset, Event::ResetReceived { sock, tcp }
         if sock.state == TcpState::SynSent && sock.error == 0 && tcp.sequence == 77));
     assert!(matches!(state, Event::State { sock, old: TcpState::SynSent, new: TcpState::Close, tcp, .. }

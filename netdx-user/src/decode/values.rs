@@ -2,7 +2,7 @@
 
 use crate::event::{Discovery, IcmpError, Name, Netns, Protocol, Task, TcpCounters, TcpState, Via};
 use netdx_common::record as wire;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// AF_INET
 const AF_INET: u16 = 2;
@@ -85,6 +85,11 @@ pub(super) fn protocol(number: u16) -> Protocol {
         262 => Protocol::Mptcp,
         other => Protocol::Other(other),
     }
+}
+
+/// What a call asked for, if the socket was sent elsewhere.
+pub(super) fn dialled(dialled: &wire::Dialled) -> Option<SocketAddr> {
+    Some(SocketAddr::new(address(dialled.family, &dialled.address)?, dialled.port))
 }
 
 pub(super) fn via(number: u32) -> Via {

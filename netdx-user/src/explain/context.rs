@@ -102,18 +102,25 @@ pub(super) fn holder(c: &Connection) -> Option<(&SocketEntry, &Owner)> {
 
 /// That the address dialled is not the one that was reached.
 pub(super) fn translation(c: &Connection) -> String {
-    let (dialled, reached) = (c.tuple, c.reached());
-    if (dialled.remote, dialled.remote_port) == (reached.remote, reached.remote_port) {
+    let (dialled, reached) = (c.dialled(), c.reached());
+    if (dialled.ip(), dialled.port()) == (reached.remote, reached.remote_port) {
         return String::new();
     }
-    let end = |t: Tuple| phrase::endpoint(t.remote, t.remote_port);
-    format!("{} is translated to {}: ", end(dialled), end(reached))
+    let (from, to) =
+        (phrase::endpoint(dialled.ip(), dialled.port()), phrase::endpoint(reached.remote, reached.remote_port));
+    format!("{from} is translated to {to}: ")
 }
 
-/// What network address translation did to it.
+/// What network address translation did to it, and a BPF program before that.
 pub(super) fn translations(c: &Connection) -> Vec<Evidence> {
     let mut from = c.tuple;
     let mut all = Vec::new();
+    if let Some(dialled) = c.redirected {
+        let (asked, sent) =
+            (phrase::endpoint(dialled.ip(), dialled.port()), phrase::endpoint(from.remote, from.remote_port));
+        let text = format!("{asked} was asked for: a BPF program of a control group made {sent} of it");
+        all.push(fact("redirected", text));
+    }
     for hop in &c.translated {
         let ends = |t: Tuple| {
             let (local, remote) = (phrase::endpoint(t.local, t.local_port), phrase::endpoint(t.remote, t.remote_port));

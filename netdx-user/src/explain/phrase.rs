@@ -33,9 +33,10 @@ pub fn name(c: &Connection) -> Option<&str> {
 /// `10.0.0.5:80 (translated to 10.9.0.2:8080)`.
 #[must_use]
 pub fn target(c: &Connection) -> String {
-    let at = endpoint(c.tuple.remote, c.tuple.remote_port);
+    let dialled = c.dialled();
+    let at = endpoint(dialled.ip(), dialled.port());
     let reached = c.reached();
-    let to = if (reached.remote, reached.remote_port) == (c.tuple.remote, c.tuple.remote_port) {
+    let to = if (reached.remote, reached.remote_port) == (dialled.ip(), dialled.port()) {
         String::new()
     } else {
         format!("translated to {}", endpoint(reached.remote, reached.remote_port))

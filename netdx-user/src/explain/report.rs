@@ -66,8 +66,13 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
         protocol: if c.tuple.protocol == Protocol::Mptcp { Protocol::Tcp } else { c.tuple.protocol },
         direction: if c.opened == Opened::ByPeer { Direction::Inbound } else { Direction::Outbound },
         local: phrase::end(own.local, own.local_port),
-        remote: phrase::end(own.remote, own.remote_port),
-        reached: c.translated.last().and_then(|hop| phrase::end(hop.to.remote, hop.to.remote_port)),
+        remote: match c.redirected {
+            Some(dialled) => phrase::end(dialled.ip(), dialled.port()),
+            None => phrase::end(own.remote, own.remote_port),
+        },
+        reached: (c.redirected.is_some() || !c.translated.is_empty())
+            .then(|| c.reached())
+            .and_then(|reached| phrase::end(reached.remote, reached.remote_port)),
         name: phrase::name(c).map(str::to_owned),
         outcome: c.outcome,
         errno: c.errno.map(errno::name),

@@ -71,8 +71,13 @@ impl Redactor {
 
     fn event(&self, event: &mut Event) {
         match event {
-            Event::Attempt { started: _, task, sock, via: _ } => {
+            Event::Attempt { started: _, task, sock, via: _, dialled } => {
                 self.tasks(task.as_mut());
+                if let Some(end) = dialled {
+                    let mut address = end.ip();
+                    self.address(&mut address);
+                    end.set_ip(address);
+                }
                 self.sock(sock);
             }
             Event::State { sock, old: _, new: _, current, icmp, tcp: _, stack: _ } => {

@@ -85,6 +85,7 @@ pub(crate) fn inputs() -> Vec<Stamped> {
             task: Some(task()),
             sock: sock.clone(),
             via: Via::Connect,
+            dialled: None,
         }),
         Input::Event(Event::CallFailed {
             call: Call::Other(9),

@@ -9,7 +9,11 @@ use crate::{
     time::Time,
     want::Want,
 };
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 /// How many events a story keeps. The first ones and the last ones tell it; `omitted` counts the rest.
 const LIMIT: usize = 160;
@@ -56,6 +60,8 @@ pub struct Connection {
     pub opened: Opened,
     /// How it was begun.
     pub via: Via,
+    /// What the call asked for, if a BPF program of a control group sent it elsewhere (`cgroup/connect4`, `connect6`).
+    pub redirected: Option<SocketAddr>,
     /// Interface the socket is bound to, 0 none.
     pub bound_device: u32,
     /// SO_MARK.
@@ -126,6 +132,7 @@ impl Connection {
             netns: sock.netns,
             opened: sock.opened,
             via: Via::Unknown,
+            redirected: None,
             bound_device: sock.bound_device,
             mark: sock.mark,
             name: None,
@@ -204,6 +211,12 @@ impl Connection {
             _ => {}
         }
         self.facts.insert(want.clone(), Arc::clone(answer));
+    }
+
+    /// What the application asked for.
+    #[must_use]
+    pub fn dialled(&self) -> SocketAddr {
+        self.redirected.unwrap_or(SocketAddr::new(self.tuple.remote, self.tuple.remote_port))
     }
 
     /// The endpoints that its packets arrive with: those it was given, unless this host translates them on their way.

@@ -257,13 +257,13 @@ impl Memory {
             c.died = self.exits.get(&task.pid).filter(|(time, _)| *time >= c.began).copied();
         }
         if c.name.is_none() {
-            c.name = self.names.get(&(task.pid, c.tuple.remote)).cloned();
+            c.name = self.names.get(&(task.pid, c.dialled().ip())).cloned();
         }
         if c.name.is_none() && c.looked_up.is_empty() {
             c.looked_up = self.resolved_names.get(&task.pid).into_iter().flatten().cloned().collect();
             // A daemon may have asked for it (systemd-resolved, nscd): its answer tells the name.
             let answered =
-                |n: &&String| self.answers.get(&(n.trim_end_matches('.').to_lowercase(), c.tuple.remote)).is_some();
+                |n: &&String| self.answers.get(&(n.trim_end_matches('.').to_lowercase(), c.dialled().ip())).is_some();
             c.name = c.looked_up.iter().find(answered).cloned();
         }
     }

@@ -46,7 +46,13 @@ pub(super) fn task() -> Task {
 }
 
 pub(super) fn attempt() -> Event {
-    Event::Attempt { started: Time(MS), task: Some(task()), sock: sock(TcpState::SynSent), via: Via::Connect }
+    Event::Attempt {
+        started: Time(MS),
+        task: Some(task()),
+        sock: sock(TcpState::SynSent),
+        via: Via::Connect,
+        dialled: None,
+    }
 }
 
 pub(super) fn closed(error: i32) -> Event {
@@ -158,7 +164,13 @@ fn a_subflow_tells_the_story_of_its_connection() {
         let tuple = Tuple { protocol: Protocol::Mptcp, ..tuple() };
         Sock { id: Some(SockId(8)), ..Sock { tuple, ..sock(state) } }
     };
-    let began = |started, sock| Event::Attempt { started: Time(started), task: Some(task()), sock, via: Via::Connect };
+    let began = |started, sock| Event::Attempt {
+        started: Time(started),
+        task: Some(task()),
+        sock,
+        via: Via::Connect,
+        dialled: None,
+    };
     let ended = |sock| match closed(0) {
         Event::State { old, new, current, icmp, tcp, stack, .. } => {
             Event::State { sock, old, new, current, icmp, tcp, stack }

@@ -23,6 +23,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -221,7 +222,9 @@ impl Tracker {
 
     fn take(&mut self, time: Time, event: Arc<Event>) {
         match &*event {
-            Event::Attempt { started, task, sock, via } => self.attempt(*started, task.clone(), sock, *via),
+            Event::Attempt { started, task, sock, via, dialled } => {
+                self.attempt(*started, task.clone(), sock, (*via, *dialled));
+            }
             Event::State { sock, old, new, .. } => self.state(time, sock, *old, *new, &event),
             Event::SocketError { sock, .. } if sock.tuple.protocol == Protocol::Udp => {
                 self.datagram(time, sock.netns, sock.tuple, None, &event);
@@ -296,7 +299,7 @@ impl Tracker {
         }
     }
 
-    fn attempt(&mut self, started: Time, task: Option<Task>, sock: &Sock, via: Via) {
+    fn attempt(&mut self, started: Time, task: Option<Task>, sock: &Sock, (via, dialled): (Via, Option<SocketAddr>)) {
         let Some(id) = sock.id else { return };
         let mut c = Connection::new(self.memory.serial.next(), started, sock);
         if let Some(task) = &task {
@@ -307,6 +310,7 @@ impl Tracker {
         }
         c.task = task;
         c.via = via;
+        c.redirected = dialled;
         self.memory.dress(&mut c);
         self.subflows.began(&c);
         self.open.insert(id, Box::new(c));

@@ -1,7 +1,8 @@
 //! Addresses and ports are translated on the way: the one that was dialled is not the one that is reached.
 
+use netdx_tests::bpf::Cgroup;
 use netdx_tests::island::run;
-use netdx_tests::lab::Lab;
+use netdx_tests::lab::{Client, Lab};
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer};
@@ -212,6 +213,33 @@ fn what_was_translated_is_dropped_where_it_was() {
     lab.router.guard("forward", "tcp dport 81 drop");
     let dropped = Expected { code: "firewall.dropped", errno: Some("ETIMEDOUT"), ..REFUSED };
     translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &dropped);
+}
+
+/// A BPF program sends the call elsewhere, before there is a packet.
+#[test]
+fn a_control_group_sends_it_elsewhere() {
+    for how in ["blocking", "poll"] {
+        for dropped in [false, true] {
+            let lab = Lab::new();
+            let group = Cgroup::new("balanced");
+            let (dialled, reached) = ("10.96.0.1:8080", "10.1.2.2:81");
+            let _program = group.redirect("lab_balances", [10, 96, 0, 1].into(), reached.parse().expect("an endpoint"));
+            if dropped {
+                lab.router.guard("forward", "tcp dport 81 drop");
+            }
+            let (code, errno) =
+                if dropped { ("firewall.dropped", "ETIMEDOUT") } else { ("refused.no-listener", "ECONNREFUSED") };
+            let trace = trace_port_of(&lab, dialled);
+            let mut command = lab.command(&format!("{how} {dialled} --give-up 9000"));
+            group.holds(&mut command);
+            let attempt = Client::spawn(command).attempt();
+            let names = &[dialled, reached];
+            let expected = Expected { code, errno: Some(errno), remote: Some(dialled), names, ..REFUSED };
+            let report = trace.explains(&attempt, &expected);
+            assert_eq!(report["reached"], serde_json::json!({"addr": "10.1.2.2", "port": 81}), "{report:#}");
+            trace.only(&[code]);
+        }
+    }
 }
 
 /// A datagram that reaches another endpoint than the one it was sent to: one report, with both.

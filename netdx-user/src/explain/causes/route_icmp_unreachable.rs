@@ -25,17 +25,17 @@ A router on the way says that it can't deliver.
 
 # What happened
 A router (or the host itself) sent an ICMP \"unreachable\" message: it has no route to that network, the host does not answer
-on its last network, or it does not speak the protocol. An interface of this host that is a tunnel says the same to it when it
-has nowhere to send a packet: WireGuard where no peer has the address among its allowed IPs, or that peer has no endpoint yet;
-others where their other end can't be reached.
+on its last network, or it does not speak the protocol. An interface of this host that is a tunnel says the same to it when
+it has nowhere to send a packet: WireGuard where no peer has the address among its allowed IPs, or that peer has no endpoint
+yet; others where their other end can't be reached.
 
 # How netdx knows
 The message came in and quotes a packet of this connection. Its sender and its code are named. The tunnel's is this host's
 own, and what made it was seen, or the interface asks for no link addresses that a neighbour could be silent to.
 
 # What to do
-The sender is where the way ends: look at its routing table, and whether the target is up on its network. A tunnel: look at its
-other end (`wg show`, `ip -d link show`).
+The sender is where the way ends: look at its routing table, and whether the target is up on its network. A tunnel: look at
+its other end (`wg show`, `ip -d link show`).
 
 # Easily confused with
 firewall.rejected: codes that only filters send. route.none: this host itself has no route. route.neighbor-silent: this
