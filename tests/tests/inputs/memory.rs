@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What was left of so many times everything, after which tables have the room they need ...
-const BEFORE: u64 = 8;
+const BEFORE: u64 = 16;
 /// ... is held against what is left after so many times more.
-const MORE: u64 = 16;
+const MORE: u64 = 8;
 /// Longer than anything matters that has ended.
 const PAUSE: Duration = Duration::from_secs(3600);
 /// Growth that is none, bytes: of the tables that hold nothing any more, and whose room depends on chance.
-const SLACK: i64 = 160 << 10;
+const SLACK: i64 = 96 << 10;
 
 /// Counts what each thread holds, for tests run side by side.
 struct Counting;
