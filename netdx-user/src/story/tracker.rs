@@ -223,7 +223,7 @@ impl Tracker {
     fn take(&mut self, time: Time, event: Arc<Event>) {
         match &*event {
             Event::Attempt { started, task, sock, via, dialled } => {
-                self.attempt(*started, task.clone(), sock, (*via, *dialled));
+                self.attempt(*started, task.clone(), sock, *via, *dialled);
             }
             Event::State { sock, old, new, .. } => self.state(time, sock, *old, *new, &event),
             Event::SocketError { sock, .. } if sock.tuple.protocol == Protocol::Udp => {
@@ -299,7 +299,7 @@ impl Tracker {
         }
     }
 
-    fn attempt(&mut self, started: Time, task: Option<Task>, sock: &Sock, (via, dialled): (Via, Option<SocketAddr>)) {
+    fn attempt(&mut self, started: Time, task: Option<Task>, sock: &Sock, via: Via, dialled: Option<SocketAddr>) {
         let Some(id) = sock.id else { return };
         let mut c = Connection::new(self.memory.serial.next(), started, sock);
         if let Some(task) = &task {

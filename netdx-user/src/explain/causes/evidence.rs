@@ -98,10 +98,16 @@ fn takes_from_vrfs(c: &Connection, netns: Netns) -> Want {
 pub(super) fn vrf(c: &Connection, target: Netns) -> Option<&Interface> {
     let answered = c.resets_sent(true).filter_map(|reset| reset.packet);
     let mut packets = answered.chain(c.drops().map(|d| d.packet)).filter(|packet| packet.netns == Some(target));
-    let device = packets.next()?.device;
-    let Some(Answer::Interfaces(all)) = c.facts.get(&Want::Interfaces { netns: target }) else { return None };
-    let vrf = all.iter().find(|i| i.index == device && i.kind == "vrf")?;
+    let vrf = interface(c, target, packets.next()?.device).filter(|i| i.kind == "vrf")?;
     matches!(c.facts.get(&takes_from_vrfs(c, target)), Some(Answer::Sysctl(all)) if all == "0").then_some(vrf)
+}
+
+/// An interface of a namespace, once its interfaces are known.
+pub(super) fn interface(c: &Connection, netns: Netns, index: u32) -> Option<&Interface> {
+    match c.facts.get(&Want::Interfaces { netns }) {
+        Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == index),
+        _ => None,
+    }
 }
 
 /// Listeners on the port that was asked for that this connection could not reach: bound to another address, family or
@@ -111,15 +117,17 @@ pub(super) fn near_misses(c: &Connection, target: Netns) -> Option<Vec<&Listener
     let Some(Answer::Listeners(all)) = c.facts.get(&want) else { return None };
     let asker = c.task.as_ref().map(|task| task.pid);
     let own = |l: &Listener| l.netns != target && l.owners.iter().any(|owner| Some(owner.pid) == asker);
-    let by = vrf(c, target).map_or(0, |vrf| vrf.index);
-    let mut near: Vec<&Listener> =
-        all.iter().filter(|l| !serves(l, c.reached().remote, target, by) && !own(l)).collect();
+    let mut near: Vec<&Listener> = all.iter().filter(|l| !takes(c, l, target) && !own(l)).collect();
     near.sort_by_key(|l| (l.netns != target, l.netns != c.netns, l.addr));
     Some(near)
 }
 
-/// Whether a listener would have taken the connection: it must have come after the refusal. `by`: the VRF that it has to be bound
-/// to; 0: none.
+/// Whether a listener would have taken the connection that was refused there: it must have come after that.
+pub(super) fn takes(c: &Connection, l: &Listener, target: Netns) -> bool {
+    serves(l, c.reached().remote, target, vrf(c, target).map_or(0, |vrf| vrf.index))
+}
+
+/// Whether a listener has an address of a namespace. `by`: the interface that it has to be bound to; 0: none.
 pub(super) fn serves(l: &Listener, address: IpAddr, target: Netns, by: u32) -> bool {
     let family = match (l.addr, address) {
         (IpAddr::V6(a), IpAddr::V4(_)) => a.is_unspecified() && !l.v6only,

@@ -1,5 +1,6 @@
 //! Which rule it was: what the two firewall causes share. Owns: from a drop to the rule that can have done it.
 
+use super::evidence::interface;
 use crate::{
     event::{Discovery, Hook, Netns, Protocol, Tuple, dropped_by_netfilter, dropped_in_queue, in_bridge},
     explain::fact,
@@ -70,10 +71,7 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
         _ => return Culprit::Unknown("the rules were not read".into()),
     };
     let rules = if untracked(c, d, netns) { &before_tracking(rules) } else { &**rules };
-    let name_of = |index: u32| match c.facts.get(&Want::Interfaces { netns }) {
-        Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == index).map(|i| i.name.as_str()),
-        _ => None,
-    };
+    let name_of = |index: u32| interface(c, netns, index).map(|i| i.name.as_str());
     let action = if dropped_in_queue(d.at) { Action::Queue } else { action };
     let found = match d.hook {
         Some(hook) => ruleset::culprits(rules, hook, &view(c, d, hook, name_of(d.packet.in_device)), action),

@@ -1,10 +1,9 @@
 //! `local.message-size`
 
-use super::evidence::{call_proof, told};
+use super::evidence::{call_proof, interface, told};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact},
-    fact::Answer,
     report::Certainty,
     story::{Connection, FailedCall},
     want::Want,
@@ -46,10 +45,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 /// What the route allows, or, where it says nothing, its interface.
 fn mtu(c: &Connection) -> Option<u32> {
     let route = c.route()?;
-    let of_interface = || match c.facts.get(&Want::Interfaces { netns: c.netns }) {
-        Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == route.device).map(|i| i.mtu),
-        _ => None,
-    };
+    let of_interface = || interface(c, c.netns, route.device).map(|i| i.mtu);
     Some(route.mtu).filter(|mtu| *mtu > 0).or_else(of_interface)
 }
 

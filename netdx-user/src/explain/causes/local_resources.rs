@@ -48,8 +48,12 @@ fn dropped(c: &Connection) -> Option<Dropped<'_>> {
     stopping_drops(c).find(|d| d.reason == "NEIGH_CREATEFAIL")
 }
 
+fn is_v6(d: &Dropped<'_>) -> bool {
+    d.packet.tuple.is_some_and(|t| t.remote.is_ipv6())
+}
+
 fn table(c: &Connection, d: &Dropped<'_>) -> Want {
-    Want::NeighborTable { netns: d.netns().unwrap_or(c.netns), v6: d.packet.tuple.is_some_and(|t| t.remote.is_ipv6()) }
+    Want::NeighborTable { netns: d.netns().unwrap_or(c.netns), v6: is_v6(d) }
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
@@ -59,11 +63,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 /// No entry for the next hop: the table is full, or there was no memory.
 fn no_neighbor(c: &Connection, d: &Dropped<'_>) -> Finding {
     let (what, at) = (phrase::the_dropped(d), place(c, d));
-    let (family, protocol) = if d.packet.tuple.is_some_and(|t| t.remote.is_ipv6()) {
-        ("ipv6", "neighbour discovery")
-    } else {
-        ("ipv4", "ARP")
-    };
+    let (family, protocol) = if is_v6(d) { ("ipv6", "neighbour discovery") } else { ("ipv4", "ARP") };
     let now = match c.facts.get(&table(c, d)) {
         Some(Answer::NeighborTable(table)) => Some(*table),
         _ => None,

@@ -1,14 +1,13 @@
 //! `refused.bound-elsewhere`
 
-use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, serves, told, vrf};
+use super::evidence::{interface, listener_wants, near_misses, nobody_listens, reset_came, serves, told, vrf};
 use crate::{
     coverage::Coverage,
     event::Netns,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase},
-    fact::{Answer, Listener},
+    fact::Listener,
     report::Certainty,
     story::Connection,
-    want::Want,
 };
 use std::net::IpAddr;
 
@@ -83,11 +82,7 @@ fn outside<'a>(c: &'a Connection, l: &Listener, target: Netns) -> Option<&'a str
 }
 
 fn device_name(c: &Connection, netns: Netns, index: u32) -> String {
-    let found = match c.facts.get(&Want::Interfaces { netns }) {
-        Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == index),
-        _ => None,
-    };
-    found.map_or_else(|| format!("interface {index}"), |i| i.name.clone())
+    interface(c, netns, index).map_or_else(|| format!("interface {index}"), |i| i.name.clone())
 }
 
 fn advice(c: &Connection, l: &Listener, target: Netns) -> String {

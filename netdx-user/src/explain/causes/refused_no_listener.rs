@@ -1,6 +1,6 @@
 //! `refused.no-listener`
 
-use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, serves, told, vrf};
+use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, takes, told};
 use crate::{
     coverage::Coverage,
     event::Protocol,
@@ -47,10 +47,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let want = Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port };
     let table = c.facts.get(&want);
     let now = match table {
-        Some(Answer::Listeners(all)) => {
-            let by = vrf(c, target).map_or(0, |vrf| vrf.index);
-            all.iter().find(|l| serves(l, c.reached().remote, target, by))
-        }
+        Some(Answer::Listeners(all)) => all.iter().find(|l| takes(c, l, target)),
         _ => None,
     };
     let near = near_misses(c, target);

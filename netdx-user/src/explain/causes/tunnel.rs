@@ -3,6 +3,7 @@
 //!
 //! What becomes of the wrapped packet is not told with this connection: it has other endpoints, and often is another one.
 
+use super::evidence::interface;
 use crate::{
     event::Netns,
     explain::{here, owners_want, phrase},
@@ -70,8 +71,7 @@ pub(super) fn own(c: &Connection) -> Option<&Interface> {
 }
 
 fn by<'a>(c: &'a Connection, netns: Netns, route: &Route) -> Option<Tunnel<'a>> {
-    let Some(Answer::Interfaces(all)) = c.facts.get(&Want::Interfaces { netns }) else { return None };
-    let interface = all.iter().find(|i| i.index == route.device && KINDS.contains(&i.kind.as_str()))?;
+    let interface = interface(c, netns, route.device).filter(|i| KINDS.contains(&i.kind.as_str()))?;
     Some(Tunnel { netns, interface })
 }
 
