@@ -206,18 +206,49 @@ fn load(hook: Hook, name: &str, errno: Option<i32>) -> OwnedFd {
 }
 
 fn load_program(hook: Hook, name: &str, instructions: &[u64]) -> OwnedFd {
+    let kind = Attributes::new().number(0, hook.program_type()).number(68, hook.attach_type());
+    load_as(kind, name, instructions).unwrap_or_else(|error| panic!("load {hook:?}: {error}"))
+}
+
+/// `kind`: the attributes that say what for.
+fn load_as(kind: Attributes, name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
     const BPF_PROG_LOAD: libc::c_int = 5;
     const LICENCE: &CStr = c"Dual MIT/GPL";
-    let mut attributes = Attributes::new()
-        .number(0, hook.program_type())
+    let mut attributes = kind
         .number(4, u32::try_from(instructions.len()).expect("a short program"))
         .pointer(8, instructions.as_ptr())
-        .pointer(16, LICENCE.as_ptr())
-        .number(68, hook.attach_type());
+        .pointer(16, LICENCE.as_ptr());
     attributes.0[48..48 + name.len()].copy_from_slice(name.as_bytes());
-    let fd = attributes.call(BPF_PROG_LOAD).unwrap_or_else(|error| panic!("load {hook:?}: {error}"));
+    let fd = attributes.call(BPF_PROG_LOAD)?;
     // SAFETY: a new descriptor that nobody else has.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A program that does nothing at a raw tracepoint, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    program: OwnedFd,
+    _attached: OwnedFd,
+}
+
+impl Idle {
+    pub(crate) fn at(tracepoint: &CStr) -> io::Result<Idle> {
+        const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+        const BPF_RAW_TRACEPOINT_OPEN: libc::c_int = 17;
+        let kind = Attributes::new().number(0, BPF_PROG_TYPE_RAW_TRACEPOINT);
+        let program = load_as(kind, "idle", &[step(SET_WORD, 0, 0, 0, 0), step(EXIT, 0, 0, 0, 0)])?;
+        let place = Attributes::new().pointer(0, tracepoint.as_ptr()).descriptor(8, program.as_raw_fd());
+        let attached = place.call(BPF_RAW_TRACEPOINT_OPEN)?;
+        // SAFETY: a new descriptor that nobody else has.
+        Ok(Idle { program, _attached: unsafe { OwnedFd::from_raw_fd(attached) } })
+    }
+
+    /// How often it has run, while the kernel counts that (`BPF_ENABLE_STATS`).
+    pub(crate) fn runs(&self) -> io::Result<u64> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.program.as_raw_fd()))?;
+        let count = info.lines().find_map(|line| line.strip_prefix("run_cnt:")?.trim().parse().ok());
+        count.ok_or_else(|| io::Error::other("the kernel tells no run_cnt of a program (it does from 5.1 on)"))
+    }
 }
 
 /// A control group of a test's own, in the second version's hierarchy. Removed when dropped; its processes must have ended.

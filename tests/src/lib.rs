@@ -12,4 +12,5 @@ pub mod remote;
 pub mod sandbox;
 pub mod servers;
 pub mod soak;
+pub mod softirqs;
 pub mod tracer;

@@ -1,6 +1,7 @@
 //! Running programs. Owns: how a command is shown and how its failure is said. Must not know: any task.
 
 use anyhow::{Context, Result, bail};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -23,6 +24,21 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         bail!("{line}: {}", output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+/// Shows the command and what it writes to its standard output, line by line, runs it to its end and returns whether it succeeded.
+pub(crate) fn watch(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
+    let line = line(command);
+    eprintln!("+ {line}");
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {line}"))?;
+    let output = child.stdout.take().context("its standard output")?;
+    for said in BufReader::new(output).split(b'\n') {
+        let said = said.with_context(|| format!("cannot read what {line} says"))?;
+        let said = String::from_utf8_lossy(&said);
+        println!("{said}");
+        each(&said);
+    }
+    Ok(child.wait().with_context(|| format!("cannot wait for {line}"))?.success())
 }
 
 /// The program of that name in the folders of `PATH`.

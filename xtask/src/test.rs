@@ -12,6 +12,12 @@ use std::process::Command;
 pub(crate) const LIVE: [&str; 9] =
     ["live", "faults", "full", "interrupted", "load", "loader", "verb_check", "verb_dns", "verb_look"];
 
+/// How often at most something that failed is run again on a kernel that hides what happens.
+const AGAIN: usize = 3;
+
+/// How many at most fail there because of that: 2 were the most, 8 softirqs of a thousand being hidden.
+const BY_CHANCE: usize = 8;
+
 /// Those of them that make recordings.
 const RECORDED: [&str; 2] = ["live", "full"];
 
@@ -48,7 +54,47 @@ pub(crate) fn live(workspace: &Workspace, filters: &[String]) -> Result<()> {
         let mut listing = workspace.cargo(cargo.get_args());
         each_names_some(&command::output(listing.args(["--", "--list"]))?, &names)?;
     }
-    command::run(cargo.args(["--", "--test-threads", "4"]).args(names))
+    let failed = failures(cargo.args(["--", "--test-threads", "4"]).args(names))?;
+    if failed.is_empty() { Ok(()) } else { again(workspace, failed) }
+}
+
+/// Runs tests; the names of those that failed.
+fn failures(tests: &mut Command) -> Result<Vec<String>> {
+    let mut failed = Vec::new();
+    let passed = command::watch(tests, |line| {
+        failed.extend(failure(line).map(str::to_owned));
+    })?;
+    if !passed && failed.is_empty() {
+        bail!("the tests ended without saying which of them failed");
+    }
+    Ok(failed)
+}
+
+/// The name of the test of which this line says that it failed.
+fn failure(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+/// Runs what failed again, one by one, where the kernel keeps softirqs from every tracer (tests/src/softirqs.rs): what a timer
+/// or a packet did then, netdx could not see. On any other kernel a failure is a failure.
+fn again(workspace: &Workspace, mut failed: Vec<String>) -> Result<()> {
+    if failed.len() > BY_CHANCE {
+        bail!("{} scenarios failed", failed.len());
+    }
+    let unseen =
+        command::output(&mut workspace.cargo(["run", "--quiet", "--package", "netdx-tests", "--bin", "softirqs"]))?;
+    let all = failed.join(", ");
+    for _ in 0..if unseen.is_empty() { 0 } else { AGAIN } {
+        println!("\n{unseen}: what happened in one of those could not be seen. Again: {}", failed.join(", "));
+        let mut cargo = workspace.cargo(["test", "--package", "netdx-tests", "--no-fail-fast"]);
+        cargo.args(LIVE.iter().flat_map(|test| ["--test", test]));
+        failed = failures(cargo.args(["--", "--test-threads", "1", "--exact"]).args(&failed))?;
+        if failed.is_empty() {
+            println!("passed, but only when they ran again, because {unseen}: {all}");
+            return Ok(());
+        }
+    }
+    bail!("failed: {}", failed.join(", "));
 }
 
 /// Fails where a filter is in no name of a listing (`--list`): nothing would run, and nothing would fail.
@@ -139,7 +185,14 @@ pub(crate) fn program(workspace: &Workspace, test: &str, release: bool) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::each_names_some;
+    use super::{each_names_some, failure};
+
+    #[test]
+    fn the_tests_that_failed_are_named() {
+        assert_eq!(failure("test dns::the_server_fails ... FAILED"), Some("dns::the_server_fails"));
+        assert_eq!(failure("test dns::the_server_fails ... ok"), None);
+        assert_eq!(failure("test result: FAILED. 252 passed; 1 failed; 0 ignored"), None);
+    }
 
     #[test]
     fn a_filter_that_names_nothing_is_told() {
