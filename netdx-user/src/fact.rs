@@ -33,6 +33,8 @@ pub enum Answer {
     Neighbor(Option<Neighbor>),
     /// `Want::Interfaces`
     Interfaces(Vec<Interface>),
+    /// `Want::Beneath`, the interface itself first.
+    Beneath(Vec<Beneath>),
     /// `Want::Process`; none: it has ended.
     Process(Option<Box<Process>>),
     /// `Want::Resolver`
@@ -148,7 +150,7 @@ pub struct Neighbor {
 }
 
 /// An interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
     /// Index.
     pub index: u32,
@@ -177,6 +179,20 @@ impl Interface {
     pub fn has_ethernet_address(&self) -> bool {
         self.lladdr.as_ref().is_some_and(|address| address.split(':').count() == 6)
     }
+}
+
+/// An interface that what another one sends may leave by: it carries that one, is a port of a bridge that does, or of a bridge
+/// at the other end of its cable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beneath {
+    /// The interface.
+    pub interface: Interface,
+    /// Name of the bridge that it is a port of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// It is in another namespace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
 }
 
 /// A process.

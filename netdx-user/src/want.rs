@@ -45,6 +45,8 @@ pub enum Want {
     Neighbor { netns: Netns, address: IpAddr, device: u32 },
     /// An interface and its state, by index; 0: all of the namespace.
     Interfaces { netns: Netns },
+    /// The interfaces that what one of them sends may leave by.
+    Beneath { netns: Netns, device: u32 },
     /// What a process is: exe, argv, cgroup, unit, container, limits, confinement.
     Process { pid: u32 },
     /// What resolves names for a process: resolv.conf, nsswitch and hosts file of its mount namespace. `root`: where its

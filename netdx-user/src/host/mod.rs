@@ -3,6 +3,7 @@
 //! Everything here is synchronous and is asked from one thread. Nothing is kept that can go stale without being seen to:
 //! what is cached is checked before it is believed.
 
+pub mod beneath;
 pub mod bpf;
 pub mod cgroup;
 pub mod conntrack;
@@ -279,6 +280,9 @@ impl Host {
                 Answer::NeighborTable(self.kernel(*netns, "the table of its neighbours", || neigh::table(*v6))?)
             }
             Want::Interfaces { netns } => Answer::Interfaces(self.kernel(*netns, "its interfaces", interface::list)?),
+            Want::Beneath { netns, device } => {
+                Answer::Beneath(self.kernel(*netns, "what is beneath an interface", || beneath::of(*device))?)
+            }
             // Of what the kernel named. By another namespace's number another process would be found.
             Want::Process { .. } | Want::Resolver { root: None, .. } | Want::Hosts { root: None, .. }
                 if !features::proc_counts_processes_alike() =>

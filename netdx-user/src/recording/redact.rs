@@ -13,7 +13,7 @@ mod text;
 
 use crate::{
     event::{Discovery, DnsMessage, Event, IcmpError, Packet, Sock, Task, Tuple},
-    fact::{Answer, BpfProgram, Fact, HostsEntry, Listener, Owner, Process, Resolver, Route, Rule},
+    fact::{Answer, BpfProgram, Fact, HostsEntry, Interface, Listener, Owner, Process, Resolver, Route, Rule},
     input::{Input, Stamped},
     want::Want,
 };
@@ -154,12 +154,8 @@ impl Redactor {
                     neighbor.lladdr.iter_mut().for_each(|lladdr| *lladdr = self.text(lladdr));
                 }
             }
-            Answer::Interfaces(all) => {
-                for interface in all {
-                    interface.addresses.iter_mut().for_each(|(address, _)| self.address(address));
-                    interface.lladdr.iter_mut().for_each(|lladdr| *lladdr = self.text(lladdr));
-                }
-            }
+            Answer::Interfaces(all) => all.iter_mut().for_each(|interface| self.interface(interface)),
+            Answer::Beneath(all) => all.iter_mut().for_each(|beneath| self.interface(&mut beneath.interface)),
             Answer::Process(process) => process.iter_mut().for_each(|process| self.process(process)),
             Answer::Resolver(resolver) => self.resolver(resolver),
             Answer::Hosts(all) => all.iter_mut().for_each(|entry| self.hosts(entry)),
@@ -223,6 +219,7 @@ impl Redactor {
             }
             Want::Listeners { .. }
             | Want::Interfaces { .. }
+            | Want::Beneath { .. }
             | Want::Process { .. }
             | Want::Resolver { .. }
             | Want::Ruleset { .. }
@@ -236,6 +233,11 @@ impl Redactor {
             | Want::HalfOpen { .. }
             | Want::Counters { .. } => {}
         }
+    }
+
+    fn interface(&self, interface: &mut Interface) {
+        interface.addresses.iter_mut().for_each(|(address, _)| self.address(address));
+        interface.lladdr.iter_mut().for_each(|lladdr| *lladdr = self.text(lladdr));
     }
 
     fn tasks<'t>(&self, tasks: impl IntoIterator<Item = &'t mut Task>) {

@@ -62,6 +62,38 @@ fn it_goes_into_a_tunnel() {
     }
 }
 
+/// As networks of containers are that span hosts: what the client sends to its own network, a bridge hands to a tunnel.
+#[test]
+fn a_bridge_leads_into_a_tunnel() {
+    let lab = Lab::new();
+    for line in [
+        "link add br0 type bridge",
+        "link set br0 up",
+        "link set rcl master br0",
+        "link add wrap0 type vxlan id 7 remote 10.1.2.2 dstport 4789",
+        "link set wrap0 master br0 up",
+    ] {
+        lab.router.ip(line);
+    }
+    lab.router.guard("output", "udp dport 4789 drop");
+    lab.client.sysctl("net.ipv4.tcp_syn_retries=3");
+    let trace = Tracer::start(&lab);
+    let names = &["the tunnel wrap0 (vxlan), a port of br0 in another network namespace"];
+    let target = "10.1.1.77:81";
+    let likely = Expected { remote: Some(target), names, certainty: Some("likely"), ..SILENT };
+    // Not even the question for its link address comes out.
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+    trace.explains(&attempt, &Expected { code: "route.neighbor-silent", errno: Some("EHOSTUNREACH"), ..likely });
+    lab.client.ip("neigh replace 10.1.1.77 lladdr 02:00:00:00:00:99 dev eth0 nud permanent");
+    lab.client.sysctl("net.ipv4.tcp_syn_retries=1");
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    trace.explains(&attempt, &likely);
+    // What is around them is told by itself.
+    trace.only(&["route.neighbor-silent", "timeout.silent", "firewall.dropped"]);
+}
+
 #[test]
 fn a_host_that_cannot_be_seen_into_is_silent() {
     let lab = Lab::new();

@@ -3,6 +3,7 @@
 use super::{
     answers::{list, of_way, resolver_said},
     route_neighbor_silent::{unheard, unresolved, unresolved_wants},
+    tunnel,
 };
 use crate::{
     coverage::Coverage,
@@ -77,7 +78,8 @@ fn obstacle<'a>(way: &'a Connection, coverage: &Coverage) -> Option<Obstacle<'a>
         // Nothing happened to its packets, it seems: they may still wait for the next hop.
         let proof = unresolved(way)?;
         let because = format!("the next hop to {server} does not answer");
-        let (certainty, blind) = unheard(coverage);
+        let through = way.next_hop().and_then(|(hop, device)| tunnel::beneath(way, way.netns, device, hop));
+        let (certainty, blind) = unheard(coverage, through);
         let finding = Finding::new(certainty, because, proof).and_all(blind);
         return Some(Obstacle { way, server, code: "route.neighbor-silent", finding });
     }

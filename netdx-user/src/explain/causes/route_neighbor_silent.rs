@@ -2,6 +2,7 @@
 
 use super::evidence::{anything_came_back, neighbor_want, place, route_fact, stopping_drops, told, undropped};
 use super::route_icmp_unreachable::{by_tunnel, own_message, own_wants};
+use super::tunnel::{self, Tunnel, beneath_wants};
 use crate::{
     coverage::Coverage,
     event::{Discovery, Netns},
@@ -32,7 +33,8 @@ that network, else the gateway (ARP for IPv4, neighbour discovery for IPv6). Nob
 # How netdx knows
 The kernel reported that resolving the neighbour failed, or dropped the packet that waited for it; the neighbour entry,
 read right after, is failed or incomplete. Nothing was seen on this host that dropped the question or its answer. Before
-Linux 5.17 not every such drop can be seen: the verdict is likely there.
+Linux 5.17 not every such drop can be seen: the verdict is likely there. So it is where the question goes through a tunnel,
+by a bridge as well: what becomes of a packet inside of another is not told.
 
 # What to do
 Is that host (or gateway) up and on this network? Is its address right, is the prefix length right (a too short one makes
@@ -50,11 +52,14 @@ fn wants(c: &Connection) -> Vec<Want> {
         wants.extend(neighbor_want(c));
     }
     wants.extend(own_wants(c));
-    // Whether what was dropped of the questions and answers is the reason.
-    if c.discovery_drops().next().is_some()
-        && let Some(silent) = found(c)
-    {
+    let Some(silent) = found(c) else { return wants };
+    wants.extend(asked(c, &silent).into_iter().flat_map(|(device, hop)| beneath_wants(c, silent.netns, device, hop)));
+    let dropped = c.discovery_drops().next().is_some();
+    if dropped || silent.netns != c.netns {
         wants.push(Want::Interfaces { netns: silent.netns });
+    }
+    // Whether what was dropped of the questions and answers is the reason.
+    if dropped {
         wants.extend(silent.address.map(|address| owners_want(c, address)));
         wants.extend(
             c.discovery_drops()
@@ -71,7 +76,9 @@ fn sent_in_vain(c: &Connection) -> bool {
 }
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
-    if let Some(Silent { netns, address, proof, .. }) = found(c) {
+    if let Some(silent) = found(c) {
+        let tunnel = asked(c, &silent).and_then(|(device, hop)| tunnel::beneath(c, silent.netns, device, hop));
+        let Silent { netns, address, proof, .. } = silent;
         let elsewhere = if netns == c.netns {
             String::new()
         } else {
@@ -83,19 +90,22 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             _ => address.map_or_else(|| "the next hop".into(), |a| format!("the next hop {a}")),
         };
         let how = if c.tuple.remote.is_ipv4() { "ARP" } else { "neighbour discovery" };
-        let because = format!("{role} does not answer {how}{elsewhere}");
-        let (certainty, blind) = unheard(coverage);
-        return Judgement::Yes(
-            Finding::new(certainty, because, proof)
-                .and_all(entry(c))
-                .and_all(blind)
-                .and_all(route_fact(c))
-                .and_all(told(c))
-                .advise(format!(
-                    "is {} up and on this network, and are address and prefix length right?",
-                    address.unwrap_or(c.tuple.remote)
-                )),
-        );
+        let through = tunnel.map(|tunnel| format!(" through {}", tunnel.name())).unwrap_or_default();
+        let because = format!("{role} does not answer {how}{elsewhere}{through}");
+        let (certainty, blind) = unheard(coverage, tunnel);
+        let finding = Finding::new(certainty, because, proof)
+            .and_all(entry(c))
+            .and_all(blind)
+            .and_all(route_fact(c))
+            .and_all(told(c))
+            .advise(format!(
+                "is {} up and on this network, and are address and prefix length right?",
+                address.unwrap_or(c.tuple.remote)
+            ));
+        return Judgement::Yes(match tunnel {
+            Some(tunnel) => finding.advise(tunnel.advice()),
+            None => finding,
+        });
     }
     Judgement::No
 }
@@ -171,6 +181,15 @@ fn found(c: &Connection) -> Option<Silent> {
         .then(|| own(seen(c, d.time, "drop", format!("{} dropped {}", phrase::dropped(&d), place(c, &d)))))
 }
 
+/// The interface by which the neighbour was asked for, by index, and its address.
+fn asked(c: &Connection, silent: &Silent) -> Option<(u32, IpAddr)> {
+    let device = match c.next_hop() {
+        Some((_, device)) if silent.netns == c.netns => device,
+        _ => asker(c, silent.netns, silent.device.as_deref())?.index,
+    };
+    Some((device, silent.address?))
+}
+
 /// Why the neighbour was silent, as far as this host did it: the questions for its link address, and the answers, that were
 /// dropped in a namespace on their way.
 pub(super) fn silenced(c: &Connection) -> Vec<Dropped<'_>> {
@@ -241,14 +260,19 @@ fn entry(c: &Connection) -> Option<Evidence> {
     }
 }
 
-/// How sure it is that it is the neighbour who is silent: a queue of this host's may have dropped the questions.
-pub(super) fn unheard(coverage: &Coverage) -> (Certainty, Option<Evidence>) {
-    undropped(coverage, "whether this host dropped the question")
+/// How sure it is that it is the neighbour who is silent: a queue of this host's may have dropped the questions, or what is
+/// around them in a tunnel.
+pub(super) fn unheard(coverage: &Coverage, tunnel: Option<Tunnel<'_>>) -> (Certainty, Option<Evidence>) {
+    match tunnel {
+        Some(_) => (Certainty::Likely, Some(Tunnel::unseen())),
+        None => undropped(coverage, "whether this host dropped the question"),
+    }
 }
 
 /// The questions behind [`unresolved`].
 pub(super) fn unresolved_wants(c: &Connection) -> Vec<Want> {
-    [c.route_want()].into_iter().chain(neighbor_want(c)).collect()
+    let through = c.next_hop().map(|(hop, device)| beneath_wants(c, c.netns, device, hop)).unwrap_or_default();
+    [c.route_want()].into_iter().chain(neighbor_want(c)).chain(through).collect()
 }
 
 /// Packets of this conversation wait for a next hop that has not answered yet.

@@ -3,7 +3,7 @@
 use super::{
     evidence::{absence, anything_came_back, forgotten, route_fact, stopping_drops, syns, told, vanished_at},
     timeout_queue_full::may_have_dropped,
-    tunnel,
+    tunnel::{self, Tunnel},
 };
 use crate::{
     coverage::Coverage,
@@ -36,7 +36,8 @@ The SYNs went out to the interface, none of them was dropped by anything on this
 and no packet of this connection came in before it ended. Where a program of this host listens on the target, it is likely
 at best: a SYN can also be lost within this host, or by the listener without a trace. The same where an XDP program is
 attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there. And where the
-way leads into a tunnel (WireGuard, VXLAN, IPIP, a program's): what becomes of the packet inside of another is not told.
+way leads into a tunnel (WireGuard, VXLAN, IPIP, a program's), by a bridge as well: what becomes of the packet inside of
+another is not told.
 
 # What to do
 Is the address right, and the host up? Look at firewalls on the other host and on the way (cloud security groups drop
@@ -109,7 +110,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let tunnel = tunnel::of(c);
     let because = match &tunnel {
         Some(tunnel) => {
-            format!("{} went into the tunnel {}, and nothing came back", phrase::count(n, "SYN"), tunnel.name(c))
+            format!("{} {}, and nothing came back", phrase::count(n, "SYN"), tunnel.went(c))
         }
         None => format!("{} left{via}, nothing came back, and nothing here dropped them", phrase::count(n, "SYN")),
     };
@@ -134,13 +135,11 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
                 let sentence = format!("{}: what it drops as it comes in is not seen", filters.join(", "));
                 fact("not-seen", sentence)
             }))
-            .and_all(tunnel.map(|_| {
-                fact("not-seen", "what becomes of a packet in a tunnel is not seen: it has other endpoints there")
-            }))
+            .and_all(tunnel.map(|_| Tunnel::unseen()))
             .and_all(route_fact(c))
             .and_all(told(c))
             .advise(match tunnel {
-                Some(tunnel) => tunnel::advice(tunnel.interface),
+                Some(tunnel) => tunnel.advice(),
                 None => format!(
                     "is {} up and the right address? look for a firewall there or on the way that drops port {}",
                     c.reached().remote,

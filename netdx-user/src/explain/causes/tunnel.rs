@@ -6,8 +6,9 @@
 use super::evidence::interface;
 use crate::{
     event::Netns,
-    explain::{here, owners_want, phrase},
-    fact::{Answer, Interface, Route},
+    explain::{fact, here, owners_want, phrase},
+    fact::{Answer, Beneath, Interface, Route},
+    report::Evidence,
     story::Connection,
     want::Want,
 };
@@ -42,37 +43,74 @@ const KINDS: [&str; 22] = [
 /// A tunnel that a connection's packets go into.
 #[derive(Clone, Copy)]
 pub(super) struct Tunnel<'a> {
-    /// Where it is.
-    pub(super) netns: Netns,
-    pub(super) interface: &'a Interface,
+    /// Where packets are handed to the interface that leads there.
+    netns: Netns,
+    /// What leads there: `interface`, or one that it is beneath.
+    by: &'a Interface,
+    found: &'a Beneath,
 }
 
 /// The questions behind [`of`].
 pub(super) fn wants(c: &Connection) -> Vec<Want> {
-    let mut wants = vec![c.route_want(), Want::Interfaces { netns: c.netns }];
+    let mut wants = vec![c.route_want()];
     wants.extend(router(c).map(|router| owners_want(c, router)));
-    let there = |netns| [onward(c, netns), Want::Interfaces { netns }, Want::Namespace { netns }];
+    let there = |netns| [onward(c, netns), Want::Namespace { netns }];
     wants.extend(routers(c).into_iter().flat_map(there));
+    let ways = ways(c).into_iter();
+    wants.extend(ways.flat_map(|(netns, route)| beneath_wants(c, netns, route.device, hop(c, route))));
     wants
 }
 
 /// The first tunnel on its way: by its own route, or by that of the namespace of this host that is the next hop and sends it on.
 pub(super) fn of(c: &Connection) -> Option<Tunnel<'_>> {
+    ways(c).into_iter().find_map(|(netns, route)| beneath(c, netns, route.device, hop(c, route)))
+}
+
+/// The routes that it takes on this host, as far as they are known.
+fn ways(c: &Connection) -> Vec<(Netns, &Route)> {
     let onward = routers(c).into_iter().filter_map(|netns| match c.facts.get(&onward(c, netns)) {
         Some(Answer::Route(route)) => Some((netns, route)),
         _ => None,
     });
-    c.route().map(|route| (c.netns, route)).into_iter().chain(onward).find_map(|(netns, route)| by(c, netns, route))
+    c.route().map(|route| (c.netns, route)).into_iter().chain(onward).collect()
+}
+
+fn hop(c: &Connection, route: &Route) -> IpAddr {
+    route.gateway.unwrap_or(c.reached().remote)
+}
+
+/// The questions behind [`beneath`].
+pub(super) fn beneath_wants(c: &Connection, netns: Netns, device: u32, hop: IpAddr) -> Vec<Want> {
+    let mut wants = vec![Want::Beneath { netns, device }];
+    if tunnels(c, netns, device).any(|(by, found)| *by != found.interface) {
+        wants.push(owners_want(c, hop));
+    }
+    wants
+}
+
+/// The tunnel that what an interface sends to a neighbour goes into: itself, or one beneath it, unless a bridge of this host
+/// leads to the neighbour without it.
+pub(super) fn beneath(c: &Connection, netns: Netns, device: u32, hop: IpAddr) -> Option<Tunnel<'_>> {
+    let (by, found) = tunnels(c, netns, device).next()?;
+    (*by == found.interface || here(c, hop).is_none()).then_some(Tunnel { netns, by, found })
+}
+
+fn tunnels(c: &Connection, netns: Netns, device: u32) -> impl Iterator<Item = (&Interface, &Beneath)> {
+    let all = match c.facts.get(&Want::Beneath { netns, device }) {
+        Some(Answer::Beneath(all)) => &all[..],
+        _ => &[],
+    };
+    let by = all.first().map(|first| &first.interface);
+    all.iter().filter(|b| is_tunnel(&b.interface)).filter_map(move |found| Some((by?, found)))
 }
 
 /// Its own interface, if that is a tunnel.
 pub(super) fn own(c: &Connection) -> Option<&Interface> {
-    by(c, c.netns, c.route()?).map(|tunnel| tunnel.interface)
+    interface(c, c.netns, c.route()?.device).filter(|interface| is_tunnel(interface))
 }
 
-fn by<'a>(c: &'a Connection, netns: Netns, route: &Route) -> Option<Tunnel<'a>> {
-    let interface = interface(c, netns, route.device).filter(|i| KINDS.contains(&i.kind.as_str()))?;
-    Some(Tunnel { netns, interface })
+fn is_tunnel(interface: &Interface) -> bool {
+    KINDS.contains(&interface.kind.as_str())
 }
 
 /// The next hop, if that is not where it ends.
@@ -90,14 +128,36 @@ fn onward(c: &Connection, netns: Netns) -> Want {
 }
 
 impl Tunnel<'_> {
-    /// `wg0 (wireguard) in network namespace A`.
-    pub(super) fn name(&self, c: &Connection) -> String {
+    /// What a packet does: `went into the tunnel wg0 (wireguard) in network namespace A`, or `left by eth0 towards the tunnel
+    /// vx0 (vxlan), a port of br0 in another network namespace`.
+    pub(super) fn went(&self, c: &Connection) -> String {
         let at = if self.netns == c.netns {
             String::new()
         } else {
             format!(" in {}", phrase::namespace(&c.facts, self.netns, c.netns))
         };
-        format!("{}{at}", named(self.interface))
+        if *self.by == self.found.interface {
+            format!("went into {}{at}", self.name())
+        } else {
+            format!("left by {}{at} towards {}", self.by.name, self.name())
+        }
+    }
+
+    /// `the tunnel vx0 (vxlan), a port of br0 in another network namespace`.
+    pub(super) fn name(&self) -> String {
+        let port = self.found.of.as_ref().map(|of| format!(", a port of {of}")).unwrap_or_default();
+        let elsewhere = if self.found.elsewhere { " in another network namespace" } else { "" };
+        format!("the tunnel {}{port}{elsewhere}", named(&self.found.interface))
+    }
+
+    /// What is not known.
+    pub(super) fn unseen() -> Evidence {
+        fact("not-seen", "what becomes of a packet in a tunnel is not seen: it has other endpoints there")
+    }
+
+    /// What to look at.
+    pub(super) fn advice(&self) -> String {
+        advice(&self.found.interface)
     }
 }
 
