@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use netdx::{
     event::{Hook, Protocol, Tuple},
-    fact::Ruleset,
+    fact::{Interface, Ruleset},
     host::{firewall, iptables},
     ruleset::{Action, PacketView, culprits},
 };
@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
             Err(error) => return netdx_fuzz::plain(&error.to_string()),
         }
     };
+    let own = [Interface { addresses: vec![(tuple(v6).remote, 24)], ..Interface::default() }];
     let packet = PacketView {
         tuple: tuple(v6),
         tcp_flags: Some(2),
@@ -44,6 +45,7 @@ fuzz_target!(|data: &[u8]| {
         in_device: Some("eth0"),
         out_device: None,
         uid: Some(0),
+        interfaces: &own,
         bridged: kind & 4 != 0,
         engine: None,
     };

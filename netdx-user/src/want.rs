@@ -20,6 +20,15 @@ pub struct Flow {
     pub destination_port: u16,
 }
 
+impl Flow {
+    /// Of a packet with these endpoints, local being its source.
+    #[must_use]
+    pub fn of(packet: Tuple, in_device: u32) -> Flow {
+        let Tuple { protocol, local_port: source_port, remote_port: destination_port, .. } = packet;
+        Flow { in_device, protocol, source_port, destination_port }
+    }
+}
+
 /// One question.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "want", rename_all = "kebab-case")]

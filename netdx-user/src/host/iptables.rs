@@ -146,6 +146,8 @@ fn translate(options: &[Word], v6: bool) -> Vec<Value> {
                     .all(|s| known.contains(&s.as_str()))
                     .then(|| vec![compare(negated, json!({ "ct": { "key": "state" } }), json!({ "set": states }))])
             }
+            ("addrtype", "--dst-type") => Some(vec![compare(negated, address_type("daddr"), types(value))]),
+            ("addrtype", "--src-type") => Some(vec![compare(negated, address_type("saddr"), types(value))]),
             ("mark", "--mark") => masked(value).map(|(number, mask)| {
                 let left = json!({ "&": [{ "meta": { "key": "mark" } }, mask] });
                 vec![compare(negated, left, json!(number))]
@@ -167,6 +169,15 @@ fn compare(negated: bool, left: Value, right: Value) -> Value {
 
 fn payload(protocol: &str, field: &str) -> Value {
     json!({ "payload": { "protocol": protocol, "field": field } })
+}
+
+fn address_type(side: &str) -> Value {
+    json!({ "fib": { "result": "type", "flags": [side] } })
+}
+
+/// `LOCAL,BROADCAST`
+fn types(text: &str) -> Value {
+    json!({ "set": text.split(',').map(str::to_lowercase).collect::<Vec<_>>() })
 }
 
 fn number_or_text(text: &str) -> Value {
@@ -324,6 +335,7 @@ mod tests {
 -A INPUT -p tcp -m tcp --dport 5 -j DROP
 -A INPUT -s 10.0.0.0/8 ! -d 10.1.1.1/32 -i eth+ -p udp -m udp --sport 1:5 -m conntrack --ctstate INVALID,NEW -j REJECT --reject-with icmp-host-prohibited
 -A INPUT -m comment --comment "a \"b\" -j ACCEPT" -m string --string "x" --algo bm -j foo
+-A foo -m addrtype ! --dst-type LOCAL,BROADCAST --limit-iface-in -j DROP
 -A foo -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m multiport ! --dports 1,2:5 -m mark --mark 0x1/0xff -j LOG --log-prefix "x "
 COMMIT
 *nat
@@ -360,7 +372,12 @@ COMMIT
         assert_eq!(second[6], json!({ "reject": { "type": "icmp", "expr": "host-prohibited" } }));
         let opaque = json!({ "xt": { "type": "match", "name": "string" } });
         assert_eq!(chains[0].rules[2].expr, [opaque.clone(), opaque, json!({ "jump": { "target": "foo" } })]);
-        let log = &chains[2].rules[0].expr;
+        let of_type = &chains[2].rules[0].expr;
+        let left = json!({ "fib": { "result": "type", "flags": ["daddr"] } });
+        let right = json!({ "set": ["local", "broadcast"] });
+        assert_eq!(of_type[0], json!({ "match": { "op": "!=", "left": left, "right": right } }));
+        assert_eq!(of_type[1], json!({ "xt": { "type": "match", "name": "addrtype" } }));
+        let log = &chains[2].rules[1].expr;
         assert_eq!(log[1]["match"]["left"]["&"][1], json!(["fin", "syn", "rst", "ack"]));
         assert_eq!(log[2], dport("!=", json!({ "set": [1, { "range": [2, 5] }] })));
         assert_eq!(log[4], json!({ "xt": { "type": "target", "name": "LOG" } }));

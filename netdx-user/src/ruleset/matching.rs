@@ -1,6 +1,6 @@
 //! Whether one rule matches, in three values. Owns: nft's JSON expressions (libnftables-json(5)). Must not know: chains.
 
-use super::{Action, Scene};
+use super::{Action, Scene, Tracking};
 use crate::{event::Protocol, fact::covers};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -305,6 +305,7 @@ fn field<'a>(left: &Value, scene: &Scene<'a>) -> Field<'a> {
         }
         "meta" => meta(body["key"].as_str().unwrap_or_default(), scene),
         "ct" if body["key"] == "state" => states(scene),
+        "fib" if body["result"] == "type" => address_type(&body["flags"], scene),
         "concat" => body.as_array().map_or(Field::Unknown, |parts| {
             Field::Concatenation(parts.iter().map(|part| field(part, scene)).collect())
         }),
@@ -361,11 +362,8 @@ fn payload<'a>(protocol: &str, name: &str, scene: &Scene<'a>) -> Field<'a> {
 }
 
 fn meta<'a>(key: &str, scene: &Scene<'a>) -> Field<'a> {
-    let device = |device: Option<&'a str>| match device {
-        None => Field::Unknown,
-        Some("") => Field::Absent,
-        Some(name) => Field::Name(name),
-    };
+    // Where there is none its name is empty (`nft_meta_store_ifname`, Linux 5.10 to 6.18): it is another one than any.
+    let device = |device: Option<&'a str>| device.map_or(Field::Unknown, Field::Name);
     match key {
         "protocol" if scene.packet.arp.is_some() => Field::Name("arp"),
         "l4proto" | "nfproto" if scene.packet.arp.is_some() => Field::Unknown,
@@ -380,14 +378,40 @@ fn meta<'a>(key: &str, scene: &Scene<'a>) -> Field<'a> {
     }
 }
 
+/// What routing says an address is (`nft_fib4_eval_type`, `xt_addrtype`, Linux 6.18), if the addresses of interfaces tell it.
+/// `flags`: which address; a type that only one interface is asked for is another one.
+fn address_type<'a>(flags: &Value, scene: &Scene<'a>) -> Field<'a> {
+    let of = match flags {
+        Value::Array(flags) if flags.len() == 1 => flags[0].as_str(),
+        flags => flags.as_str(),
+    };
+    let address = match of {
+        _ if scene.translated || scene.packet.arp.is_some() => return Field::Unknown,
+        Some("daddr") => scene.packet.tuple.remote,
+        Some("saddr") => scene.packet.tuple.local,
+        _ => return Field::Unknown,
+    };
+    let mut own = scene.packet.interfaces.iter().flat_map(|i| &i.addresses);
+    if address.is_multicast() {
+        Field::Name("multicast")
+    } else if address.is_loopback() || own.any(|(one, _)| *one == address) {
+        Field::Name("local")
+    } else {
+        Field::Unknown
+    }
+}
+
 /// The states that connection tracking can have the packet in. A SYN is never invalid in its own direction (the state table
 /// `tcp_conntracks` has no sIV in that row, Linux 5.10 to 6.18), and one with a bad checksum, which is, would not be bad at
 /// every retransmission. An unexpected SYN-ACK is invalid, never new; a datagram has nothing to be invalid by.
+/// What was not looked at yet counts as invalid, or as untracked where a rule says so (`nft_ct_get_eval`, `xt_conntrack`).
 fn states<'a>(scene: &Scene<'a>) -> Field<'a> {
     const SYN: u8 = 2;
     const RST: u8 = 4;
     const ACK: u8 = 16;
     Field::States(match (scene.packet.tuple.protocol, scene.packet.tcp_flags) {
+        _ if scene.tracking == Tracking::NotYet => &["invalid", "untracked"],
+        _ if scene.tracking == Tracking::Perhaps => &["new", "established", "related", "invalid", "untracked"],
         (Protocol::Tcp, Some(flags)) if flags & (SYN | RST | ACK) == SYN => {
             &["new", "established", "related", "untracked"]
         }

@@ -9,10 +9,10 @@ mod matching;
 
 use crate::{
     event::{Hook, Tuple},
-    fact::{Chain, Rule, Ruleset},
+    fact::{Chain, Interface, Rule, Ruleset},
 };
 use matching::{Truth, Verdict};
-use std::net::IpAddr;
+use std::{cmp::Ordering, net::IpAddr};
 
 /// What is known of the packet.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,8 @@ pub struct PacketView<'a> {
     pub out_device: Option<&'a str>,
     /// User id of the socket that sent it.
     pub uid: Option<u32>,
+    /// The interfaces of the namespace, with their addresses; empty: not known.
+    pub interfaces: &'a [Interface],
     /// A frame on its way through a bridge, whose rules are of their own; rules for packets are not asked.
     pub bridged: bool,
     /// What dropped it, if that is known: `nft_do_chain` runs nftables and iptables-nft, `nf_hook_slow` the old iptables.
@@ -137,6 +139,7 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
             // A mark that rules set on the way is not the one that earlier rules saw.
             mark: packet.mark.filter(|_| !all_rules(ruleset).any(|r| r.expr.iter().any(matching::sets_mark))),
             translated: false,
+            tracking: Tracking::Done,
         },
         accepts: false,
         found: Vec::new(),
@@ -144,6 +147,7 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
     };
     for (i, base) in bases.iter().enumerate() {
         walk.scene.translated = bases[i + 1..].iter().any(|later| translates(ruleset, later));
+        walk.scene.tracking = Tracking::at(hook, base, packet);
         if !walk.base(base) {
             break;
         }
@@ -240,6 +244,8 @@ impl<'a> Walk<'a> {
     }
 
     fn chain(&mut self, chain: &'a Chain, depth: usize) -> End {
+        // A rule before may have left the chain: how it ends is not sure from there on.
+        let mut left = false;
         for rule in &chain.rules {
             self.steps += 1;
             if self.steps >= STEPS {
@@ -278,8 +284,14 @@ impl<'a> Walk<'a> {
                     }
                 };
                 match (truth, end) {
-                    (Truth::Yes, Some(end)) => return end,
-                    (Truth::Unknown, Some(End::Accepted)) => self.accepts = true,
+                    (Truth::Yes, Some(end)) if !left => return end,
+                    (Truth::Yes | Truth::Unknown, Some(end)) => {
+                        self.accepts |= end == End::Accepted;
+                        if truth == Truth::Yes {
+                            return End::Through;
+                        }
+                        left |= end == End::Through;
+                    }
                     _ => {}
                 }
             }
@@ -309,6 +321,32 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Whether connection tracking has looked at the packet when a chain is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tracking {
+    /// It comes later at this hook, or never.
+    NotYet,
+    Done,
+    /// Another hook may have been first: what loops back was sent before.
+    Perhaps,
+}
+
+impl Tracking {
+    /// `NF_IP_PRI_CONNTRACK` (include/uapi/linux/netfilter_ipv4.h): of two with this priority either may come first.
+    fn at(hook: Hook, chain: &Chain, packet: &PacketView<'_>) -> Self {
+        const CONNTRACK: i32 = -200;
+        match (hook, chain.priority.cmp(&CONNTRACK)) {
+            _ if packet.bridged => Self::Perhaps,
+            (Hook::Prerouting | Hook::Ingress, Ordering::Less | Ordering::Equal) if packet.in_device == Some("lo") => {
+                Self::Perhaps
+            }
+            (Hook::Ingress, _) | (Hook::Prerouting | Hook::Output, Ordering::Less) => Self::NotYet,
+            (Hook::Prerouting | Hook::Output, Ordering::Equal) => Self::Perhaps,
+            _ => Self::Done,
+        }
+    }
+}
+
 /// What rules are asked about.
 #[derive(Clone, Copy, Debug)]
 struct Scene<'a> {
@@ -316,6 +354,7 @@ struct Scene<'a> {
     mark: Option<u32>,
     /// Address translation comes later at this hook: the addresses and ports that this chain saw may have been others.
     translated: bool,
+    tracking: Tracking,
 }
 
 #[cfg(test)]

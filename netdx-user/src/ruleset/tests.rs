@@ -58,6 +58,7 @@ fn syn() -> PacketView<'static> {
         in_device: Some("eth0"),
         out_device: Some(""),
         uid: None,
+        interfaces: &[],
         bridged: false,
         engine: None,
     }
@@ -106,7 +107,9 @@ fn a_rule_matches_surely_perhaps_or_not() {
         (is(payload("ip", "dscp"), json!(5)), "unknown"),
         (is(meta("iifname"), json!("eth*")), "yes"),
         (is(meta("iifname"), json!({ "set": ["lo", "eth1"] })), "no"),
-        (json!({ "match": { "op": "!=", "left": meta("oifname"), "right": "eth0" } }), "no"),
+        // It leaves by none, which is another one.
+        (json!({ "match": { "op": "!=", "left": meta("oifname"), "right": "eth0" } }), "yes"),
+        (is(meta("oifname"), json!("eth*")), "no"),
         (json!({ "match": { "op": "!=", "left": payload("tcp", "dport"), "right": 80 } }), "no"),
         (json!({ "match": { "op": ">=", "left": payload("tcp", "dport"), "right": 80 } }), "yes"),
         (is(meta("l4proto"), json!({ "set": ["tcp", "udp"] })), "yes"),
@@ -131,6 +134,18 @@ fn a_rule_matches_surely_perhaps_or_not() {
     ];
     for (expression, expected) in table {
         assert_eq!(matched(json!([expression]), &syn()), expected, "{expression}");
+    }
+    let fib = |flags: Value| json!({ "fib": { "result": "type", "flags": flags } });
+    let own = [Interface { addresses: vec![("10.0.0.2".parse().unwrap(), 24)], ..Interface::default() }];
+    let known = PacketView { interfaces: &own, ..syn() };
+    for (expression, packet, expected) in [
+        (is(fib(json!(["daddr"])), json!("local")), &known, "yes"),
+        (is(fib(json!("daddr")), json!({ "set": ["unicast", "broadcast"] })), &known, "no"),
+        (is(fib(json!(["saddr"])), json!("local")), &known, "unknown"),
+        (is(fib(json!(["daddr", "iif"])), json!("local")), &known, "unknown"),
+        (is(fib(json!(["daddr"])), json!("local")), &syn(), "unknown"),
+    ] {
+        assert_eq!(matched(json!([expression]), packet), expected, "{expression}");
     }
     let concatenated = |values: Value| {
         is(
@@ -169,6 +184,33 @@ fn the_usual_server_ruleset_has_one_culprit() {
     let to_22 = PacketView { tuple: Tuple { remote_port: 22, ..syn().tuple }, ..syn() };
     assert_eq!(texts(vec![base("in", "input", "drop", rules())], &to_22, Action::Drop), [""; 0]);
     assert_eq!(texts(vec![base("out", "output", "drop", rules())], &syn(), Action::Drop), [""; 0]);
+}
+
+/// A famous mistake: before connection tracking has looked at it, every packet is invalid.
+#[test]
+fn what_is_not_tracked_yet_is_invalid() {
+    let rules = || {
+        vec![
+            rule("invalid", json!([state(json!("invalid")), drop()])),
+            rule("new", json!([state(json!(["new", "established", "related"])), drop()])),
+        ]
+    };
+    let at = |hook, priority, packet: &PacketView<'_>| {
+        let name = hook_name(hook);
+        let chains = vec![Chain { priority, ..base("c", name, "accept", rules()) }];
+        match culprits(&Ruleset { chains, missing: vec![] }, hook, packet, Action::Drop) {
+            Culprits::Exact(one) => one.text,
+            Culprits::Possible(several) => several.into_iter().map(|r| r.text).collect::<Vec<_>>().join(", "),
+            Culprits::None => "none".into(),
+        }
+    };
+    let looped = PacketView { in_device: Some("lo"), ..syn() };
+    assert_eq!(at(Hook::Prerouting, -300, &syn()), "invalid");
+    assert_eq!(at(Hook::Prerouting, -150, &syn()), "new");
+    assert_eq!(at(Hook::Prerouting, -200, &syn()), "invalid, new");
+    assert_eq!(at(Hook::Prerouting, -300, &looped), "invalid, new");
+    assert_eq!(at(Hook::Ingress, 0, &syn()), "invalid");
+    assert_eq!(at(Hook::Input, -300, &syn()), "new");
 }
 
 #[test]
@@ -213,6 +255,20 @@ fn chains_are_asked_in_order_and_jumped_to() {
     assert_eq!(
         texts(vec![input(vec![rule("j", jump("jump")), after()]), returns()], &syn(), Action::Drop),
         ["exactly after"]
+    );
+    // What may have come back can have been done there, or after it.
+    let perhaps_returns =
+        || sub(vec![rule("r", json!([{ "limit": {} }, { "return": null }])), rule("there", json!([drop()]))]);
+    assert_eq!(
+        texts(vec![input(vec![rule("j", jump("jump")), after()]), perhaps_returns()], &syn(), Action::Drop),
+        ["there", "after"]
+    );
+    let then_accepted =
+        || sub(vec![rule("r", json!([{ "limit": {} }, { "return": null }])), rule("there", json!([accept()]))]);
+    let later = Chain { priority: 10, ..base("later", "input", "drop", vec![]) };
+    assert_eq!(
+        texts(vec![input(vec![rule("j", jump("jump")), after()]), then_accepted(), later], &syn(), Action::Drop),
+        ["after", "policy drop"]
     );
     assert_eq!(texts(vec![input(vec![rule("j", jump("goto")), after()]), returns()], &syn(), Action::Drop), [""; 0]);
     // Accepted in one chain, dropped in a later one.

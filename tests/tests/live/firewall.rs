@@ -357,6 +357,74 @@ fn every_chain_of_iptables_nft() {
     every_chain_of_iptables("nft");
 }
 
+/// The rules of ufw 0.36, but for those that only log or accept what is no connection.
+const UFW: [&str; 18] = [
+    "-P INPUT DROP",
+    "-N ufw-before-input",
+    "-N ufw-not-local",
+    "-N ufw-user-input",
+    "-N ufw-logging-deny",
+    "-A INPUT -j ufw-before-input",
+    "-A ufw-before-input -i lo -j ACCEPT",
+    "-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "-A ufw-before-input -m conntrack --ctstate INVALID -j DROP",
+    "-A ufw-before-input -j ufw-not-local",
+    "-A ufw-before-input -j ufw-user-input",
+    "-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN",
+    "-A ufw-not-local -m addrtype --dst-type MULTICAST -j RETURN",
+    "-A ufw-not-local -m limit --limit 3/min --limit-burst 10 -j ufw-logging-deny",
+    "-A ufw-not-local -j DROP",
+    "-A ufw-user-input -p tcp --dport 22 -j ACCEPT",
+    "-A ufw-user-input -p tcp --dport 8001 -j REJECT --reject-with tcp-reset",
+    "-A ufw-user-input -p tcp --dport 8002 -j DROP",
+];
+
+/// A chain that is left by what is for this host comes before the rules for it.
+#[test]
+fn the_rules_of_ufw() {
+    let lab = Lab::new();
+    for rule in UFW {
+        netdx_tests::island::run(lab.server.command("iptables-nft").args(rule.split_whitespace()));
+    }
+    let trace = Tracer::start(&lab);
+    for (target, errno, expected, name) in [
+        ("10.1.2.2:8001", "ECONNREFUSED", REJECTED, "--dport 8001 -j REJECT --reject-with tcp-reset"),
+        ("10.1.2.2:8002", "ETIMEDOUT", DROPPED, "--dport 8002 -j DROP"),
+        ("10.1.2.2:8003", "ETIMEDOUT", DROPPED, "the policy drop of ip filter INPUT"),
+    ] {
+        let attempt = lab.connect(&format!("blocking {target}"));
+        trace.explains(&attempt, &Expected { remote: Some(target), errno: Some(errno), names: &[name], ..expected });
+    }
+    trace.only(&[DROPPED.code, REJECTED.code]);
+}
+
+/// Those by which Docker keeps its networks apart; what leaves by which interface tells the two rules from each other.
+#[test]
+fn the_rules_of_docker() {
+    let lab = Lab::new();
+    for rule in [
+        "-P FORWARD DROP",
+        "-N DOCKER-USER",
+        "-N DOCKER-ISOLATION-STAGE-1",
+        "-N DOCKER-ISOLATION-STAGE-2",
+        "-A FORWARD -j DOCKER-USER",
+        "-A FORWARD -j DOCKER-ISOLATION-STAGE-1",
+        "-A FORWARD -o rsv -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        "-A DOCKER-ISOLATION-STAGE-1 -i rcl ! -o rcl -j DOCKER-ISOLATION-STAGE-2",
+        "-A DOCKER-ISOLATION-STAGE-1 -j RETURN",
+        "-A DOCKER-ISOLATION-STAGE-2 -o rcl -j DROP",
+        "-A DOCKER-ISOLATION-STAGE-2 -o rsv -j DROP",
+        "-A DOCKER-ISOLATION-STAGE-2 -j RETURN",
+        "-A DOCKER-USER -j RETURN",
+    ] {
+        netdx_tests::island::run(lab.router.command("iptables-nft").args(rule.split_whitespace()));
+    }
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    trace.explains(&attempt, &Expected { names: &["-A DOCKER-ISOLATION-STAGE-2 -o rsv -j DROP"], ..DROPPED });
+    trace.only(&[DROPPED.code]);
+}
+
 #[test]
 fn a_poll_takes_the_error_that_came_while_connect_was_at_work() {
     let lab = Lab::new();

@@ -104,9 +104,14 @@ pub(super) fn vrf(c: &Connection, target: Netns) -> Option<&Interface> {
 
 /// An interface of a namespace, once its interfaces are known.
 pub(super) fn interface(c: &Connection, netns: Netns, index: u32) -> Option<&Interface> {
+    interfaces(c, netns).iter().find(|i| i.index == index)
+}
+
+/// The interfaces of a namespace, as far as they are known.
+pub(super) fn interfaces(c: &Connection, netns: Netns) -> &[Interface] {
     match c.facts.get(&Want::Interfaces { netns }) {
-        Some(Answer::Interfaces(all)) => all.iter().find(|i| i.index == index),
-        _ => None,
+        Some(Answer::Interfaces(all)) => all,
+        _ => &[],
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which rule it was: what the two firewall causes share. Owns: from a drop to the rule that can have done it.
 
-use super::evidence::interface;
+use super::evidence::{interface, interfaces};
 use crate::{
     event::{Discovery, Hook, Netns, Protocol, Tuple, dropped_by_netfilter, dropped_in_queue, in_bridge},
     explain::fact,
@@ -8,7 +8,7 @@ use crate::{
     report::Evidence,
     ruleset::{self, Culprits, Engine, PacketView, RuleRef},
     story::{Connection, Dropped},
-    want::Want,
+    want::{Flow, Want},
 };
 
 pub(super) use crate::ruleset::Action;
@@ -25,7 +25,16 @@ pub(super) fn rule_wants(c: &Connection, d: &Dropped<'_>) -> Vec<Want> {
     if netns != c.netns {
         wants.push(Want::Namespace { netns });
     }
+    wants.extend(onward(d));
     wants
+}
+
+/// The question by which interface it was to leave, where that was decided, but is not in what the kernel said of the drop.
+fn onward(d: &Dropped<'_>) -> Option<Want> {
+    let forwarded = d.hook == Some(Hook::Forward) && !in_bridge(d.stack);
+    let (netns, tuple) = (d.netns()?, d.packet.tuple.filter(|_| forwarded)?);
+    let flow = Some(Flow::of(tuple, d.packet.in_device));
+    Some(Want::Route { netns, to: tuple.remote, from: Some(tuple.local), device: 0, mark: d.packet.mark, uid: 0, flow })
 }
 
 /// Who did it.
@@ -74,7 +83,14 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
     let name_of = |index: u32| interface(c, netns, index).map(|i| i.name.as_str());
     let action = if dropped_in_queue(d.at) { Action::Queue } else { action };
     let found = match d.hook {
-        Some(hook) => ruleset::culprits(rules, hook, &view(c, d, hook, name_of(d.packet.in_device)), action),
+        Some(hook) => {
+            let leaves_by = match onward(d).and_then(|want| c.facts.get(&want)) {
+                Some(Answer::Route(route)) if !route.device_name.is_empty() => Some(route.device_name.as_str()),
+                _ => None,
+            };
+            let view = view(c, d, hook, [name_of(d.packet.in_device), leaves_by]);
+            ruleset::culprits(rules, hook, &view, action)
+        }
         None => Culprits::None,
     };
     match found {
@@ -105,8 +121,13 @@ pub(super) fn conntrack_full(c: &Connection, netns: Netns) -> bool {
     matches!(c.facts.get(&Want::Conntrack { netns }), Some(Answer::Conntrack(t)) if t.max > 0 && t.count >= t.max)
 }
 
-/// The packet as the rules saw it. `came_by`: name of the interface it came in by.
-fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, came_by: Option<&'a str>) -> PacketView<'a> {
+/// The packet as the rules saw it. `came_by`, `leaves_by`: names of the interfaces it came in by, and was to leave by.
+fn view<'a>(
+    c: &'a Connection,
+    d: &Dropped<'a>,
+    hook: Hook,
+    [came_by, leaves_by]: [Option<&'a str>; 2],
+) -> PacketView<'a> {
     let tuple = match d.discovery {
         Some(what) => d.packet.tuple.unwrap_or_else(|| between(what)),
         None => d.packet.tuple.unwrap_or(c.tuple),
@@ -115,7 +136,7 @@ fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, came_by: Option<&'a 
     let at = (!d.packet.device_name.is_empty()).then_some(d.packet.device_name.as_str());
     let (in_device, out_device) = match hook {
         Hook::Prerouting | Hook::Ingress | Hook::Input => (came_by.or(at), Some("")),
-        Hook::Forward => (came_by.or(at), None),
+        Hook::Forward => (came_by.or(at), leaves_by),
         Hook::Output => (Some(""), at),
         Hook::Postrouting | Hook::Egress => (if d.packet.in_device == 0 { Some("") } else { came_by }, at),
     };
@@ -132,6 +153,7 @@ fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, came_by: Option<&'a 
         in_device,
         out_device,
         uid: c.task.as_ref().filter(|_| sender).map(|t| t.uid),
+        interfaces: d.netns().map(|netns| interfaces(c, netns)).unwrap_or_default(),
         bridged: in_bridge(d.stack),
         engine: match d.at {
             "nft_do_chain" => Some(Engine::Nftables),

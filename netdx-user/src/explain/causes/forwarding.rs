@@ -5,7 +5,7 @@
 //! (nf_conntrack_tcp_packet, Linux 6.18). What is left are the rules.
 
 use super::{
-    evidence::neighbor_want,
+    evidence::{interfaces, neighbor_want},
     firewall_rule::{Action, name},
 };
 use crate::{
@@ -40,10 +40,7 @@ fn receivers(c: &Connection) -> Vec<Netns> {
         Some(Answer::Neighbor(Some(neighbor))) => neighbor.lladdr.as_ref(),
         _ => None,
     };
-    let has_it = |netns: &Netns| match c.facts.get(&Want::Interfaces { netns: *netns }) {
-        Some(Answer::Interfaces(all)) => all.iter().any(|i| i.lladdr.as_ref() == sent_to),
-        _ => false,
-    };
+    let has_it = |netns: &Netns| interfaces(c, *netns).iter().any(|i| i.lladdr.as_ref() == sent_to);
     if receivers.len() > 1 && sent_to.is_some() && receivers.iter().any(has_it) {
         receivers.retain(has_it);
     }
@@ -95,6 +92,7 @@ pub(super) fn find(c: &Connection) -> Vec<Forwarding> {
             in_device: sent.then_some(""),
             out_device: if sent { None } else { Some("") },
             uid: c.task.as_ref().filter(|_| sent).map(|t| t.uid),
+            interfaces: interfaces(c, netns),
             bridged: false,
             engine: None,
         };

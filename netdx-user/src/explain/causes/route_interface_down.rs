@@ -1,14 +1,13 @@
 //! `route.interface-down`
 
 use super::{
-    evidence::{obstructing_drops, route_fact, stopping_drops, target_here, target_want, told},
+    evidence::{interfaces, obstructing_drops, route_fact, stopping_drops, target_here, target_want, told},
     lost_route,
 };
 use crate::{
     coverage::Coverage,
-    event::Netns,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
-    fact::{Answer, Interface},
+    fact::Interface,
     report::{Certainty, Evidence},
     story::{Connection, Dropped},
     want::Want,
@@ -71,13 +70,6 @@ fn wants(c: &Connection) -> Vec<Want> {
 /// Drops by the queue of an interface in another namespace.
 fn elsewhere(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
     obstructing_drops(c).filter(|d| d.reason.starts_with("QDISC") && d.netns().is_some_and(|n| n != c.netns))
-}
-
-fn interfaces(c: &Connection, netns: Netns) -> &[Interface] {
-    match c.facts.get(&Want::Interfaces { netns }) {
-        Some(Answer::Interfaces(all)) => all,
-        _ => &[],
-    }
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {

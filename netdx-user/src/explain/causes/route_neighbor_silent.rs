@@ -1,6 +1,8 @@
 //! `route.neighbor-silent`
 
-use super::evidence::{anything_came_back, neighbor_want, place, route_fact, stopping_drops, told, undropped};
+use super::evidence::{
+    anything_came_back, interfaces, neighbor_want, place, route_fact, stopping_drops, told, undropped,
+};
 use super::route_icmp_unreachable::{by_tunnel, own_message, own_wants};
 use super::tunnel::{self, Tunnel, beneath_wants};
 use crate::{
@@ -219,10 +221,7 @@ pub(super) fn silenced(c: &Connection) -> Vec<Dropped<'_>> {
 
 /// The interface by which the one who got no answer asked.
 fn asker<'a>(c: &'a Connection, netns: Netns, device: Option<&str>) -> Option<&'a Interface> {
-    match c.facts.get(&Want::Interfaces { netns }) {
-        Some(Answer::Interfaces(all)) => all.iter().find(|i| Some(i.name.as_str()) == device),
-        _ => None,
-    }
+    interfaces(c, netns).iter().find(|i| Some(i.name.as_str()) == device)
 }
 
 /// Whether it was asked by this interface: another network of this host may have the same addresses, but not the same link

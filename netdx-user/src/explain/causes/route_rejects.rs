@@ -82,14 +82,9 @@ impl Stopped {
 
 /// A packet with these endpoints in another namespace of this host, by which it passes.
 fn passing(netns: Netns, tuple: Tuple, mark: u32, in_device: u32, proof: Evidence) -> Stopped {
-    let flow = flow(tuple, in_device);
+    let flow = Flow::of(tuple, in_device);
     let ask = |from, flow| Want::Route { netns, to: tuple.remote, from, device: 0, mark, uid: 0, flow };
     Stopped { netns, asked: [ask(None, None), ask(Some(tuple.local), Some(flow))], proof }
-}
-
-fn flow(tuple: Tuple, in_device: u32) -> Flow {
-    let Tuple { protocol, local_port: source_port, remote_port: destination_port, .. } = tuple;
-    Flow { in_device, protocol, source_port, destination_port }
 }
 
 /// Where it was stopped by routing on its way.
@@ -123,7 +118,7 @@ fn sent_anew(c: &Connection) -> Option<Stopped> {
     let (from, device) = (Some(c.tuple.local).filter(|a| !a.is_unspecified()), c.bound_device);
     let (netns, to, uid) = (c.netns, c.tuple.remote, c.uid());
     let ask = |flow| Want::Route { netns, to, from, device, mark, uid, flow };
-    Some(Stopped { netns, asked: [ask(None), ask(Some(flow(c.tuple, 0)))], proof: seen(c, d.time, "drop", text) })
+    Some(Stopped { netns, asked: [ask(None), ask(Some(Flow::of(c.tuple, 0)))], proof: seen(c, d.time, "drop", text) })
 }
 
 /// A router's namespace of this host said so, and what it did with the packet was not seen.
@@ -152,7 +147,7 @@ fn by_ports(c: &Connection) -> Option<Want> {
     let known = matches!(c.facts.get(&plain), Some(Answer::Route(r)) if !rejecting(r));
     match plain {
         Want::Route { netns, to, from, device, mark, uid, .. } if known => {
-            Some(Want::Route { netns, to, from, device, mark, uid, flow: Some(flow(c.tuple, 0)) })
+            Some(Want::Route { netns, to, from, device, mark, uid, flow: Some(Flow::of(c.tuple, 0)) })
         }
         _ => None,
     }

@@ -36,6 +36,7 @@ fn syn() -> PacketView<'static> {
         in_device: Some("vb"),
         out_device: Some(""),
         uid: None,
+        interfaces: &[],
         bridged: false,
         engine: None,
     }
