@@ -272,7 +272,7 @@ impl<'a> Walk<'a> {
                     },
                     Verdict::Goto(target) => Some(self.target(chain, target, depth)),
                     Verdict::Drop | Verdict::Reject(_) | Verdict::Queue | Verdict::Opaque => {
-                        if verdict.does(self.action) {
+                        if verdict.does(self.action) && self.fits_in_the_end(rule, verdict) {
                             self.found.push(self.name(chain, rule.text.clone(), Some(rule.handle)));
                         }
                         match verdict {
@@ -297,6 +297,14 @@ impl<'a> Walk<'a> {
             }
         }
         End::Through
+    }
+
+    /// Whether a rule that took the packet away can have: the mark that it had then is the one that it had in the end, whatever
+    /// earlier rules saw.
+    fn fits_in_the_end(&self, rule: &Rule, verdict: Verdict<'_>) -> bool {
+        let then = Scene { mark: self.scene.packet.mark, ..self.scene };
+        rule.expr.iter().any(matching::sets_mark)
+            || matching::outcomes(&rule.expr, &then).iter().any(|(_, possible)| *possible == verdict)
     }
 
     fn target(&mut self, from: &Chain, name: &str, depth: usize) -> End {

@@ -213,6 +213,28 @@ fn what_is_not_tracked_yet_is_invalid() {
     assert_eq!(at(Hook::Input, -300, &syn()), "new");
 }
 
+/// As the rules of Calico do, which mark what a policy lets pass.
+#[test]
+fn of_several_marks_the_last_one_tells() {
+    let mark = |mask: u32, value: u32| is(json!({ "&": [{ "meta": { "key": "mark" } }, mask] }), json!(value));
+    let set = || json!({ "mangle": { "key": { "meta": { "key": "mark" } }, "value": 0x10 } });
+    let rules = || {
+        vec![
+            rule("early", json!([mark(0x20, 0x20), drop()])),
+            rule("set", json!([set()])),
+            rule("accepted", json!([mark(0x40, 0x40), accept()])),
+            rule("none passed", json!([mark(0x10, 0x10), drop()])),
+            rule("all passed", json!([mark(0x30, 0), drop()])),
+        ]
+    };
+    let found = |mark| {
+        texts(vec![base("in", "input", "accept", rules())], &PacketView { mark: Some(mark), ..syn() }, Action::Drop)
+    };
+    assert_eq!(found(0x10), ["exactly none passed"]);
+    assert_eq!(found(0), ["exactly all passed"]);
+    assert_eq!(found(0x30), ["early", "none passed"]);
+}
+
 #[test]
 fn what_was_done_tells_rules_apart() {
     let reset = json!({ "reject": { "type": "tcp reset" } });
