@@ -1,6 +1,6 @@
 //! Whether one rule matches, in three values. Owns: nft's JSON expressions (libnftables-json(5)). Must not know: chains.
 
-use super::{Action, Scene, Tracking};
+use super::{Action, PacketView, Scene, State, Tracking};
 use crate::{event::Protocol, fact::covers};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -268,7 +268,7 @@ enum Field<'a> {
     Address(IpAddr),
     Name(&'a str),
     /// Connection tracking has the packet in one of these states.
-    States(&'static [&'static str]),
+    States(&'a [State]),
     Flags(u8),
     Concatenation(Vec<Field<'a>>),
     /// The packet has no such property: the rule does not match, whatever it compares it with.
@@ -304,7 +304,7 @@ fn field<'a>(left: &Value, scene: &Scene<'a>) -> Field<'a> {
             payload(body["protocol"].as_str().unwrap_or_default(), body["field"].as_str().unwrap_or_default(), scene)
         }
         "meta" => meta(body["key"].as_str().unwrap_or_default(), scene),
-        "ct" if body["key"] == "state" => states(scene),
+        "ct" if body["key"] == "state" => seen_in(scene),
         "fib" if body["result"] == "type" => address_type(&body["flags"], scene),
         "concat" => body.as_array().map_or(Field::Unknown, |parts| {
             Field::Concatenation(parts.iter().map(|part| field(part, scene)).collect())
@@ -404,20 +404,27 @@ fn address_type<'a>(flags: &Value, scene: &Scene<'a>) -> Field<'a> {
 /// The states that connection tracking can have the packet in. A SYN is never invalid in its own direction (the state table
 /// `tcp_conntracks` has no sIV in that row, Linux 5.10 to 6.18), and one with a bad checksum, which is, would not be bad at
 /// every retransmission. An unexpected SYN-ACK is invalid, never new; a datagram has nothing to be invalid by.
-/// What was not looked at yet counts as invalid, or as untracked where a rule says so (`nft_ct_get_eval`, `xt_conntrack`).
-fn states<'a>(scene: &Scene<'a>) -> Field<'a> {
+pub(super) fn states(packet: &PacketView<'_>) -> &'static [State] {
     const SYN: u8 = 2;
     const RST: u8 = 4;
     const ACK: u8 = 16;
-    Field::States(match (scene.packet.tuple.protocol, scene.packet.tcp_flags) {
-        _ if scene.tracking == Tracking::NotYet => &["invalid", "untracked"],
-        _ if scene.tracking == Tracking::Perhaps => &["new", "established", "related", "invalid", "untracked"],
+    match (packet.tuple.protocol, packet.tcp_flags) {
         (Protocol::Tcp, Some(flags)) if flags & (SYN | RST | ACK) == SYN => {
             &["new", "established", "related", "untracked"]
         }
         (Protocol::Tcp, Some(flags)) if flags & (SYN | ACK) == SYN | ACK => &["established", "invalid", "untracked"],
         (Protocol::Udp, _) => &["new", "established", "related", "untracked"],
         _ => &["new", "established", "related", "invalid", "untracked"],
+    }
+}
+
+/// The states that a chain can see it in. What was not looked at yet counts as invalid, or as untracked where a rule says so
+/// (`nft_ct_get_eval`, `xt_conntrack`).
+fn seen_in<'a>(scene: &Scene<'a>) -> Field<'a> {
+    Field::States(match scene.tracking {
+        Tracking::NotYet => &["invalid", "untracked"],
+        Tracking::Perhaps => &["new", "established", "related", "invalid", "untracked"],
+        Tracking::Done => scene.states,
     })
 }
 

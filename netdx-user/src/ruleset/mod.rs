@@ -130,39 +130,50 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
     let mut bases: Vec<&Chain> = ruleset.chains.iter().filter(|c| c.hook.as_deref() == Some(name)).collect();
     bases.retain(|chain| sees(chain, hook, packet));
     bases.sort_by_key(|chain| chain.priority);
-    let mut walk = Walk {
-        ruleset,
-        action,
-        hook: name,
-        scene: Scene {
-            packet: *packet,
-            // A mark that rules set on the way is not the one that earlier rules saw.
-            mark: packet.mark.filter(|_| !all_rules(ruleset).any(|r| r.expr.iter().any(matching::sets_mark))),
-            translated: false,
-            tracking: Tracking::Done,
-        },
-        accepts: false,
-        found: Vec::new(),
-        steps: 0,
-    };
-    for (i, base) in bases.iter().enumerate() {
-        walk.scene.translated = bases[i + 1..].iter().any(|later| translates(ruleset, later));
-        walk.scene.tracking = Tracking::at(hook, base, packet);
-        if !walk.base(base) {
-            break;
+    let walk = |states| {
+        let mut walk = Walk {
+            ruleset,
+            action,
+            hook: name,
+            scene: Scene {
+                packet: *packet,
+                // A mark that rules set on the way is not the one that earlier rules saw.
+                mark: packet.mark.filter(|_| !all_rules(ruleset).any(|r| r.expr.iter().any(matching::sets_mark))),
+                translated: false,
+                tracking: Tracking::Done,
+                states,
+            },
+            accepts: false,
+            found: Vec::new(),
+            steps: 0,
+        };
+        for (i, base) in bases.iter().enumerate() {
+            walk.scene.translated = bases[i + 1..].iter().any(|later| translates(ruleset, later));
+            walk.scene.tracking = Tracking::at(hook, base, packet);
+            if !walk.base(base) {
+                break;
+            }
         }
-    }
-    // What could not be listed is all of the old iptables; a drop by nftables is not among it.
-    let complete = ruleset.missing.is_empty() || packet.engine == Some(Engine::Nftables);
+        (walk.found, walk.steps)
+    };
+    let states = matching::states(packet);
+    let (all, steps) = walk(states);
     let mut found: Vec<RuleRef> = Vec::new();
-    for culprit in walk.found {
+    for culprit in all {
         if !found.contains(&culprit) {
             found.push(culprit);
         }
     }
+    if found.len() > 1 && steps < STEPS {
+        // Whichever state connection tracking has it in, it is the same for all rules of the hook.
+        let by_state: Vec<RuleRef> = states.iter().flat_map(|state| walk(std::slice::from_ref(state)).0).collect();
+        found.retain(|culprit| by_state.contains(culprit));
+    }
+    // What could not be listed is all of the old iptables; a drop by nftables is not among it.
+    let complete = ruleset.missing.is_empty() || packet.engine == Some(Engine::Nftables);
     match found.len() {
         0 => Culprits::None,
-        1 if walk.steps < STEPS && complete => Culprits::Exact(found.remove(0)),
+        1 if steps < STEPS && complete => Culprits::Exact(found.remove(0)),
         _ => Culprits::Possible(found),
     }
 }
@@ -329,6 +340,9 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// A state of connection tracking, as nft writes it.
+type State = &'static str;
+
 /// Whether connection tracking has looked at the packet when a chain is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tracking {
@@ -363,6 +377,8 @@ struct Scene<'a> {
     /// Address translation comes later at this hook: the addresses and ports that this chain saw may have been others.
     translated: bool,
     tracking: Tracking,
+    /// The states that connection tracking can have the packet in.
+    states: &'a [State],
 }
 
 #[cfg(test)]

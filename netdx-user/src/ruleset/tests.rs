@@ -213,6 +213,23 @@ fn what_is_not_tracked_yet_is_invalid() {
     assert_eq!(at(Hook::Input, -300, &syn()), "new");
 }
 
+/// As kube-proxy's do in its mode for nftables: a state that one rule asks for is the one that a later rule asks for, too.
+#[test]
+fn connection_tracking_is_asked_twice_and_says_the_same() {
+    let new = |verdict| json!([state(json!("new")), verdict]);
+    let input = base(
+        "in",
+        "input",
+        "accept",
+        vec![
+            rule("first", new(drop())),
+            rule("second", new(drop())),
+            rule("established", json!([state(json!("established")), drop()])),
+        ],
+    );
+    assert_eq!(texts(vec![input], &syn(), Action::Drop), ["first", "established"]);
+}
+
 /// As the rules of Calico do, which mark what a policy lets pass.
 #[test]
 fn of_several_marks_the_last_one_tells() {
