@@ -118,6 +118,8 @@ struct Texts {
 fn texts(listing: &str) -> Texts {
     let mut texts = Texts::default();
     let (mut family, mut table, mut chain) = (String::new(), String::new(), String::new());
+    // The lines of a rule with a chain of its own in it.
+    let mut begun = String::new();
     for line in listing.lines() {
         let depth = line.bytes().take_while(|b| *b == b'\t').count();
         let line = line.trim();
@@ -130,16 +132,19 @@ fn texts(listing: &str) -> Texts {
                     texts.devices.insert((family.clone(), table.clone(), chain.clone()), devices);
                 }
             }
+            (2, ..) if line.ends_with("jump {") || line.ends_with("goto {") => begun = line.to_string(),
             (2, ..) => {
                 if let Some((text, handle)) = line.rsplit_once(" # handle ")
                     && let Ok(handle) = handle.parse()
                 {
+                    let text = format!("{} {text}", std::mem::take(&mut begun));
                     texts.rules.insert(
                         (family.clone(), table.clone(), handle),
                         text.split_whitespace().collect::<Vec<_>>().join(" "),
                     );
                 }
             }
+            (3.., ..) if !begun.is_empty() => begun.extend([" ", line, ";"]),
             _ => {}
         }
     }
@@ -242,7 +247,9 @@ type Sets = BTreeMap<(String, String, String), Value>;
 fn sets(objects: &[Object<'_>]) -> Sets {
     let of = |object: &Object<'_>| {
         let set = object.set.as_ref()?;
-        let changing = set["flags"].as_array().is_some_and(|f| f.iter().any(|f| f == "dynamic" || f == "timeout"));
+        // One flag alone stands without a list from nft 1.1.4 on.
+        let flags = set["flags"].as_array().map_or(std::slice::from_ref(&set["flags"]), Vec::as_slice);
+        let changing = flags.iter().any(|f| f == "dynamic" || f == "timeout");
         let elements = set["elem"].as_array().cloned().unwrap_or_default();
         let key = (text(&set["family"]), text(&set["table"]), text(&set["name"]));
         (!changing && elements.len() <= MAX_SET).then(|| (key, serde_json::json!({ "set": elements })))
@@ -314,6 +321,11 @@ mod tests {
         assert_eq!(input.rules[1].expr[0]["match"]["right"], "@dyn");
         assert!(input.rules[1].text.contains("@dyn"));
         assert_eq!(ingress.device.as_deref(), Some("lo,eth0"));
+        let one_flag = JSON.replace(r#"["timeout"]"#, r#""timeout""#);
+        assert_eq!(parse(&one_flag, TEXT).unwrap(), ruleset);
+        let inner = "\t\tjump {\n\t\t\ttcp dport 80 drop\n\t\t\taccept\n\t\t} # handle 9\n";
+        let nameless = TEXT.replace("\t\ttcp dport @ports  drop # handle 9\n", inner);
+        assert_eq!(parse(JSON, &nameless).unwrap().chains[0].rules[0].text, "jump { tcp dport 80 drop; accept; }");
         assert_eq!(parse("", "").unwrap(), Ruleset::default());
         assert!(parse("{cut", "").is_err());
     }

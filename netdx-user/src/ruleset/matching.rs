@@ -41,7 +41,7 @@ pub(super) enum Verdict<'a> {
     Destination(&'a Value),
     /// Given to a program of user space.
     Queue,
-    /// An extension that isn't known: it may drop.
+    /// Something that isn't known: it may drop, accept or return.
     Opaque,
 }
 
@@ -128,6 +128,11 @@ pub(super) fn outcomes<'a>(expressions: &'a [Value], scene: &Scene<'_>) -> Vec<(
                     truth = truth.min(Truth::Unknown);
                 }
             },
+            // What nft has no JSON for it writes as text: a chain without a name (`jump { ... }`), which does anything.
+            _ if expression.is_string() => {
+                nameless = true;
+                truth = truth.min(Truth::Unknown);
+            }
             name => match verdict(name, body) {
                 Some(verdict) => return done(truth, verdict),
                 // A rate, a quota, a set that packets fill: whether the rule goes on can't be known from here.

@@ -287,7 +287,10 @@ impl<'a> Walk<'a> {
                             self.found.push(self.name(chain, rule.text.clone(), Some(rule.handle)));
                         }
                         match verdict {
-                            Verdict::Opaque => None,
+                            Verdict::Opaque => {
+                                (self.accepts, left) = (true, true);
+                                None
+                            }
                             // What the program lets pass goes on with the next chain (nfqnl_reinject, 6.18).
                             Verdict::Queue => Some(End::Accepted),
                             _ => Some(End::Taken),
