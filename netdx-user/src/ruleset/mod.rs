@@ -147,10 +147,21 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
             found: Vec::new(),
             steps: 0,
         };
-        for (i, base) in bases.iter().enumerate() {
-            walk.scene.translated = bases[i + 1..].iter().any(|later| translates(ruleset, later));
-            walk.scene.tracking = Tracking::at(hook, base, packet);
-            if !walk.base(base) {
+        for turn in bases.chunk_by(|one, next| one.priority == next.priority) {
+            let later = |base: &&Chain| {
+                bases.iter().any(|b| b.priority >= base.priority && !std::ptr::eq(*b, *base) && translates(ruleset, b))
+            };
+            let mut passes = true;
+            // Of one table the chain that was made last is asked first (`nf_hook_entries_grow`, Linux 5.10 to 6.18). Which table
+            // is, they don't tell: a packet that one of them takes may have been taken by another before.
+            for table in turn.chunk_by(|one, next| (&one.family, &one.table) == (&next.family, &next.table)) {
+                passes &= table.iter().rev().all(|base| {
+                    walk.scene.translated = later(base);
+                    walk.scene.tracking = Tracking::at(hook, base, packet);
+                    walk.base(base)
+                });
+            }
+            if !passes {
                 break;
             }
         }
