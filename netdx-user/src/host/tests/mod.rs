@@ -2,6 +2,7 @@
 //! namespace, and what it can see is tested beside each file.
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod agreement;
 mod places;
 mod routes;
 mod rules;
