@@ -352,7 +352,8 @@ fn verdict_maps() {
 fn other_families_devices_and_engines_are_not_asked() {
     let of = |family: &str| Chain { family: family.into(), ..base("in", "input", "drop", vec![]) };
     assert_eq!(texts(vec![of("ip6"), of("ip6tables"), of("bridge"), of("arp")], &syn(), Action::Drop), [""; 0]);
-    assert_eq!(texts(vec![of("iptables"), of("ip")], &syn(), Action::Drop), ["exactly policy drop"]);
+    // Which of two tables comes first at one priority isn't known.
+    assert_eq!(texts(vec![of("iptables"), of("ip")], &syn(), Action::Drop), ["policy drop", "policy drop"]);
     let legacy = PacketView { engine: Some(Engine::Legacy), ..syn() };
     let found = culprits(
         &Ruleset { chains: vec![of("iptables"), of("ip")], missing: vec![] },
@@ -391,7 +392,7 @@ fn translation_and_marks_make_earlier_rules_unsure() {
     assert_eq!(texts(vec![raw.clone(), nat, last.clone()], &syn(), Action::Drop), ["raw", "policy drop"]);
     assert_eq!(texts(vec![raw, last.clone()], &syn(), Action::Drop), ["exactly raw"]);
     let marked = is(json!({ "meta": { "key": "mark" } }), json!(0x10));
-    let by_mark = base("m", "input", "accept", vec![rule("mark", json!([marked, drop()]))]);
+    let by_mark = Chain { priority: -5, ..base("m", "input", "accept", vec![rule("mark", json!([marked, drop()]))]) };
     let sets = json!([{ "mangle": { "key": { "meta": { "key": "mark" } }, "value": 1 } }]);
     let setter = Chain { priority: 5, ..base("s", "forward", "accept", vec![rule("set", sets)]) };
     assert_eq!(texts(vec![by_mark.clone(), last.clone()], &syn(), Action::Drop), ["exactly mark"]);

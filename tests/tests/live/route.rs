@@ -124,6 +124,26 @@ fn the_gateway_is_silent() {
     silent_neighbour("route replace default via 10.1.1.99", "10.1.2.2:80", &["10.1.1.99"]);
 }
 
+/// As a host that calls its own container.
+#[test]
+fn a_macvlan_and_its_parent() {
+    let lab = Lab::new();
+    lab.client.ip("link add mv0 link eth0 type macvlan mode bridge");
+    lab.client.ip(&format!("link set mv0 netns {}", lab.server.name()));
+    lab.server.ip("addr add 10.1.1.5/24 dev mv0");
+    lab.server.ip("link set mv0 up");
+    lab.client.sysctl("net.ipv4.tcp_syn_retries=3");
+    let trace = Tracer::start(&lab);
+    let target = "10.1.1.5:80";
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+    let (code, errno) = ("route.neighbor-silent", Some("EHOSTUNREACH"));
+    let names = &["mv0 of network namespace", lab.server.name(), "a macvlan and its parent do not hear each other"];
+    let expected = Expected { code, errno, remote: Some(target), names, ..NONE };
+    trace.explains(&attempt, &less_sure_without_reasons(expected));
+    trace.only(&[code]);
+}
+
 /// The kernel asks three times, a second apart.
 fn silent_neighbour(change: &str, target: &str, names: &[&str]) {
     let lab = Lab::new();

@@ -9,6 +9,7 @@ mod evidence;
 mod firewall_rule;
 mod forwarding;
 mod lost_route;
+mod own_neighbor;
 mod tunnel;
 
 macro_rules! causes {

@@ -3,12 +3,13 @@
 use super::evidence::{
     anything_came_back, interfaces, neighbor_want, place, route_fact, stopping_drops, told, undropped,
 };
+use super::own_neighbor::{self, Asked};
 use super::route_icmp_unreachable::{by_tunnel, own_message, own_wants};
 use super::tunnel::{self, Tunnel, beneath_wants};
 use crate::{
     coverage::Coverage,
     event::{Discovery, Netns},
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, here, owners_want, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, here, phrase, seen},
     fact::{Answer, Interface},
     report::{Certainty, Evidence},
     story::{Connection, Dropped},
@@ -40,7 +41,8 @@ by a bridge as well: what becomes of a packet inside of another is not told.
 
 # What to do
 Is that host (or gateway) up and on this network? Is its address right, is the prefix length right (a too short one makes
-distant hosts look local), is the VLAN or the cable right? `netdx routes ADDRESS` shows the neighbour's state.
+distant hosts look local), is the VLAN or the cable right? `netdx routes ADDRESS` shows the neighbour's state. A macvlan and
+its parent do not hear each other, as when a host calls its own container: give the host a macvlan, too, or use a bridge.
 
 # Easily confused with
 firewall.dropped, denied.bpf, local.queue-drop: this host itself dropped the question or the answer.
@@ -55,14 +57,16 @@ fn wants(c: &Connection) -> Vec<Want> {
     }
     wants.extend(own_wants(c));
     let Some(silent) = found(c) else { return wants };
-    wants.extend(asked(c, &silent).into_iter().flat_map(|(device, hop)| beneath_wants(c, silent.netns, device, hop)));
+    if let Some(asked) = asked(c, &silent) {
+        wants.extend(beneath_wants(c, asked.netns, asked.device, asked.address));
+        wants.extend(own_neighbor::wants(c, asked));
+    }
     let dropped = c.discovery_drops().next().is_some();
     if dropped || silent.netns != c.netns {
         wants.push(Want::Interfaces { netns: silent.netns });
     }
     // Whether what was dropped of the questions and answers is the reason.
     if dropped {
-        wants.extend(silent.address.map(|address| owners_want(c, address)));
         wants.extend(
             c.discovery_drops()
                 .filter_map(|(d, _)| d.netns())
@@ -79,8 +83,10 @@ fn sent_in_vain(c: &Connection) -> bool {
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if let Some(silent) = found(c) {
-        let tunnel = asked(c, &silent).and_then(|(device, hop)| tunnel::beneath(c, silent.netns, device, hop));
-        let Silent { netns, address, proof, .. } = silent;
+        let asked = asked(c, &silent);
+        let tunnel = asked.and_then(|asked| tunnel::beneath(c, asked.netns, asked.device, asked.address));
+        let owner = asked.and_then(|asked| own_neighbor::owner(c, asked));
+        let Silent { netns, address, device, proof } = silent;
         let elsewhere = if netns == c.netns {
             String::new()
         } else {
@@ -93,17 +99,21 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         };
         let how = if c.tuple.remote.is_ipv4() { "ARP" } else { "neighbour discovery" };
         let through = tunnel.map(|tunnel| format!(" through {}", tunnel.name())).unwrap_or_default();
-        let because = format!("{role} does not answer {how}{elsewhere}{through}");
+        let why = owner.as_ref().map(|owner| owner.why(c)).unwrap_or_default();
+        let because = format!("{role} does not answer {how}{elsewhere}{through}{why}");
         let (certainty, blind) = unheard(coverage, tunnel);
         let finding = Finding::new(certainty, because, proof)
             .and_all(entry(c))
             .and_all(blind)
             .and_all(route_fact(c))
-            .and_all(told(c))
-            .advise(format!(
-                "is {} up and on this network, and are address and prefix length right?",
-                address.unwrap_or(c.tuple.remote)
-            ));
+            .and_all(owner.as_ref().map(|owner| owner.evidence(c)))
+            .and_all(told(c));
+        let by = device.as_deref().unwrap_or("the interface that asked");
+        let about_owner = owner.map(|owner| owner.advice(c, by));
+        let finding = finding.advise(about_owner.unwrap_or_else(|| {
+            let address = address.unwrap_or(c.tuple.remote);
+            format!("is {address} up and on this network, and are address and prefix length right?")
+        }));
         return Judgement::Yes(match tunnel {
             Some(tunnel) => finding.advise(tunnel.advice()),
             None => finding,
@@ -183,13 +193,13 @@ fn found(c: &Connection) -> Option<Silent> {
         .then(|| own(seen(c, d.time, "drop", format!("{} dropped {}", phrase::dropped(&d), place(c, &d)))))
 }
 
-/// The interface by which the neighbour was asked for, by index, and its address.
-fn asked(c: &Connection, silent: &Silent) -> Option<(u32, IpAddr)> {
+/// Who asked for it.
+fn asked(c: &Connection, silent: &Silent) -> Option<Asked> {
     let device = match c.next_hop() {
         Some((_, device)) if silent.netns == c.netns => device,
         _ => asker(c, silent.netns, silent.device.as_deref())?.index,
     };
-    Some((device, silent.address?))
+    Some(Asked { netns: silent.netns, device, address: silent.address? })
 }
 
 /// Why the neighbour was silent, as far as this host did it: the questions for its link address, and the answers, that were
