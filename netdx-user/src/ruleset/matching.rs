@@ -96,16 +96,33 @@ fn icmp(how: &Value, v6: bool) -> Option<(u8, u8)> {
 /// Whether a statement changes the packet's mark.
 pub(super) fn sets_mark(expression: &Value) -> bool {
     expression["mangle"]["key"]["meta"]["key"] == "mark"
-        || (expression["xt"]["type"] == "target" && ["MARK", "CONNMARK"].iter().any(|n| expression["xt"]["name"] == *n))
+        || is_target(expression, &["MARK", "CONNMARK"])
+        || says(expression, &["mark set"])
+}
+
+/// Whether it is one of these targets of iptables, or one without a name.
+fn is_target(expression: &Value, names: &[&str]) -> bool {
+    let Some(xt) = expression.get("xt") else { return false };
+    let name = xt["name"].as_str();
+    xt["type"] != "match" && name.is_none_or(|name| names.iter().any(|n| name.eq_ignore_ascii_case(n)))
+}
+
+/// Whether what nft writes as text (a chain without a name) has one of these words.
+fn says(expression: &Value, words: &[&str]) -> bool {
+    expression.as_str().is_some_and(|text| words.iter().any(|word| text.contains(word)))
+}
+
+/// Whether a statement can keep the packet from connection tracking.
+pub(super) fn untracks(expression: &Value) -> bool {
+    expression.get("notrack").is_some() || is_target(expression, &["CT", "NOTRACK"]) || says(expression, &["notrack"])
 }
 
 /// Whether a statement translates addresses or ports.
 pub(super) fn translates(expression: &Value) -> bool {
     const STATEMENTS: [&str; 4] = ["dnat", "snat", "masquerade", "redirect"];
-    let xt = &expression["xt"];
-    STATEMENTS
-        .iter()
-        .any(|s| expression.get(s).is_some() || xt["name"].as_str().is_some_and(|n| n.eq_ignore_ascii_case(s)))
+    STATEMENTS.iter().any(|s| expression.get(s).is_some())
+        || is_target(expression, &STATEMENTS)
+        || says(expression, &STATEMENTS)
 }
 
 /// What a rule can do to the packet, and how sure it is; several for a verdict map that can't be decided.
@@ -408,26 +425,28 @@ fn address_type<'a>(flags: &Value, scene: &Scene<'a>) -> Field<'a> {
 
 /// The states that connection tracking can have the packet in. A SYN is never invalid in its own direction (the state table
 /// `tcp_conntracks` has no sIV in that row, Linux 5.10 to 6.18), and one with a bad checksum, which is, would not be bad at
-/// every retransmission. An unexpected SYN-ACK is invalid, never new; a datagram has nothing to be invalid by.
-pub(super) fn states(packet: &PacketView<'_>) -> &'static [State] {
+/// every retransmission. An unexpected SYN-ACK is invalid, never new; a datagram has nothing to be invalid by. Without a rule
+/// that keeps something from it (`untracked`) it knows every packet of TCP and UDP.
+pub(super) fn states(packet: &PacketView<'_>, untracked: bool) -> Vec<State> {
     const SYN: u8 = 2;
     const RST: u8 = 4;
     const ACK: u8 = 16;
-    match (packet.tuple.protocol, packet.tcp_flags) {
-        (Protocol::Tcp, Some(flags)) if flags & (SYN | RST | ACK) == SYN => {
-            &["new", "established", "related", "untracked"]
-        }
-        (Protocol::Tcp, Some(flags)) if flags & (SYN | ACK) == SYN | ACK => &["established", "invalid", "untracked"],
-        (Protocol::Udp, _) => &["new", "established", "related", "untracked"],
-        _ => &["new", "established", "related", "invalid", "untracked"],
-    }
+    let possible: &[State] = match (packet.tuple.protocol, packet.tcp_flags) {
+        (Protocol::Tcp, Some(flags)) if flags & (SYN | RST | ACK) == SYN => &["new", "established", "related"],
+        (Protocol::Tcp, Some(flags)) if flags & (SYN | ACK) == SYN | ACK => &["established", "invalid"],
+        (Protocol::Udp, _) => &["new", "established", "related"],
+        (Protocol::Tcp, _) => &["new", "established", "related", "invalid"],
+        _ => return vec!["new", "established", "related", "invalid", "untracked"],
+    };
+    possible.iter().copied().chain(untracked.then_some("untracked")).collect()
 }
 
 /// The states that a chain can see it in. What was not looked at yet counts as invalid, or as untracked where a rule says so
 /// (`nft_ct_get_eval`, `xt_conntrack`).
 fn seen_in<'a>(scene: &Scene<'a>) -> Field<'a> {
     Field::States(match scene.tracking {
-        Tracking::NotYet => &["invalid", "untracked"],
+        Tracking::NotYet if scene.untracked => &["invalid", "untracked"],
+        Tracking::NotYet => &["invalid"],
         Tracking::Perhaps => &["new", "established", "related", "invalid", "untracked"],
         Tracking::Done => scene.states,
     })

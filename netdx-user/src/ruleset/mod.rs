@@ -130,6 +130,7 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
     let mut bases: Vec<&Chain> = ruleset.chains.iter().filter(|c| c.hook.as_deref() == Some(name)).collect();
     bases.retain(|chain| sees(chain, hook, packet));
     bases.sort_by_key(|chain| chain.priority);
+    let untracked = all_rules(ruleset).any(|rule| rule.expr.iter().any(matching::untracks));
     let walk = |states| {
         let mut walk = Walk {
             ruleset,
@@ -142,6 +143,7 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
                 translated: false,
                 tracking: Tracking::Done,
                 states,
+                untracked,
             },
             accepts: false,
             found: Vec::new(),
@@ -167,8 +169,8 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
         }
         (walk.found, walk.steps)
     };
-    let states = matching::states(packet);
-    let (all, steps) = walk(states);
+    let states = matching::states(packet, untracked);
+    let (all, steps) = walk(&states);
     let mut found: Vec<RuleRef> = Vec::new();
     for culprit in all {
         if !found.contains(&culprit) {
@@ -393,6 +395,8 @@ struct Scene<'a> {
     tracking: Tracking,
     /// The states that connection tracking can have the packet in.
     states: &'a [State],
+    /// A rule keeps something from it.
+    untracked: bool,
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpStream};
 const RULESETS: u64 = 40;
 
 /// Questions about the packet. None is for a moment or a number that chance gives anew.
-const MATCHES: [&str; 45] = [
+const MATCHES: [&str; 46] = [
     "tcp dport 80",
     "tcp dport != 80",
     "tcp dport { 22, 80 }",
@@ -39,6 +39,7 @@ const MATCHES: [&str; 45] = [
     "ct state != new",
     "ct state established,related",
     "ct state invalid",
+    "ct state untracked",
     "ct state { new, untracked }",
     "ct status dnat",
     "ct mark 0",
@@ -63,7 +64,7 @@ const MATCHES: [&str; 45] = [
 ];
 
 /// What is done on the way.
-const STATEMENTS: [&str; 3] = ["counter", "meta mark set 0x1", "ct mark set 0x1"];
+const STATEMENTS: [&str; 4] = ["counter", "meta mark set 0x1", "ct mark set 0x1", "notrack"];
 
 /// The same in the language of iptables, of both kinds.
 const OPTIONS: [&str; 30] = [
@@ -183,6 +184,7 @@ impl Chance {
             (5, Some(to)) => Some(format!("-g c{to}")),
             (6 | 7, Some(to)) => Some(format!("-j c{to}")),
             (8, _) if table == "mangle" => Some("-j MARK --set-xmark 0x1/0xffffffff".to_owned()),
+            (8, _) if table == "raw" => Some("-j CT --notrack".to_owned()),
             _ => None,
         });
         words.join(" ")
