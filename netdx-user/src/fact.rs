@@ -166,6 +166,9 @@ pub struct Interface {
     pub mtu: u32,
     /// Addresses with prefix length.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// Those of them that may not be used, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusable: Vec<(IpAddr, Unusable)>,
     /// Kind: veth, bridge, tun, ... ; empty: physical.
     pub kind: String,
     /// Link-layer address, colon form.
@@ -179,6 +182,16 @@ impl Interface {
     pub fn has_ethernet_address(&self) -> bool {
         self.lladdr.as_ref().is_some_and(|address| address.split(':').count() == 6)
     }
+}
+
+/// Why an IPv6 address may not be used (RFC 4862, section 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unusable {
+    /// It is still being asked for on its link (IFA_F_TENTATIVE).
+    Tentative,
+    /// Another host has it (IFA_F_DADFAILED).
+    Duplicate,
 }
 
 /// An interface that what another one sends may leave by: it carries that one, is a port of a bridge that does, or of a bridge

@@ -1,10 +1,13 @@
 //! Interfaces and their addresses, as rtnetlink has them. Owns: listing them. Must not know: namespaces, processes.
 
 use super::{Error, Host, netlink};
-use crate::{event::Netns, fact::Interface};
+use crate::{
+    event::Netns,
+    fact::{Interface, Unusable},
+};
 use netlink_packet_core::Parseable;
 use netlink_packet_route::{
-    address::{AddressAttribute, AddressHeader, AddressMessage},
+    address::{AddressAttribute, AddressHeader, AddressHeaderFlags, AddressMessage},
     link::{LinkFlags, LinkHeader, LinkMessage},
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -20,13 +23,16 @@ const ADDRESS: usize = 8;
 /// # Errors
 /// The kernel's.
 pub fn list() -> io::Result<Vec<Interface>> {
-    let mut addresses: BTreeMap<u32, Vec<(IpAddr, u8)>> = BTreeMap::new();
-    for (index, address, length) in addresses_of_all()? {
-        addresses.entry(index).or_default().push((address, length));
+    let mut addresses: BTreeMap<u32, Vec<Assigned>> = BTreeMap::new();
+    for assigned in addresses_of_all()? {
+        addresses.entry(assigned.device).or_default().push(assigned);
     }
     let mut links = links()?;
     for link in &mut links {
-        link.addresses = addresses.remove(&link.index).unwrap_or_default();
+        for Assigned { address, length, unusable, .. } in addresses.remove(&link.index).unwrap_or_default() {
+            link.addresses.push((address, length));
+            link.unusable.extend(unusable.map(|why| (address, why)));
+        }
     }
     links.sort_by_key(|l| l.index);
     Ok(links)
@@ -52,6 +58,7 @@ pub fn link(payload: &[u8]) -> Option<Interface> {
         loopback: header.flags.contains(LinkFlags::Loopback),
         mtu: 0,
         addresses: Vec::new(),
+        unusable: Vec::new(),
         kind: String::new(),
         lladdr: None,
     };
@@ -70,11 +77,24 @@ pub fn link(payload: &[u8]) -> Option<Interface> {
     Some(interface)
 }
 
-/// The addresses of all interfaces, with interface index and prefix length.
+/// An address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// The interface by index.
+    pub device: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length.
+    pub length: u8,
+    /// Why it may not be used.
+    pub unusable: Option<Unusable>,
+}
+
+/// The addresses of all interfaces.
 ///
 /// # Errors
 /// The kernel's.
-pub fn addresses_of_all() -> io::Result<Vec<(u32, IpAddr, u8)>> {
+pub fn addresses_of_all() -> io::Result<Vec<Assigned>> {
     netlink::list(NETLINK_ROUTE, libc::RTM_GETADDR, &AddressMessage::default(), |payload| {
         let header = AddressHeader::parse(payload).ok()?;
         let mut found = None;
@@ -86,7 +106,15 @@ pub fn addresses_of_all() -> io::Result<Vec<(u32, IpAddr, u8)>> {
                 _ => {}
             }
         }
-        Some((header.index, found?, header.prefix_len))
+        let has = |flag| header.flags.contains(flag);
+        let unusable = if has(AddressHeaderFlags::Dadfailed) {
+            Some(Unusable::Duplicate)
+        } else {
+            // An optimistic address is used meanwhile (RFC 4429).
+            let asks = has(AddressHeaderFlags::Tentative) && !has(AddressHeaderFlags::Optimistic);
+            asks.then_some(Unusable::Tentative)
+        };
+        Some(Assigned { device: header.index, address: found?, length: header.prefix_len, unusable })
     })
 }
 

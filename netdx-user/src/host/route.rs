@@ -7,7 +7,7 @@
 use super::{
     decision::{self, Choice, Decision, Outcome},
     fib::{self, Entry, LOCAL, MAIN, family, kind_name},
-    interface,
+    interface::{self, Assigned},
     netlink::Exchange,
     rule::{self, PolicyAction, PolicyRule, Tables},
 };
@@ -229,8 +229,8 @@ fn unusable(query: &Query, covering: &[Entry], links: &[Interface], tables: &Tab
         }
     }
     // An interface that is down has lost its routes; its own addresses tell what it would lead to.
-    for (index, address, length) in interface::addresses_of_all()? {
-        let down = links.iter().find(|l| l.index == index && !l.up);
+    for Assigned { device, address, length, .. } in interface::addresses_of_all()? {
+        let down = links.iter().find(|l| l.index == device && !l.up);
         if let Some(link) = down.filter(|_| crate::fact::covers(address, length, query.to)) {
             let network = Entry { to: Some(network(address, length)), length, ..Entry::new(RouteType::Unicast) };
             found.push(format!("{} dev {} ({} is down)", network.prefix(), link.name, link.name));
@@ -263,7 +263,7 @@ pub fn are_local(addresses: &[IpAddr]) -> io::Result<Vec<bool>> {
     let mut local = |address: &IpAddr| {
         // Without an interface the kernel finds no route to a link-local address (`rt6_need_strict`, Linux 5.10 to 6.18).
         if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
-            return Ok(interface::addresses_of_all()?.iter().any(|(_, a, _)| a == address));
+            return Ok(interface::addresses_of_all()?.iter().any(|assigned| assigned.address == *address));
         }
         let query = Query { to: *address, from: None, device: 0, mark: 0, uid: 0, flow: None };
         Ok(get(&mut exchange, &query, RouteFlags::empty())?.is_ok_and(|r| r.kind == RouteType::Local))

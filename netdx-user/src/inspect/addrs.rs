@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::Netns,
-    fact::Interface,
+    fact::{Interface, Unusable},
     host::{Error, Host, interface},
     render::ink::{BAD, BOLD, DIM, GOOD, PLAIN},
     report::SCHEMA,
@@ -54,6 +54,8 @@ pub struct Address {
     pub last: IpAddr,
     /// What that means, in words.
     pub covers: String,
+    /// Why it may not be used: `tentative`, `duplicate`; null: it may.
+    pub unusable: Option<Unusable>,
 }
 
 /// The interfaces of a namespace.
@@ -79,14 +81,17 @@ impl From<Interface> for Row {
             addresses: interface
                 .addresses
                 .iter()
-                .map(|&(addr, prefix)| address(addr, prefix, &interface.name))
+                .map(|&(addr, prefix)| {
+                    let why = interface.unusable.iter().find(|(one, _)| *one == addr).map(|(_, why)| *why);
+                    address(addr, prefix, &interface.name, why)
+                })
                 .collect(),
             name: interface.name,
         }
     }
 }
 
-fn address(addr: IpAddr, prefix: u8, device: &str) -> Address {
+fn address(addr: IpAddr, prefix: u8, device: &str, unusable: Option<Unusable>) -> Address {
     let (first, last) = ends(addr, prefix);
     let whole = if addr.is_ipv4() { 32 } else { 128 };
     let link_local = match addr {
@@ -102,7 +107,12 @@ fn address(addr: IpAddr, prefix: u8, device: &str) -> Address {
     } else {
         format!("{first} to {last} are on the link of {device}")
     };
-    Address { addr, prefix, first, last, covers }
+    let covers = match unusable {
+        None => covers,
+        Some(Unusable::Tentative) => format!("not used yet: does another host have it? ({covers})"),
+        Some(Unusable::Duplicate) => format!("not used: another host has it, too ({covers})"),
+    };
+    Address { addr, prefix, first, last, covers, unusable }
 }
 
 /// The first and last address of a prefix.
@@ -173,7 +183,7 @@ mod tests {
 
     fn say(text: &str) -> (String, String, String) {
         let (addr, prefix) = text.split_once('/').unwrap();
-        let address = address(addr.parse().unwrap(), prefix.parse().unwrap(), "eth0");
+        let address = address(addr.parse().unwrap(), prefix.parse().unwrap(), "eth0", None);
         (address.first.to_string(), address.last.to_string(), address.covers)
     }
 
@@ -197,5 +207,7 @@ mod tests {
         assert_eq!(say("fe80::1/64").2, "the link of eth0 only, no router passes it on");
         assert_eq!(say("127.0.0.1/8").2, "this host itself");
         assert_eq!(say("::1/128").2, "this host itself");
+        let duplicate = address("fd00::5".parse().unwrap(), 128, "eth0", Some(Unusable::Duplicate));
+        assert!(duplicate.covers.starts_with("not used: another host has it, too ("), "{duplicate:?}");
     }
 }

@@ -133,6 +133,7 @@ mod tests {
             carrier: true,
             loopback: false,
             mtu: 1500,
+            unusable: vec![],
             addresses: Vec::new(),
             kind: String::new(),
             lladdr: None,

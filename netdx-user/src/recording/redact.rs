@@ -237,6 +237,7 @@ impl Redactor {
 
     fn interface(&self, interface: &mut Interface) {
         interface.addresses.iter_mut().for_each(|(address, _)| self.address(address));
+        interface.unusable.iter_mut().for_each(|(address, _)| self.address(address));
         interface.lladdr.iter_mut().for_each(|lladdr| *lladdr = self.text(lladdr));
     }
 

@@ -1,7 +1,9 @@
 //! This host lacked something.
 
 use crate::needs::by_its_reason;
+use netdx_tests::island::output;
 use netdx_tests::lab::{Client, Lab};
+use netdx_tests::patience::patience;
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer, check};
 use rustix::net::sockopt;
@@ -222,6 +224,25 @@ fn an_ipv6_source_is_not_ours() {
     let not_ours = ("EADDRNOTAVAIL", libc::EADDRNOTAVAIL);
     let client = "blocking [fd01:2::2]:80 --bind [fd01:1::77]:0";
     set_up(&Lab::new(), client, not_ours, "local.bad-source", &["fd01:1::77 is not an address of this host"]);
+}
+
+/// Duplicate address detection: the router has it.
+#[test]
+fn another_host_has_the_ipv6_source() {
+    let lab = Lab::new();
+    lab.client.sysctl("net.ipv6.conf.eth0.accept_dad=1");
+    lab.client.ip("addr add fd01:1::1/64 dev eth0");
+    let marked = || {
+        let listing = output(lab.client.command("ip").args(["-6", "addr", "show", "dev", "eth0"])).stdout;
+        String::from_utf8_lossy(&listing).contains("dadfailed")
+    };
+    assert!((0..100).any(|_| {
+        std::thread::sleep(patience(std::time::Duration::from_millis(100)));
+        marked()
+    }));
+    let client = "blocking [fd01:2::2]:80 --bind [fd01:1::1]:0";
+    let names = &["fd01:1::1 is an address of eth0 that may not be used: another host on its network has it, too"];
+    set_up(&lab, client, ("EADDRNOTAVAIL", libc::EADDRNOTAVAIL), "local.bad-source", names);
 }
 
 #[test]

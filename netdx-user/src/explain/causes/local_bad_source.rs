@@ -1,16 +1,16 @@
 //! `local.bad-source`
 
 use super::{
-    evidence::{anything_came_back, call_proof, stopping_drops, target_here, target_want, told},
+    evidence::{anything_came_back, call_proof, interfaces, stopping_drops, target_here, target_want, told},
     lost_route,
 };
 use crate::{
     coverage::Coverage,
     event::Call,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, owners_want, phrase, seen},
-    fact::Answer,
+    fact::{Answer, Interface, Unusable},
     report::{Certainty, Evidence},
-    story::Connection,
+    story::{Connection, FailedCall},
     want::Want,
 };
 
@@ -105,7 +105,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             if local.is_unspecified() {
                 return Judgement::No;
             }
-            format!("{local} is not an address of this host")
+            return not_bound(c, &call);
         }
         (Call::Bind, errno::EINVAL) if scoped(c) => {
             format!("{local} is a link-local address: it needs the interface it belongs to (scope id)")
@@ -125,6 +125,39 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             .and_all(addresses(c))
             .and_all(told(c))
             .advise("use an address of this host (`netdx addrs` shows them), or none and let the kernel choose"),
+    )
+}
+
+/// bind(2) knows no such address, or one that may not be used.
+fn not_bound(c: &Connection, call: &FailedCall) -> Judgement {
+    const USE_ANOTHER: &str =
+        "use an address of this host (`netdx addrs` shows them), or none and let the kernel choose";
+    let local = c.tuple.local;
+    let has = |i: &&Interface| i.addresses.iter().any(|(address, _)| *address == local);
+    let of = interfaces(c, c.netns).iter().find(has);
+    let unusable = of.and_then(|i| i.unusable.iter().find(|(address, _)| *address == local));
+    let name = of.map(|i| i.name.as_str()).unwrap_or_default();
+    let (because, advice) = match (of, unusable) {
+        (None, _) => (format!("{local} is not an address of this host"), USE_ANOTHER.to_owned()),
+        (_, Some((_, Unusable::Duplicate))) => (
+            format!("{local} is an address of {name} that may not be used: another host on its network has it, too"),
+            format!("give one of the two another address, then take {local} from {name} and add it again"),
+        ),
+        (_, Some((_, Unusable::Tentative))) => (
+            format!("{local} is an address of {name} that may not be used yet: the kernel still asks whether another host has it"),
+            "wait until it is no longer tentative (`netdx addrs`), or add it with `nodad`".to_owned(),
+        ),
+        (_, None) => (
+            format!("{local} was no address of this host then, or might not be used yet; now {name} has it"),
+            "start the program later, once the address is there (`network-online.target`), or set net.ipv4.ip_nonlocal_bind"
+                .to_owned(),
+        ),
+    };
+    Judgement::Yes(
+        Finding::new(Certainty::Proven, because, call_proof(c, call))
+            .and_all(addresses(c))
+            .and_all(told(c))
+            .advise(advice),
     )
 }
 
