@@ -55,6 +55,8 @@ pub enum Answer {
     BpfPrograms(Vec<BpfProgram>),
     /// `Want::IpsecPolicies`
     IpsecPolicies(Vec<IpsecPolicy>),
+    /// `Want::IpsecStates`
+    IpsecStates(Vec<IpsecEnd>),
     /// `Want::Conntrack`
     Conntrack(Conntrack),
     /// `Want::NeighborTable`
@@ -429,6 +431,18 @@ pub struct IpsecPolicy {
     pub index: u32,
     /// It forbids what it is for; else it lets it pass, or wants it transformed.
     pub blocks: bool,
+    /// What it wants done to them; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<IpsecEnd>,
+}
+
+/// Where protected packets go: what a policy wants, or a security association does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpsecEnd {
+    /// The other end; unspecified: whoever the packet is for.
+    pub destination: IpAddr,
+    /// ESP 50, AH 51.
+    pub protocol: u8,
 }
 
 impl IpsecPolicy {

@@ -90,6 +90,8 @@ pub enum Want {
     BpfProgramsOf { netns: Netns, pid: u32 },
     /// IPsec policies for what a namespace sends.
     IpsecPolicies { netns: Netns },
+    /// IPsec security associations of a namespace, those left out that are only being asked for.
+    IpsecStates { netns: Netns },
     /// Connection tracking of a namespace: table fill and limit, drop counters.
     Conntrack { netns: Netns },
     /// The table of all namespaces' neighbours: its fill and limit, as a namespace is told.

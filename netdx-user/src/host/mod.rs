@@ -313,6 +313,9 @@ impl Host {
             Want::IpsecPolicies { netns } => {
                 Answer::IpsecPolicies(self.kernel(*netns, "its IPsec policies", ipsec::policies)?)
             }
+            Want::IpsecStates { netns } => {
+                Answer::IpsecStates(self.kernel(*netns, "its IPsec security associations", ipsec::states)?)
+            }
             Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),
             Want::Ruleset { netns } => {

@@ -170,8 +170,10 @@ impl Redactor {
                 for policy in all {
                     self.address(&mut policy.source.0);
                     self.address(&mut policy.destination.0);
+                    policy.protection.iter_mut().for_each(|end| self.address(&mut end.destination));
                 }
             }
+            Answer::IpsecStates(all) => all.iter_mut().for_each(|end| self.address(&mut end.destination)),
             Answer::PortUse(ports) => ports.by.iter_mut().for_each(|(owner, _, _)| self.owners(owner)),
             Answer::Sockets(all) => {
                 for socket in all {
@@ -228,6 +230,7 @@ impl Redactor {
             | Want::BpfPrograms { .. }
             | Want::BpfProgramsOf { .. }
             | Want::IpsecPolicies { .. }
+            | Want::IpsecStates { .. }
             | Want::Conntrack { .. }
             | Want::NeighborTable { .. }
             | Want::HalfOpen { .. }

@@ -2,6 +2,7 @@
 
 use crate::needs::{Feature, by_its_reason, skipped_without, weaker_because};
 use netdx_tests::bpf::{self, Cgroup, Hook};
+use netdx_tests::island::output;
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::sandbox::{Forbidden, answer, forbid};
 use netdx_tests::tracer::{Expected, Tracer};
@@ -356,6 +357,31 @@ fn an_ipsec_policy_forbids_it() {
         let names = &["IPsec", ends, "action block"];
         let expected = Expected { code: "denied.policy", outcome: "failed", errno, names, ..Expected::default() };
         trace.explains(&attempt, &Expected { remote: Some(target), certainty: Some(certainty), ..expected });
+        trace.only(&["denied.policy"]);
+    }
+}
+
+/// Nobody keeps keys here: what the policy wants is asked for, and never comes.
+#[test]
+fn an_ipsec_policy_waits_for_a_security_association() {
+    const KEYS: &str =
+        "enc aes 0x00112233445566778899aabbccddeeff auth sha1 0x00112233445566778899aabbccddeeff00112233";
+    for (target, ends, source, [peer, other], mode) in [
+        ("10.1.2.2:80", "src 10.1.1.0/24 dst 10.1.2.2/32", "10.1.1.2", ["10.1.2.2", "10.1.2.3"], "transport"),
+        ("[fd01:2::2]:80", "src fd01:1::/64 dst fd01:2::/64", "fd01:1::2", ["fd01:1::1", "fd01:1::9"], "tunnel"),
+    ] {
+        let lab = Lab::new();
+        lab.client.ip(&format!("xfrm policy add {ends} dir out tmpl src {source} dst {peer} proto esp mode {mode}"));
+        // One for another end, where the kernel has ESP at all.
+        let state = format!("xfrm state add src {source} dst {other} proto esp spi 7 mode {mode} {KEYS}");
+        output(lab.client.command("ip").args(state.split_whitespace()));
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let way_out = format!("by ESP to {peer}");
+        let names = &[ends, &way_out, "no security association is there"];
+        let (code, outcome, errno) = ("denied.policy", "failed", Some("ETIMEDOUT"));
+        trace.explains(&attempt, &Expected { code, outcome, errno, names, remote: Some(target), certainty: None });
         trace.only(&["denied.policy"]);
     }
 }

@@ -1,6 +1,6 @@
 //! `denied.policy`
 
-use super::evidence::told;
+use super::{evidence::told, ipsec};
 use crate::{
     coverage::Coverage,
     event::Call,
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     code: "denied.policy",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
-    hides: &[],
+    hides: &["timeout.dropped", "timeout.silent", "timeout.abandoned"],
     tells: Tells::Failure,
 };
 
@@ -25,13 +25,14 @@ A security policy forbids the call to this process.
 # What happened
 The kernel refused the call itself, before any packet was made: a seccomp filter, Landlock, a security module (AppArmor,
 SELinux), the sandboxing of a systemd unit, or a privilege that the process lacks (binding to a port below 1024). Or an IPsec
-policy of the namespace blocks that target for every process.
+policy of the namespace blocks that target for every process, or lets packets out to it protected only, and the security
+association for that is missing.
 
 # How netdx knows
 The call failed with EPERM or EACCES before its routing lookup and before the control group's BPF programs were asked. With
 seccomp not even the call's entry is reached, and the error is whatever the filter gives (EPERM; EAFNOSUPPORT for systemd's
 RestrictAddressFamilies=). What applies to the process was read from its status. An IPsec policy is asked after the routing
-lookup, and answers EPERM; the policies were read right after.
+lookup, and answers EPERM, or keeps packets back until they are dropped; policies and associations were read right after.
 
 # What to do
 Look at what is named here: the unit's RestrictAddressFamilies=, SystemCallFilter=, the AppArmor profile or SELinux context
@@ -43,52 +44,22 @@ route.rejects: EACCES from a route of type prohibit.
 ";
 
 fn wants(c: &Connection) -> Vec<Want> {
-    if by_ipsec_maybe(c).is_some() {
-        return vec![Want::IpsecPolicies { netns: c.netns }];
+    let mut wants = ipsec::wants(c);
+    if c.failed_call().is_some_and(|call| call.call == Call::Bind && call.errno == errno::EACCES) {
+        wants.push(Want::Sysctl { netns: c.netns, key: "ipv4/ip_unprivileged_port_start".into() });
     }
-    let low_port = c.failed_call().is_some_and(|call| call.call == Call::Bind && call.errno == errno::EACCES);
-    if low_port {
-        vec![Want::Sysctl { netns: c.netns, key: "ipv4/ip_unprivileged_port_start".into() }]
-    } else {
-        Vec::new()
-    }
-}
-
-/// A call that an IPsec policy may have refused: it is asked once the route is known (xfrm_lookup_route, Linux 6.18).
-fn by_ipsec_maybe(c: &Connection) -> Option<FailedCall> {
-    c.failed_call().filter(|call| {
-        let sends = matches!(call.call, Call::Connect | Call::IoUringConnect | Call::Send);
-        sends && call.errno == errno::EPERM && c.id.is_none()
-    })
-}
-
-/// The IPsec policy that refused the call: of those for its packets the one that decides.
-fn by_ipsec(c: &Connection) -> Option<Finding> {
-    let call = by_ipsec_maybe(c)?;
-    let Some(Answer::IpsecPolicies(all)) = c.facts.get(&Want::IpsecPolicies { netns: c.netns }) else { return None };
-    let fitting = all.iter().filter(|p| p.is_for(&c.tuple, c.bound_device));
-    let policy = fitting.min_by_key(|p| p.priority).filter(|p| p.blocks)?;
-    let name = phrase::call(call.call);
-    // Of sending the routing lookup isn't followed.
-    let certainty = if call.route.count > 0 { Certainty::Proven } else { Certainty::Likely };
-    let proof = seen(c, call.time, "call-failed", format!("{name} returned EPERM"));
-    Some(
-        Finding::new(certainty, format!("the IPsec policy `{policy}` forbids it"), proof)
-            .and(fact("ipsec-policy", format!("of the IPsec policies for its packets this one decides: {policy}")))
-            .and_all(told(c))
-            .advise("look at `ip xfrm policy`, and at the IPsec or VPN program that set this policy"),
-    )
+    wants
 }
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
+    if let Some(finding) = ipsec::finding(c) {
+        return Judgement::Yes(finding);
+    }
     if c.id.is_some() || c.drops().next().is_some() {
         return Judgement::No;
     }
     if let Some(call) = c.call_not_entered() {
         return by_seccomp(c, &call, coverage);
-    }
-    if let Some(finding) = by_ipsec(c) {
-        return Judgement::Yes(finding);
     }
     let Some(call) = c.failed_call().filter(|call| matches!(call.errno, errno::EPERM | errno::EACCES)) else {
         return Judgement::No;

@@ -8,6 +8,7 @@ mod answers;
 mod evidence;
 mod firewall_rule;
 mod forwarding;
+mod ipsec;
 mod lost_route;
 mod own_neighbor;
 mod tunnel;
