@@ -84,7 +84,7 @@ fn is_child_of(all: &[Beneath], parent: &Interface) -> bool {
 }
 
 impl Owner<'_> {
-    /// ` (...)`, for a sentence that says that it does not answer; empty where that has another reason.
+    /// The end of a sentence that says that it does not answer; empty where that has another reason.
     pub(super) fn why(&self, c: &Connection) -> String {
         if self.apart {
             format!(": it is {}, and a {} and its parent do not hear each other", self.place(c), self.child())
