@@ -11,10 +11,10 @@ use serde_json::Value;
 use std::net::{SocketAddr, TcpStream};
 
 /// How many rulesets; `NETDX_RULESETS` asks for another number, `NETDX_RULESETS_SEED` for others.
-const RULESETS: u64 = 40;
+const RULESETS: u64 = 60;
 
 /// Questions about the packet. None is for a moment or a number that chance gives anew.
-const MATCHES: [&str; 46] = [
+const MATCHES: [&str; 47] = [
     "tcp dport 80",
     "tcp dport != 80",
     "tcp dport { 22, 80 }",
@@ -35,6 +35,8 @@ const MATCHES: [&str; 46] = [
     "iif != \"lo\"",
     "oifname \"vb\"",
     "oifname != \"vb\"",
+    "oifname \"va\"",
+    "oif != \"lo\"",
     "ct state new",
     "ct state != new",
     "ct state established,related",
@@ -55,7 +57,6 @@ const MATCHES: [&str; 46] = [
     "fib daddr type local",
     "fib daddr type != local",
     "fib saddr type { local, broadcast }",
-    "fib saddr . iif oif missing",
     "ip ttl 64",
     "ip dscp cs0",
     "meta length < 1000",
@@ -67,7 +68,7 @@ const MATCHES: [&str; 46] = [
 const STATEMENTS: [&str; 4] = ["counter", "meta mark set 0x1", "ct mark set 0x1", "notrack"];
 
 /// The same in the language of iptables, of both kinds.
-const OPTIONS: [&str; 30] = [
+const OPTIONS: [&str; 32] = [
     "-p tcp",
     "! -p udp",
     "-p tcp -m tcp --dport 80",
@@ -86,6 +87,8 @@ const OPTIONS: [&str; 30] = [
     "-i v+",
     "! -i vb",
     "! -i lo",
+    "-o va",
+    "! -o v+",
     "-m conntrack --ctstate NEW",
     "-m conntrack ! --ctstate NEW",
     "-m conntrack --ctstate RELATED,ESTABLISHED",
@@ -192,9 +195,11 @@ impl Chance {
 
     /// The chains of two tables at one hook, and three in each that they lead to.
     fn tables(&mut self, hook: Hook) -> String {
-        let (base, tables) = match hook {
-            Hook::Prerouting => ("PREROUTING", ["raw", "mangle"]),
-            _ => ("INPUT", ["mangle", "filter"]),
+        let (base, tables): (_, &[_]) = match hook {
+            Hook::Prerouting => ("PREROUTING", &["raw", "mangle"]),
+            Hook::Output => ("OUTPUT", &["raw", "filter"]),
+            Hook::Postrouting => ("POSTROUTING", &["mangle"]),
+            _ => ("INPUT", &["mangle", "filter"]),
         };
         let mut text = String::new();
         for table in tables {
@@ -220,23 +225,23 @@ impl Tool {
         }
     }
 
-    /// Loads it; whether the tool has taken it: it refuses what can never match together.
-    fn load(self, lab: &Lab, script: &str) -> bool {
+    /// Loads it into a namespace; whether the tool has taken it: it refuses what can never match together.
+    fn load(self, name: &str, script: &str) -> bool {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), script).unwrap();
         let program = match self {
             Tool::Nft => "nft -f".to_owned(),
             Tool::Iptables(kind) => format!("{kind}-restore"),
         };
-        let line = format!("ip netns exec {} {program} {}", lab.names[1], file.path().display());
+        let line = format!("ip netns exec {name} {program} {}", file.path().display());
         Command::new("sh").args(["-c", &line]).output().unwrap().status.success()
     }
 
     /// The rules that dropped something: what tells each in its chain.
-    fn dropped(self, lab: &Lab) -> Vec<(String, String)> {
+    fn dropped(self, name: &str) -> Vec<(String, String)> {
         match self {
             Tool::Nft => {
-                let listing = run(&format!("ip netns exec {} nft -j list ruleset", lab.names[1]));
+                let listing = run(&format!("ip netns exec {name} nft -j list ruleset"));
                 let listing: Value = serde_json::from_str(&listing).unwrap();
                 let rules = listing["nftables"].as_array().unwrap().iter().filter_map(|object| object.get("rule"));
                 let has = |rule: &&Value| {
@@ -248,7 +253,7 @@ impl Tool {
                 rules.filter(has).map(|r| (r["chain"].as_str().unwrap().into(), r["handle"].to_string())).collect()
             }
             Tool::Iptables(kind) => {
-                let listing = run(&format!("ip netns exec {} {kind}-save -c", lab.names[1]));
+                let listing = run(&format!("ip netns exec {name} {kind}-save -c"));
                 let counted = listing.lines().filter_map(|line| line.strip_prefix('[')?.split_once("] "));
                 let has = |(count, rule): &(&str, &str)| rule.ends_with("-j DROP") && !count.starts_with("0:");
                 counted.filter(has).map(|(_, rule)| (rule.split(' ').nth(1).unwrap().into(), rule.into())).collect()
@@ -293,7 +298,10 @@ fn agree(tool: Tool) {
     let number = |name: &str, default| std::env::var(name).map_or(default, |n| n.parse().expect("a number"));
     let mut chance = Chance(number("NETDX_RULESETS_SEED", 0x9e37_79b9_7f4a_7c15));
     let mut host = Host::new();
-    let Answer::Interfaces(interfaces) = host.answer(&Want::Interfaces { netns: lab.netns(1) }) else { panic!() };
+    let interfaces = [0, 1].map(|side| match host.answer(&Want::Interfaces { netns: lab.netns(side) }) {
+        Answer::Interfaces(interfaces) => interfaces,
+        other => panic!("{other:?}"),
+    });
     // Nothing else is sent: IPv6 has its own questions for neighbours and groups.
     for name in &lab.names {
         run(&format!("ip netns exec {name} sysctl -qw net.ipv6.conf.all.disable_ipv6=1"));
@@ -302,24 +310,25 @@ fn agree(tool: Tool) {
     assert!(send(&lab).1 || send(&lab).1);
     let (mut drops, mut exact) = (0, 0);
     for _ in 0..number("NETDX_RULESETS", RULESETS) {
-        let hook = [Hook::Prerouting, Hook::Input][chance.below(2)];
+        // Where it is sent, and where it comes in.
+        let (side, hook) =
+            [(0, Hook::Output), (0, Hook::Postrouting), (1, Hook::Prerouting), (1, Hook::Input)][chance.below(4)];
         let script = tool.script(&mut chance, hook);
-        if matches!(tool, Tool::Iptables(_)) {
-            // What was there before is in other tables as well.
-            run(&format!("ip netns exec {} sh -c 'nft flush ruleset'", lab.names[1]));
-            assert!(tool.load(&lab, EMPTY), "{EMPTY}");
+        for (name, tool) in lab.names.iter().flat_map(|name| [(name, Tool::Nft), (name, tool)]) {
+            let empty = if matches!(tool, Tool::Nft) { "flush ruleset\n" } else { EMPTY };
+            assert!(tool.load(name, empty), "{empty}");
         }
-        if !tool.load(&lab, &script) {
+        if !tool.load(&lab.names[side], &script) {
             continue;
         }
-        let Answer::Ruleset(rules) = host.answer(&Want::Ruleset { netns: lab.netns(1) }) else { panic!("{script}") };
+        let Answer::Ruleset(rules) = host.answer(&Want::Ruleset { netns: lab.netns(side) }) else { panic!("{script}") };
         let (port, answered) = send(&lab);
         if answered {
             continue;
         }
         drops += 1;
-        let found = culprits(&rules, hook, &syn(port, &script, &interfaces), Action::Drop);
-        let by_rule = tool.dropped(&lab);
+        let found = culprits(&rules, hook, &syn(port, side, &script, &interfaces[side]), Action::Drop);
+        let by_rule = tool.dropped(&lab.names[side]);
         let it_was = |rule: &RuleRef| match tool.name(rule) {
             Some(name) if name.is_empty() => by_rule.iter().any(|(chain, _)| *chain == rule.chain),
             Some(name) => by_rule.contains(&(rule.chain.clone(), name)) || rule.text.contains("vmap"),
@@ -339,8 +348,8 @@ fn agree(tool: Tool) {
 }
 
 /// No rules in any table of iptables.
-const EMPTY: &str = "*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n*mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\nCOMMIT\n\
-    *filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n";
+const EMPTY: &str = "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n*mangle\n:PREROUTING ACCEPT [0:0]\n\
+    :INPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
 
 #[test]
 fn the_same_rule_as_nftables_finds() {
@@ -357,7 +366,8 @@ fn the_same_rule_as_the_old_iptables_finds() {
     agree(Tool::Iptables("iptables-legacy"));
 }
 
-fn syn<'a>(port: u16, script: &str, interfaces: &'a [Interface]) -> PacketView<'a> {
+fn syn<'a>(port: u16, side: usize, script: &str, interfaces: &'a [Interface]) -> PacketView<'a> {
+    let (in_device, out_device) = [("", "va"), ("vb", "")][side];
     PacketView {
         tuple: Tuple {
             protocol: Protocol::Tcp,
@@ -371,8 +381,8 @@ fn syn<'a>(port: u16, script: &str, interfaces: &'a [Interface]) -> PacketView<'
         arp: None,
         // The one in the end, which is known of a packet that was dropped, is not known here.
         mark: (!["meta mark set", "MARK"].iter().any(|word| script.contains(word))).then_some(0),
-        in_device: Some("vb"),
-        out_device: Some(""),
+        in_device: Some(in_device),
+        out_device: Some(out_device),
         uid: None,
         interfaces,
         bridged: false,
