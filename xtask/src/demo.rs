@@ -85,8 +85,9 @@ fn stage(netdx: &Path) -> Result<()> {
     if ready.trim() != "ready" {
         bail!("the database did not start (are network namespaces allowed here?)");
     }
-    println!("A database listens on 127.0.0.1:5432, in a network namespace of its own. Its host is also {HOST}.");
-    println!("netdx traces the app that wants to reach it: netdx trace -- app\n");
+    println!("A database listens on 127.0.0.1:5432, in a network namespace of its own,");
+    println!("whose address is also {HOST}. netdx traces the app that wants to reach it:");
+    println!("netdx trace -- app\n");
     let status = Command::new(netdx)
         .args(["trace", "--"])
         .arg(&this)
