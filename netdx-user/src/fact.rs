@@ -179,6 +179,18 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// Whether it has this address.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|(one, _)| *one == address)
+    }
+
+    /// Why this address of its may not be used; none: it may, or is no address of its.
+    #[must_use]
+    pub fn unusable(&self, address: IpAddr) -> Option<Unusable> {
+        self.unusable.iter().find(|(one, _)| *one == address).map(|(_, why)| *why)
+    }
+
     /// Its link-layer address is one of Ethernet, so neighbours are asked for theirs.
     #[must_use]
     pub fn has_ethernet_address(&self) -> bool {

@@ -43,19 +43,25 @@ pub(crate) fn live(workspace: &Workspace, filters: &[String]) -> Result<()> {
     }
     run::build(workspace, false)?;
     musl_clients(workspace, false)?;
-    let mut cargo = workspace.cargo(["test", "--package", "netdx-tests"]);
     let (mut files, names): (Vec<&str>, Vec<&str>) =
         filters.iter().map(String::as_str).partition(|filter| *filter != "live" && LIVE.contains(filter));
     if files.is_empty() {
         files = LIVE.to_vec();
     }
-    cargo.args(files.iter().flat_map(|test| ["--test", test])).arg("--no-fail-fast");
+    let mut cargo = tests_of(workspace, &files);
     if !names.is_empty() {
         let mut listing = workspace.cargo(cargo.get_args());
         each_names_some(&command::output(listing.args(["--", "--list"]))?, &names)?;
     }
     let failed = failures(cargo.args(["--", "--test-threads", "4"]).args(names))?;
     if failed.is_empty() { Ok(()) } else { again(workspace, failed) }
+}
+
+/// The tests of these files.
+fn tests_of(workspace: &Workspace, files: &[&str]) -> Command {
+    let mut cargo = workspace.cargo(["test", "--package", "netdx-tests", "--no-fail-fast"]);
+    cargo.args(files.iter().flat_map(|test| ["--test", test]));
+    cargo
 }
 
 /// Runs tests; the names of those that failed.
@@ -86,9 +92,7 @@ fn again(workspace: &Workspace, mut failed: Vec<String>) -> Result<()> {
     let all = failed.join(", ");
     for _ in 0..if unseen.is_empty() { 0 } else { AGAIN } {
         println!("\n{unseen}: what happened in one of those could not be seen. Again: {}", failed.join(", "));
-        let mut cargo = workspace.cargo(["test", "--package", "netdx-tests", "--no-fail-fast"]);
-        cargo.args(LIVE.iter().flat_map(|test| ["--test", test]));
-        failed = failures(cargo.args(["--", "--test-threads", "1", "--exact"]).args(&failed))?;
+        failed = failures(tests_of(workspace, &LIVE).args(["--", "--test-threads", "1", "--exact"]).args(&failed))?;
         if failed.is_empty() {
             println!("passed, but only when they ran again, because {unseen}: {all}");
             return Ok(());

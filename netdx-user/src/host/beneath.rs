@@ -82,11 +82,11 @@ fn links(space: Space) -> io::Result<Vec<Link>> {
 fn link(space: Space, payload: &[u8]) -> Option<Link> {
     let mut link = Link { interface: interface::link(payload)?, carrier: (space, 0), master: 0 };
     for attribute in netlink::attributes(payload, interface::LINK) {
-        let number = || attribute.value().first_chunk().map(|b| u32::from_ne_bytes(*b));
+        let number = interface::number(attribute.value());
         match attribute.kind() {
-            libc::IFLA_LINK => link.carrier.1 = number().unwrap_or(0),
-            libc::IFLA_LINK_NETNSID => link.carrier.0 = number().map(u32::cast_signed),
-            libc::IFLA_MASTER => link.master = number().unwrap_or(0),
+            libc::IFLA_LINK => link.carrier.1 = number.unwrap_or(0),
+            libc::IFLA_LINK_NETNSID => link.carrier.0 = number.map(u32::cast_signed),
+            libc::IFLA_MASTER => link.master = number.unwrap_or(0),
             _ => {}
         }
     }

@@ -128,7 +128,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(bytes)).into_owned()
 }
 
-fn number(bytes: &[u8]) -> Option<u32> {
+/// A number of an attribute, in the order of this machine.
+pub fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
 

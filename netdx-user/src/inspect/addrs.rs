@@ -70,6 +70,8 @@ pub fn list(netns: Netns, host: &mut Host) -> Result<Vec<Row>, Error> {
 
 impl From<Interface> for Row {
     fn from(interface: Interface) -> Row {
+        let of = |&(addr, prefix): &_| address(addr, prefix, &interface.name, interface.unusable(addr));
+        let addresses = interface.addresses.iter().map(of).collect();
         Row {
             schema: SCHEMA,
             kind: "interface",
@@ -78,14 +80,7 @@ impl From<Interface> for Row {
             carrier: interface.carrier,
             link: interface.kind,
             mtu: interface.mtu,
-            addresses: interface
-                .addresses
-                .iter()
-                .map(|&(addr, prefix)| {
-                    let why = interface.unusable.iter().find(|(one, _)| *one == addr).map(|(_, why)| *why);
-                    address(addr, prefix, &interface.name, why)
-                })
-                .collect(),
+            addresses,
             name: interface.name,
         }
     }

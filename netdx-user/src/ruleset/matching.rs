@@ -413,10 +413,9 @@ fn address_type<'a>(flags: &Value, scene: &Scene<'a>) -> Field<'a> {
         Some("saddr") => scene.packet.tuple.local,
         _ => return Field::Unknown,
     };
-    let mut own = scene.packet.interfaces.iter().flat_map(|i| &i.addresses);
     if address.is_multicast() {
         Field::Name("multicast")
-    } else if address.is_loopback() || own.any(|(one, _)| *one == address) {
+    } else if address.is_loopback() || scene.packet.interfaces.iter().any(|i| i.has(address)) {
         Field::Name("local")
     } else {
         Field::Unknown

@@ -12,6 +12,7 @@ use crate::{
     fact::{Chain, Interface, Rule, Ruleset},
 };
 use matching::{Truth, Verdict};
+use serde_json::Value;
 use std::{cmp::Ordering, net::IpAddr};
 
 /// What is known of the packet.
@@ -130,21 +131,16 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
     let mut bases: Vec<&Chain> = ruleset.chains.iter().filter(|c| c.hook.as_deref() == Some(name)).collect();
     bases.retain(|chain| sees(chain, hook, packet));
     bases.sort_by_key(|chain| chain.priority);
-    let untracked = all_rules(ruleset).any(|rule| rule.expr.iter().any(matching::untracks));
+    let some_rule = |does: fn(&Value) -> bool| all_rules(ruleset).any(|rule| rule.expr.iter().any(does));
+    let untracked = some_rule(matching::untracks);
+    // A mark that rules set on the way is not the one that earlier rules saw.
+    let mark = packet.mark.filter(|_| !some_rule(matching::sets_mark));
     let walk = |states| {
         let mut walk = Walk {
             ruleset,
             action,
             hook: name,
-            scene: Scene {
-                packet: *packet,
-                // A mark that rules set on the way is not the one that earlier rules saw.
-                mark: packet.mark.filter(|_| !all_rules(ruleset).any(|r| r.expr.iter().any(matching::sets_mark))),
-                translated: false,
-                tracking: Tracking::Done,
-                states,
-                untracked,
-            },
+            scene: Scene { packet: *packet, mark, translated: false, tracking: Tracking::Done, states, untracked },
             accepts: false,
             found: Vec::new(),
             steps: 0,

@@ -379,13 +379,17 @@ const UFW: [&str; 18] = [
     "-A ufw-user-input -p tcp --dport 8002 -j DROP",
 ];
 
+fn iptables(island: &Island, rules: &[&str]) {
+    for rule in rules {
+        netdx_tests::island::run(island.command("iptables-nft").args(rule.split_whitespace()));
+    }
+}
+
 /// A chain that is left by what is for this host comes before the rules for it.
 #[test]
 fn the_rules_of_ufw() {
     let lab = Lab::new();
-    for rule in UFW {
-        netdx_tests::island::run(lab.server.command("iptables-nft").args(rule.split_whitespace()));
-    }
+    iptables(&lab.server, &UFW);
     let trace = Tracer::start(&lab);
     for (target, errno, expected, name) in [
         ("10.1.2.2:8001", "ECONNREFUSED", REJECTED, "--dport 8001 -j REJECT --reject-with tcp-reset"),
@@ -402,7 +406,7 @@ fn the_rules_of_ufw() {
 #[test]
 fn the_rules_of_docker() {
     let lab = Lab::new();
-    for rule in [
+    let rules = [
         "-P FORWARD DROP",
         "-N DOCKER-USER",
         "-N DOCKER-ISOLATION-STAGE-1",
@@ -416,9 +420,8 @@ fn the_rules_of_docker() {
         "-A DOCKER-ISOLATION-STAGE-2 -o rsv -j DROP",
         "-A DOCKER-ISOLATION-STAGE-2 -j RETURN",
         "-A DOCKER-USER -j RETURN",
-    ] {
-        netdx_tests::island::run(lab.router.command("iptables-nft").args(rule.split_whitespace()));
-    }
+    ];
+    iptables(&lab.router, &rules);
     let trace = Tracer::start(&lab);
     let attempt = lab.connect("blocking 10.1.2.2:80");
     trace.explains(&attempt, &Expected { names: &["-A DOCKER-ISOLATION-STAGE-2 -o rsv -j DROP"], ..DROPPED });

@@ -132,26 +132,22 @@ fn a_macvlan_and_its_parent() {
     lab.client.ip(&format!("link set mv0 netns {}", lab.server.name()));
     lab.server.ip("addr add 10.1.1.5/24 dev mv0");
     lab.server.ip("link set mv0 up");
-    lab.client.sysctl("net.ipv4.tcp_syn_retries=3");
-    let trace = Tracer::start(&lab);
-    let target = "10.1.1.5:80";
-    let attempt = lab.connect(&format!("blocking {target}"));
-    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
-    let (code, errno) = ("route.neighbor-silent", Some("EHOSTUNREACH"));
     let names = &["mv0 of network namespace", lab.server.name(), "a macvlan and its parent do not hear each other"];
-    let expected = Expected { code, errno, remote: Some(target), names, ..NONE };
-    trace.explains(&attempt, &less_sure_without_reasons(expected));
-    trace.only(&[code]);
+    unheard(&lab, "10.1.1.5:80", names);
 }
 
-/// The kernel asks three times, a second apart.
 fn silent_neighbour(change: &str, target: &str, names: &[&str]) {
     let lab = Lab::new();
-    lab.client.sysctl("net.ipv4.tcp_syn_retries=3");
     for line in change.lines() {
         lab.client.ip(line);
     }
-    let trace = Tracer::start(&lab);
+    unheard(&lab, target, names);
+}
+
+/// The kernel asks three times, a second apart.
+fn unheard(lab: &Lab, target: &str, names: &[&str]) {
+    lab.client.sysctl("net.ipv4.tcp_syn_retries=3");
+    let trace = Tracer::start(lab);
     let attempt = lab.connect(&format!("blocking {target}"));
     assert_eq!(attempt.errno, libc::EHOSTUNREACH);
     let code = "route.neighbor-silent";

@@ -4,7 +4,7 @@ use crate::{
     coverage::Coverage,
     event::{IcmpError, Netns, Protocol},
     explain::{errno, fact, here, owners_want, phrase, seen},
-    fact::{Answer, Interface, Listener, Route},
+    fact::{Answer, Beneath, Interface, Listener, Route},
     report::{Certainty, Evidence},
     ruleset::hook_name,
     story::{Connection, Dropped, SentReset},
@@ -111,6 +111,14 @@ pub(super) fn interface(c: &Connection, netns: Netns, index: u32) -> Option<&Int
 pub(super) fn interfaces(c: &Connection, netns: Netns) -> &[Interface] {
     match c.facts.get(&Want::Interfaces { netns }) {
         Some(Answer::Interfaces(all)) => all,
+        _ => &[],
+    }
+}
+
+/// An interface and those beneath it, as far as they are known.
+pub(super) fn beneath(c: &Connection, netns: Netns, device: u32) -> &[Beneath] {
+    match c.facts.get(&Want::Beneath { netns, device }) {
+        Some(Answer::Beneath(all)) => all,
         _ => &[],
     }
 }

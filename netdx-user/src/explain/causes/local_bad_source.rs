@@ -8,7 +8,7 @@ use crate::{
     coverage::Coverage,
     event::Call,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, owners_want, phrase, seen},
-    fact::{Answer, Interface, Unusable},
+    fact::{Answer, Unusable},
     report::{Certainty, Evidence},
     story::{Connection, FailedCall},
     want::Want,
@@ -133,17 +133,16 @@ fn not_bound(c: &Connection, call: &FailedCall) -> Judgement {
     const USE_ANOTHER: &str =
         "use an address of this host (`netdx addrs` shows them), or none and let the kernel choose";
     let local = c.tuple.local;
-    let has = |i: &&Interface| i.addresses.iter().any(|(address, _)| *address == local);
-    let of = interfaces(c, c.netns).iter().find(has);
-    let unusable = of.and_then(|i| i.unusable.iter().find(|(address, _)| *address == local));
+    let of = interfaces(c, c.netns).iter().find(|i| i.has(local));
+    let unusable = of.and_then(|i| i.unusable(local));
     let name = of.map(|i| i.name.as_str()).unwrap_or_default();
     let (because, advice) = match (of, unusable) {
         (None, _) => (format!("{local} is not an address of this host"), USE_ANOTHER.to_owned()),
-        (_, Some((_, Unusable::Duplicate))) => (
+        (_, Some(Unusable::Duplicate)) => (
             format!("{local} is an address of {name} that may not be used: another host on its network has it, too"),
             format!("give one of the two another address, then take {local} from {name} and add it again"),
         ),
-        (_, Some((_, Unusable::Tentative))) => (
+        (_, Some(Unusable::Tentative)) => (
             format!("{local} is an address of {name} that may not be used yet: the kernel still asks whether another host has it"),
             "wait until it is no longer tentative (`netdx addrs`), or add it with `nodad`".to_owned(),
         ),

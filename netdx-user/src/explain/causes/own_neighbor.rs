@@ -5,11 +5,11 @@
 //! that asks are a macvlan and its parent says it all: neither gets what the other one sends (`macvlan_queue_xmit`,
 //! `ipvlan_xmit_mode_l2`, Linux 6.18).
 
-use super::evidence::interfaces;
+use super::evidence::{beneath, interfaces};
 use crate::{
     event::Netns,
     explain::{fact, here, owners_want, phrase},
-    fact::{Answer, Beneath, Interface},
+    fact::{Beneath, Interface},
     report::Evidence,
     story::Connection,
     want::Want,
@@ -65,14 +65,7 @@ fn others(c: &Connection, asked: Asked) -> Vec<Netns> {
 }
 
 fn with_address(c: &Connection, netns: Netns, asked: Asked) -> Option<&Interface> {
-    interfaces(c, netns).iter().find(|i| i.addresses.iter().any(|(address, _)| *address == asked.address))
-}
-
-fn beneath(c: &Connection, netns: Netns, device: u32) -> &[Beneath] {
-    match c.facts.get(&Want::Beneath { netns, device }) {
-        Some(Answer::Beneath(all)) => all,
-        _ => &[],
-    }
+    interfaces(c, netns).iter().find(|i| i.has(asked.address))
 }
 
 /// Whether the first of them is a macvlan or its like, and this one is its parent, in another namespace.

@@ -115,7 +115,7 @@ fn no_route(c: &Connection) -> Judgement {
 pub(super) fn went_down(c: &Connection) -> Option<(&Interface, Evidence)> {
     let proof = lost_route::proof(c)?;
     let mut down = interfaces(c, c.netns).iter().filter(|i| !(i.loopback || i.up && i.carrier));
-    let has_it = |i: &&Interface| i.addresses.iter().any(|(a, _)| *a == c.tuple.local);
+    let has_it = |i: &&Interface| i.has(c.tuple.local);
     // The IPv6 addresses of an interface are lost when it is switched off (addrconf_ifdown, 6.18).
     let took_it = |i: &&Interface| !i.up && c.tuple.local.is_ipv6();
     Some((down.clone().find(has_it).or_else(|| down.find(took_it))?, proof))
@@ -124,7 +124,7 @@ pub(super) fn went_down(c: &Connection) -> Option<(&Interface, Evidence)> {
 fn with_its_route(c: &Connection, i: &Interface, proof: Evidence) -> Judgement {
     let state = if i.up { "has no carrier" } else { "is down" };
     let local = c.tuple.local;
-    let (certainty, because) = if i.addresses.iter().any(|(a, _)| *a == local) {
+    let (certainty, because) = if i.has(local) {
         (
             Certainty::Proven,
             format!("interface {}, which has its address {local}, {state}, and the route went with it", i.name),

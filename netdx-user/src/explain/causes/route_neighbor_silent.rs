@@ -240,7 +240,7 @@ fn asked_by(what: &Discovery, interface: Option<&Interface>) -> bool {
     let Some(interface) = interface else { return true };
     match (&what.link, &interface.lladdr) {
         (Some(link), Some(own)) => link == own,
-        _ => interface.addresses.iter().any(|(address, _)| *address == what.by),
+        _ => interface.has(what.by),
     }
 }
 

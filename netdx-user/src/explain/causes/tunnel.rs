@@ -3,7 +3,7 @@
 //!
 //! What becomes of the wrapped packet is not told with this connection: it has other endpoints, and often is another one.
 
-use super::evidence::interface;
+use super::evidence::{self, interface};
 use crate::{
     event::Netns,
     explain::{fact, here, owners_want, phrase},
@@ -96,10 +96,7 @@ pub(super) fn beneath(c: &Connection, netns: Netns, device: u32, hop: IpAddr) ->
 }
 
 fn tunnels(c: &Connection, netns: Netns, device: u32) -> impl Iterator<Item = (&Interface, &Beneath)> {
-    let all = match c.facts.get(&Want::Beneath { netns, device }) {
-        Some(Answer::Beneath(all)) => &all[..],
-        _ => &[],
-    };
+    let all = evidence::beneath(c, netns, device);
     let by = all.first().map(|first| &first.interface);
     all.iter().filter(|b| is_tunnel(&b.interface)).filter_map(move |found| Some((by?, found)))
 }

@@ -158,7 +158,7 @@ impl Chance {
     /// Three base chains at one hook, and three that they lead to.
     fn ruleset(&mut self, hook: Hook) -> String {
         const BASES: usize = 3;
-        let mut text = format!("flush ruleset\ntable {} f {{\n", self.one_of(&["inet", "ip"]));
+        let mut text = format!("table {} f {{\n", self.one_of(&["inet", "ip"]));
         let chains = BASES + 3;
         for chain in (0..chains).rev() {
             text += &format!("chain c{chain} {{\n");
@@ -218,6 +218,14 @@ impl Chance {
 }
 
 impl Tool {
+    /// The script after which there are no rules.
+    fn empty(self) -> &'static str {
+        match self {
+            Tool::Nft => "flush ruleset\n",
+            Tool::Iptables(_) => EMPTY,
+        }
+    }
+
     fn script(self, chance: &mut Chance, hook: Hook) -> String {
         match self {
             Tool::Nft => chance.ruleset(hook),
@@ -314,9 +322,8 @@ fn agree(tool: Tool) {
         let (side, hook) =
             [(0, Hook::Output), (0, Hook::Postrouting), (1, Hook::Prerouting), (1, Hook::Input)][chance.below(4)];
         let script = tool.script(&mut chance, hook);
-        for (name, tool) in lab.names.iter().flat_map(|name| [(name, Tool::Nft), (name, tool)]) {
-            let empty = if matches!(tool, Tool::Nft) { "flush ruleset\n" } else { EMPTY };
-            assert!(tool.load(name, empty), "{empty}");
+        for name in &lab.names {
+            assert!(tool.load(name, tool.empty()), "{}", tool.empty());
         }
         if !tool.load(&lab.names[side], &script) {
             continue;

@@ -40,7 +40,7 @@ impl<H: Ask> Ladder<'_, H> {
 
     /// Whether an address is one of this namespace's own.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.interfaces.iter().any(|i| i.addresses.iter().any(|(a, _)| *a == address))
+        address.is_loopback() || self.interfaces.iter().any(|i| i.has(address))
     }
 
     fn judge_interfaces(&self) -> Rung {

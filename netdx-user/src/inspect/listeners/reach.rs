@@ -25,7 +25,7 @@ pub fn words(
     } else if address.is_multicast() {
         "what is sent to that group".into()
     } else {
-        match interfaces.iter().find(|i| i.addresses.iter().any(|(a, _)| *a == address)) {
+        match interfaces.iter().find(|i| i.has(address)) {
             Some(interface) if is_link_local(address) => format!("only the link of {}", interface.name),
             Some(interface) if interface.up => format!("only {address} ({})", interface.name),
             Some(interface) => format!("nobody else: {} is down", interface.name),
