@@ -371,9 +371,7 @@ impl Tracking {
         const CONNTRACK: i32 = -200;
         match (hook, chain.priority.cmp(&CONNTRACK)) {
             _ if packet.bridged => Self::Perhaps,
-            (Hook::Prerouting | Hook::Ingress, Ordering::Less | Ordering::Equal) if packet.in_device == Some("lo") => {
-                Self::Perhaps
-            }
+            (Hook::Ingress, _) | (Hook::Prerouting, Ordering::Less) if packet.in_device == Some("lo") => Self::Perhaps,
             (Hook::Ingress, _) | (Hook::Prerouting | Hook::Output, Ordering::Less) => Self::NotYet,
             (Hook::Prerouting | Hook::Output, Ordering::Equal) => Self::Perhaps,
             _ => Self::Done,

@@ -209,6 +209,7 @@ fn what_is_not_tracked_yet_is_invalid() {
     assert_eq!(at(Hook::Prerouting, -200, &syn()), "invalid, new");
     assert_eq!(at(Hook::Prerouting, -300, &looped), "invalid, new");
     assert_eq!(at(Hook::Ingress, 0, &syn()), "invalid");
+    assert_eq!(at(Hook::Ingress, 0, &looped), "invalid, new");
     assert_eq!(at(Hook::Input, -300, &syn()), "new");
 }
 
