@@ -66,12 +66,13 @@ fn tests_of(workspace: &Workspace, files: &[&str]) -> Command {
 
 /// Runs tests; the names of those that failed.
 fn failures(tests: &mut Command) -> Result<Vec<String>> {
-    let mut failed = Vec::new();
+    let (mut failed, mut unfinished) = (Vec::new(), 0);
     let passed = command::watch(tests, |line| {
         failed.extend(failure(line).map(str::to_owned));
+        unfinished += running(line);
     })?;
-    if !passed && failed.is_empty() {
-        bail!("the tests ended without saying which of them failed");
+    if !passed && (failed.is_empty() || unfinished != 0) {
+        bail!("tests ended without saying which of them failed");
     }
     Ok(failed)
 }
@@ -79,6 +80,12 @@ fn failures(tests: &mut Command) -> Result<Vec<String>> {
 /// The name of the test of which this line says that it failed.
 fn failure(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+/// How many more test programs are at work after this line: one that crashes names no test that failed.
+fn running(line: &str) -> i32 {
+    let begins = line.strip_prefix("running ").is_some_and(|rest| rest.ends_with(" tests") || rest.ends_with(" test"));
+    i32::from(begins) - i32::from(line.starts_with("test result: "))
 }
 
 /// Runs what failed again, one by one, where the kernel keeps softirqs from every tracer (tests/src/softirqs.rs): what a timer
@@ -189,7 +196,14 @@ pub(crate) fn program(workspace: &Workspace, test: &str, release: bool) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::{each_names_some, failure};
+    use super::{each_names_some, failure, running};
+
+    #[test]
+    fn a_program_that_crashes_has_no_result() {
+        let said = ["running 2 tests", "test a ... ok", "running 1 test", "test b ... FAILED"];
+        assert_eq!(said.map(running).iter().sum::<i32>(), 2);
+        assert_eq!(running("test result: FAILED. 0 passed; 1 failed; 0 ignored"), -1);
+    }
 
     #[test]
     fn the_tests_that_failed_are_named() {
