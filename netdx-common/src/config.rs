@@ -166,6 +166,7 @@ offsets! {
     skb_cb = sk_buff, "cb", [], required;
     skb_refdst = sk_buff, "_skb_refdst", [8], required;
     skb_len = sk_buff, "len", [4], required;
+    skb_data_len = sk_buff, "data_len", [4], required;
     skb_data = sk_buff, "data", [8], required;
     skb_head = sk_buff, "head", [8], required;
     skb_protocol = sk_buff, "protocol", [2], required;
@@ -173,6 +174,9 @@ offsets! {
     skb_iif = sk_buff, "skb_iif", [4], required;
     skb_network_header = sk_buff, "network_header", [2], required;
     skb_transport_header = sk_buff, "transport_header", [2], required;
+    skb_inner_network_header = sk_buff, "inner_network_header", [2], required;
+    /// An offset from `head`, on 64-bit machines.
+    skb_tail = sk_buff, "tail", [4], required;
     dst_input = dst_entry, "input", [8], required;
     dev_ifindex = net_device, "ifindex", [4], required;
     dev_name = net_device, "name", [16], required;

@@ -33,7 +33,7 @@ fn records_are_laid_out_so() {
         ResetEnd 264: header 0, sock 16, tcp 104, icmp 152, received 176, started 184, task 192, via 232, old 236, first 238, dialled 240, _pad 260;
         Retransmit 168: header 0, sock 16, tcp 104, result 152, length 156, sequence 160, _pad 164;
         SynAckRetransmit 152: header 0, listener 16, tuple 104, retransmits 144, _pad 148;
-        Drop 376: header 0, packet 16, sock 104, reason 192, socket_role 196, location 200, route_input 208, discovery_target 216, discovery_link 232, current 240, stack 280;
+        Drop 464: header 0, packet 16, inner 104, sock 192, reason 280, socket_role 284, location 288, route_input 296, discovery_target 304, discovery_link 320, current 328, stack 368;
         IcmpReceived 152: header 0, packet 16, quoted 104, info 144, _pad 148;
         IcmpSent 200: header 0, packet 16, stack 104;
         NeighborFailed 64: header 0, address 16, family 32, _pad 34, netns 36, device 40, _pad2 44, device_name 48;

@@ -430,6 +430,8 @@ wire! {
         pub header: Header,
         /// The packet.
         pub packet: Packet,
+        /// Of a tunnel's: what the headers of the packet in it say; the rest is zero (family 0: none).
+        pub inner: Packet,
         /// The socket that had sent it or was to get it (family 0: none).
         pub sock: Sock,
         /// `enum skb_drop_reason`; -1: this kernel gives none.

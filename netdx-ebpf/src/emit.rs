@@ -130,20 +130,20 @@ pub fn record_if<T: Record>(wake: Wake, fill: impl FnOnce(&mut T) -> bool) {
     }
 }
 
-/// Lends memory for a packet that is looked at before it is known whether to write a record: the ring's, or, while the
-/// ring is full, this CPU's own, which is not to be written from: a softirq may have put another one there. `look` gets to know
-/// whether there is room.
+/// Lends memory for what is looked at before it is known whether to write a record: the ring's, or, while the
+/// ring is full, this CPU's own, which is not to be written from: a softirq may have put something else there. `look` gets to
+/// know whether there is room.
 #[inline(always)]
-pub fn scratch(look: impl FnOnce(&mut Packet, bool)) {
-    let Some(mut space) = EVENTS.reserve::<Packet>(0) else {
-        match own::<Packet>() {
-            // SAFETY: the memory is as large and as aligned as a packet.
+pub fn scratch<T: FromZeros + 'static>(look: impl FnOnce(&mut T, bool)) {
+    let Some(mut space) = EVENTS.reserve::<T>(0) else {
+        match own::<T>() {
+            // SAFETY: the memory is as large and as aligned as a T.
             Some(memory) => look(zeroed(unsafe { &mut *memory.cast() }), false),
             None => lost(1),
         }
         return;
     };
-    // SAFETY: the ring gave `size_of::<Packet>()` writable bytes, aligned to 8.
+    // SAFETY: the ring gave `size_of::<T>()` writable bytes, aligned to 8.
     look(zeroed(unsafe { &mut *space.as_mut_ptr().cast() }), true);
     space.discard(flags(Wake::Never, now()));
 }

@@ -19,6 +19,12 @@ pub const ETH_ARP: u16 = 0x0806;
 pub const ICMP: u16 = 1;
 /// IPPROTO_ICMPV6
 pub const ICMPV6: u16 = 58;
+/// IPPROTO_IPIP: IPv4 in IP (RFC 2003).
+const IPIP: u16 = 4;
+/// IPPROTO_IPV6: IPv6 in IP (RFC 4213).
+const IPV6: u16 = 41;
+/// IPPROTO_GRE
+const GRE: u16 = 47;
 /// IPPROTO_FRAGMENT: the only extension header that is looked behind.
 const FRAGMENT: u16 = 44;
 
@@ -31,7 +37,7 @@ pub mod tcp_flag {
 }
 
 /// Where a header is, and which.
-struct Inner {
+struct Network {
     /// Where the transport header is; none in a later fragment.
     transport: Kernel,
     /// TTL or hop limit.
@@ -40,11 +46,11 @@ struct Inner {
 
 /// Reads an IP header. `to`: zeroed. None: not IP.
 #[inline(always)]
-fn network(header: Kernel, to: &mut Tuple) -> Option<Inner> {
+fn network(header: Kernel, to: &mut Tuple) -> Option<Network> {
     // An IPv6 header is longer.
     let bytes: [u8; 20] = header.read(0);
     let version = bytes[0] >> 4;
-    let mut inner = if version == 4 {
+    let mut found = if version == 4 {
         let [.., a, b, c, d, e, f, g, h] = bytes;
         to.family = AF_INET;
         to.protocol = bytes[9] as u16;
@@ -52,23 +58,23 @@ fn network(header: Kernel, to: &mut Tuple) -> Option<Inner> {
         to.remote[..4].copy_from_slice(&[e, f, g, h]);
         let later_fragment = (bytes[6] & 0x1f) | bytes[7] != 0;
         let transport = if later_fragment { Kernel::NULL } else { header.field((bytes[0] & 15) as u32 * 4) };
-        Inner { transport, ttl: bytes[8] }
+        Network { transport, ttl: bytes[8] }
     } else if version == 6 {
         to.family = AF_INET6;
         to.protocol = bytes[6] as u16;
         header.copy::<16>(8, &mut to.local);
         header.copy::<16>(24, &mut to.remote);
-        Inner { transport: header.field(40), ttl: bytes[7] }
+        Network { transport: header.field(40), ttl: bytes[7] }
     } else {
         return None;
     };
     if version == 6 && to.protocol == FRAGMENT {
-        let bytes: [u8; 4] = inner.transport.read(0);
+        let bytes: [u8; 4] = found.transport.read(0);
         to.protocol = bytes[0] as u16;
         let later_fragment = bytes[2] | (bytes[3] & 0xf8) != 0;
-        inner.transport = if later_fragment { Kernel::NULL } else { inner.transport.field(8) };
+        found.transport = if later_fragment { Kernel::NULL } else { found.transport.field(8) };
     }
-    Some(inner)
+    Some(found)
 }
 
 /// Reads the ports of a TCP or UDP header.
@@ -122,12 +128,12 @@ fn transport(header: Kernel, to: &mut Packet) {
 /// Reads the packet whose IP header is at `header`. Its transport header: null in a later fragment. None: not IP.
 #[inline(always)]
 pub fn headers(header: Kernel, to: &mut Packet) -> Option<Kernel> {
-    let inner = network(header, &mut to.tuple)?;
-    to.ttl = inner.ttl;
-    if !inner.transport.is_null() {
-        transport(inner.transport, to);
+    let found = network(header, &mut to.tuple)?;
+    to.ttl = found.ttl;
+    if !found.transport.is_null() {
+        transport(found.transport, to);
     }
-    Some(inner.transport)
+    Some(found.transport)
 }
 
 /// Reads an ARP packet (RFC 826) about IPv4 addresses on an Ethernet: the sender's as local, the target's as remote, the
@@ -157,9 +163,8 @@ pub fn is_discovery(packet: &Packet) -> bool {
 /// neighbour discovery the address that is asked for (RFC 4861 §4.3, behind 40 bytes of IPv6 and 8 of ICMPv6 header:
 /// fragments of them are not taken, RFC 6980), and the link address of a question in its first option.
 #[inline(always)]
-pub fn discovery(skb: Kernel, packet: &Packet, target: &mut [u8; 16], link: &mut [u8; 8]) {
+pub fn discovery(header: Kernel, packet: &Packet, target: &mut [u8; 16], link: &mut [u8; 8]) {
     const ARP_REQUEST: u8 = 1;
-    let header = network_header(skb);
     if packet.tuple.protocol == ETH_ARP {
         header.copy::<6>(if packet.icmp_type == ARP_REQUEST { 8 } else { 18 }, link);
         return;
@@ -178,10 +183,10 @@ pub fn quoted(icmp: Kernel, to: &mut Tuple) {
     if icmp.is_null() {
         return;
     }
-    if let Some(inner) = network(icmp.field(8), to)
-        && !inner.transport.is_null()
+    if let Some(found) = network(icmp.field(8), to)
+        && !found.transport.is_null()
     {
-        ports(inner.transport, to);
+        ports(found.transport, to);
     }
 }
 
@@ -189,6 +194,84 @@ pub fn quoted(icmp: Kernel, to: &mut Tuple) {
 #[inline(always)]
 pub fn icmp_info(icmp: Kernel) -> u32 {
     if icmp.is_null() { 0 } else { u32::from_be(icmp.read(4)) }
+}
+
+/// Reads what a tunnel's packet has in it, an IP or ARP packet at `header`.
+#[inline(always)]
+pub fn inner(header: Kernel, to: &mut Packet) {
+    if headers(header, to).is_none() {
+        // Neither: nothing is known of it.
+        arp(header, to);
+    }
+}
+
+/// Where the packet is that a tunnel has wrapped into one whose headers are at `network` and `transport`; null: it is no
+/// tunnel's, or can't be told.
+///
+/// What leaves has the place noted (skb_reset_inner_headers in iptunnel_handle_offloads, 6.18). What comes in is looked into, if
+/// it is by IP itself, GRE, or one of UDP's tunnels at its own port. The length in a header proves it: others encrypt what
+/// is there (WireGuard).
+#[inline(always)]
+pub fn wrapped(skb: Kernel, network: Kernel, transport: Kernel, outer: &Packet) -> Kernel {
+    if transport.is_null() || !matches!(outer.tuple.protocol, IPIP | IPV6 | GRE | UDP) {
+        return Kernel::NULL;
+    }
+    let head = Kernel(skb.read(offset!(skb_head)));
+    let noted = head.field(skb.read::<u16>(offset!(skb_inner_network_header)) as u32);
+    let inner = if noted.0 > network.0 { noted } else { arriving(transport, &outer.tuple) };
+    let end = head.field(skb.read(offset!(skb_tail)));
+    if inner.0 < head.0 || inner.0 + LEAST as u64 > end.0 {
+        return Kernel::NULL;
+    }
+    // What isn't in the linear part can't be read here.
+    let linear = (end.0 - inner.0) as u32;
+    let rest = linear + skb.read::<u32>(offset!(skb_data_len));
+    let [first, _, l0, l1, p0, p1, ..]: [u8; 8] = inner.read(0);
+    let length = match first >> 4 {
+        4 => u16::from_be_bytes([l0, l1]) as u32,
+        6 => u16::from_be_bytes([p0, p1]) as u32 + 40,
+        // Ethernet's hardware type, IPv4 addresses.
+        _ if [first, l0, l1] == [0, 0x08, 0x00] => LEAST,
+        _ => return Kernel::NULL,
+    };
+    let fits =
+        length >= LEAST && rest >= length && rest - length < PADDING && linear >= if rest < 60 { rest } else { 60 };
+    if fits { inner } else { Kernel::NULL }
+}
+
+/// An ARP packet has 28 bytes, and so have an IPv4 and a UDP header.
+const LEAST: u32 = 28;
+/// Ethernet fills a frame up to that many bytes.
+const PADDING: u32 = 46;
+
+/// What a tunnel's packet has behind its headers, by the protocol or the port it comes by.
+#[inline(always)]
+fn arriving(transport: Kernel, outer: &Tuple) -> Kernel {
+    const UDP_HEADER: u32 = 8;
+    const ETHERNET: u32 = 14;
+    /// IANA's, and what Linux takes when it isn't told another one (drivers/net/vxlan).
+    const VXLAN: [u16; 2] = [4789, 8472];
+    const GENEVE: u16 = 6081;
+    /// RFC 1701's name for a bridged Ethernet frame (ETH_P_TEB).
+    const BRIDGED: u16 = 0x6558;
+    match (outer.protocol, outer.remote_port) {
+        (IPIP | IPV6, _) => transport,
+        // RFC 2784 and RFC 2890: a checksum, a key and a number may follow, 4 bytes each.
+        (GRE, _) => {
+            let [flags, _, p0, p1]: [u8; 4] = transport.read(0);
+            let options = (flags >> 7) + (flags >> 5 & 1) + (flags >> 4 & 1);
+            let frame = if u16::from_be_bytes([p0, p1]) == BRIDGED { ETHERNET } else { 0 };
+            transport.field(4 + options as u32 * 4 + frame)
+        }
+        // RFC 7348
+        (UDP, port) if port == VXLAN[0] || port == VXLAN[1] => transport.field(UDP_HEADER + 8 + ETHERNET),
+        // RFC 8926
+        (UDP, GENEVE) => {
+            let [options, ..]: [u8; 4] = transport.read(UDP_HEADER);
+            transport.field(UDP_HEADER + 8 + (options & 0x3f) as u32 * 4 + ETHERNET)
+        }
+        _ => Kernel::NULL,
+    }
 }
 
 /// Reads a TCP packet that this host builds and that has no IP header yet.

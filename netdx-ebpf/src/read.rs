@@ -84,6 +84,28 @@ impl Kernel {
     }
 }
 
+/// A kernel address that was put down and is taken up again: where it is put in memory that the verifier does not follow (the
+/// ring's), it does not go on with each way the address can have come.
+#[repr(transparent)]
+#[derive(FromZeros)]
+pub struct Kept(u64);
+
+impl Kept {
+    /// Puts it down.
+    #[inline(always)]
+    pub fn put(&mut self, address: Kernel) {
+        // SAFETY: its own memory; volatile, or the compiler keeps the address at hand.
+        unsafe { ptr::from_mut(&mut self.0).write_volatile(address.0) }
+    }
+
+    /// Takes it up.
+    #[inline(always)]
+    pub fn get(&self) -> Kernel {
+        // SAFETY: the same.
+        Kernel(unsafe { ptr::from_ref(&self.0).read_volatile() })
+    }
+}
+
 impl Place for Kernel {
     const TYPED: bool = false;
 

@@ -154,18 +154,20 @@ pub fn announce(tgid: u32) {
     });
 }
 
-/// Writes that the current process ended, if it had records, and forgets it. In its last thread's context.
+/// Writes that the current process ended, if it had records or was killed, and forgets it. In its last thread's context.
 #[inline(always)]
 pub fn ended(tgid: u32, status: u32) {
-    let Some(known) = find!(PROCESSES, tgid) else {
-        return;
-    };
-    if known.written != 0 {
+    /// The signal in a status (wait(2)). What it killed may have accepted connections, which are reset now.
+    const SIGNAL: u32 = 0x7f;
+    let known = find!(PROCESSES, tgid);
+    if status & SIGNAL != 0 || known.as_ref().is_some_and(|known| known.written != 0) {
         emit::record::<ProcessExit>(Wake::Later, |record| {
             record.task = read_current();
             record.status = status;
         });
     }
-    // It may be gone already, evicted: then there is nothing to forget.
-    let _ = PROCESSES.remove(tgid);
+    if known.is_some() {
+        // It may be gone already, evicted: then there is nothing to forget.
+        let _ = PROCESSES.remove(tgid);
+    }
 }

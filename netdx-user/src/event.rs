@@ -490,10 +490,12 @@ pub enum Event {
     Retransmit { sock: Sock, tcp: TcpCounters, result: Option<i32>, length: u32, sequence: u32 },
     /// A listener sent its SYN-ACK again.
     SynAckRetransmit { listener: Sock, tuple: Tuple, retransmits: u32 },
-    /// A packet was dropped. `at`: the function that dropped it. `discovery`: it was a question for a neighbour's link address
-    /// or the answer; of ARP the packet has no endpoints.
+    /// A packet was dropped. `inner`: it was a tunnel's, and had this one in it. `at`: the function that dropped it. `discovery`:
+    /// it was a question for a neighbour's link address or the answer; of ARP the packet has no endpoints.
     Drop {
         packet: Packet,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inner: Option<Box<Packet>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         discovery: Option<Discovery>,
         sock: Option<Sock>,

@@ -15,7 +15,7 @@ use aya_ebpf::{
 use netdx_common::config::flag;
 use netdx_common::record::{DNS_HEAD, DNS_LEN, ListenOverflow, Packet, Tuple};
 
-use super::{connect, request};
+use super::connect;
 use crate::{
     emit::{self, Wake},
     filter::{self, DNS_PORT},
@@ -54,11 +54,8 @@ fn connecting(context: &SockAddrContext) -> i32 {
     // Gives the socket a cookie, for errors that come before its first DNS query leaves.
     // SAFETY: the program's own context.
     unsafe { bpf_get_socket_cookie(context.as_ptr()) };
-    let tid = task::tid();
-    if let Some(call) = connect::under_way(tid) {
+    if let Some(call) = connect::under_way(task::tid()) {
         call.cgroup_hook = 1;
-    } else if let Some(request) = request::under_way(tid) {
-        request.call.cgroup_hook = 1;
     }
     ALLOW
 }

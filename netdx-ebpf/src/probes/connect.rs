@@ -9,7 +9,7 @@ use aya_ebpf::programs::TracePointContext;
 use netdx_common::config::flag;
 use netdx_common::record::{CallFailed, Dialled, Task, Tuple, call};
 
-use super::{Watched, registers, syscall, syscall_field, syscall_number};
+use super::{Watched, registers, request, syscall, syscall_field, syscall_number};
 use crate::{
     emit::{self, Wake},
     filter,
@@ -115,11 +115,14 @@ fn connect(context: &TracePointContext) {
 #[inline(always)]
 fn kept(which: u16) -> Option<&'static mut Call> {
     let tid = task::tid();
-    if find!(CALLS, tid).is_none() {
-        // Without room the arguments of this one are lost.
-        let _ = CALLS.insert(tid, &NO_CALL, 0);
-    }
-    let call = find!(CALLS, tid)?;
+    let call = match find!(CALLS, tid) {
+        Some(call) => call,
+        None => {
+            // Without room the arguments of this one are lost.
+            let _ = CALLS.insert(tid, &NO_CALL, 0);
+            find!(CALLS, tid)?
+        }
+    };
     clear(call);
     call.fd = -1;
     call.which = which;
@@ -304,12 +307,11 @@ pub(super) fn socket_of_file(file: Kernel) -> Kernel {
 /// and gives the attempt's id, which the call or request under way is told.
 #[inline(always)]
 pub(super) fn attempt<P: Place>(sk: P, tid: u32, tuple: &Tuple, begin: impl FnOnce(u32) -> u64) {
-    let (call, way) = match under_way(tid) {
-        Some(call) => (Some(call), via::CONNECT),
-        None => match super::request::under_way(tid) {
-            Some(request) => (Some(&mut request.call), via::IO_URING),
-            None => (None, via::UNKNOWN),
-        },
+    let call = under_way(tid);
+    let way = match &call {
+        Some(call) if call.which == call::IO_URING_CONNECT => via::IO_URING,
+        Some(_) => via::CONNECT,
+        None => via::UNKNOWN,
     };
     let fast_open = socket::tcp(sk).is_some_and(|tcp| tcp.read::<u64>(offset!(tcp_fastopen_req)) != 0);
     let id = begin(if fast_open { via::FAST_OPEN } else { way });
@@ -332,17 +334,15 @@ fn is_elsewhere(call: &Call, tuple: &Tuple) -> bool {
         && (call.port != tuple.remote_port || asked != 0 && asked != u128::from_ne_bytes(tuple.remote))
 }
 
-/// Whether a call or request that is wanted is under way in the current thread.
-#[inline(always)]
-pub(super) fn is_under_way(tid: u32) -> bool {
-    under_way(tid).is_some() || super::request::under_way(tid).is_some()
-}
-
-/// The current thread's call under way, if it is wanted.
+/// The call under way in the current thread, or what io_uring was asked for in its place, if it is wanted.
 #[inline(always)]
 pub(super) fn under_way(tid: u32) -> Option<&'static mut Call> {
-    if !filter::on(flag::CONNECT_CALLS) {
-        return None;
+    if filter::on(flag::CONNECT_CALLS)
+        && let Some(call) = find!(CALLS, tid)
+        && call.family != Call::FOREIGN
+        && call.family != Call::NONE
+    {
+        return Some(call);
     }
-    find!(CALLS, tid).filter(|call| call.family != Call::FOREIGN && call.family != Call::NONE)
+    request::under_way(tid).map(|request| &mut request.call)
 }

@@ -1,20 +1,23 @@
 //! `kfree_skb(struct sk_buff *skb, void *location, enum skb_drop_reason reason, struct sock *rx_sk)`: the reason since
 //! 5.17, the socket that was to get it since 6.11.
 //!
-//! A packet of TCP or UDP, or an ICMP error, that isn't for many, or a question for a neighbour's link address or its answer,
-//! dropped for a reason that can explain a failure. Where
+//! A packet of TCP or UDP, or an ICMP error, that isn't for many, a question for a neighbour's link address or its answer, or a
+//! tunnel's packet with any in it, dropped for a reason that can explain a failure. Where
 //! the kernel gives no reason, freeing is no proof of a drop: there only packets that open or refuse a connection are
 //! written, and user space judges by the place. A packet that was answered with a reset, for want of a socket, is not written
 //! again.
 
+use core::hint::black_box;
+
 use netdx_common::record::{Drop, Packet};
+use zerocopy::FromZeros;
 
 use super::{Arguments, Watched, reset, tracepoint};
 use crate::{
     emit::{self, Wake},
     maps::Conn,
     packet::{self, ETH_ARP, ETH_IP, ETH_IPV6, tcp_flag},
-    read::{self, Kernel, Place, config, now, offset},
+    read::{self, Kept, Kernel, Place, config, now, offset},
     socket::{self, TCP, UDP, state},
     task,
 };
@@ -46,12 +49,21 @@ fn dropped<A: Arguments>(arguments: &A) {
     }
     let skb = skb.address();
     let (sk, role) = owner(arguments, skb);
-    emit::scratch(|dropped, room| {
-        if !read_headers(skb, protocol, sk, role, dropped) {
+    emit::scratch(|looked: &mut Looked, room| {
+        let network = packet::network_header(skb);
+        if !read_headers(skb, network, protocol, sk, role, looked) {
             return;
         }
-        let discovery = packet::is_discovery(dropped);
-        if packet::is_multicast(&dropped.tuple) && !discovery {
+        looked.about.put(network);
+        let wrapped = packet::wrapped(skb, network, looked.transport.get(), &looked.packet);
+        if !wrapped.is_null() {
+            packet::inner(wrapped, &mut looked.inner);
+            looked.about.put(wrapped);
+        }
+        let Looked { packet: dropped, inner, .. } = black_box(&mut *looked);
+        let is_tunnels = inner.tuple.family != 0;
+        let discovery = packet::is_discovery(dropped) || packet::is_discovery(inner);
+        if packet::is_multicast(&dropped.tuple) && !discovery && !is_tunnels {
             return;
         }
         let kind = dropped.tuple.protocol;
@@ -59,7 +71,7 @@ fn dropped<A: Arguments>(arguments: &A) {
         let of_interest = match kind {
             TCP => has_reason || opens,
             UDP => true,
-            _ => discovery || packet::is_icmp_error(kind, dropped.icmp_type),
+            _ => discovery || packet::is_icmp_error(kind, dropped.icmp_type) || is_tunnels,
         };
         if !of_interest {
             return;
@@ -86,9 +98,13 @@ fn dropped<A: Arguments>(arguments: &A) {
         }
         packet::describe(skb, dropped);
         emit::record::<Drop>(Wake::Later, |record| {
-            record.packet = *dropped;
-            if discovery {
-                packet::discovery(skb, dropped, &mut record.discovery_target, &mut record.discovery_link);
+            // Read anew: what was found out so far is not gone on with in each way that it can be.
+            let Looked { packet, inner, about, .. } = black_box(&*looked);
+            record.packet = *packet;
+            record.inner = *inner;
+            let innermost = if inner.tuple.family == 0 { packet } else { inner };
+            if packet::is_discovery(innermost) {
+                packet::discovery(about.get(), innermost, &mut record.discovery_target, &mut record.discovery_link);
             }
             if !sk.is_null() {
                 socket::describe(sk, conn, &mut record.sock);
@@ -114,14 +130,29 @@ fn dropped<A: Arguments>(arguments: &A) {
     });
 }
 
+/// What is looked at to know whether it is worth a record.
+#[repr(C)]
+#[derive(FromZeros)]
+struct Looked {
+    packet: Packet,
+    /// A tunnel's has this one in it.
+    inner: Packet,
+    /// Where the packet's transport header is; null: nothing can be behind it.
+    transport: Kept,
+    /// Where the header is of the innermost.
+    about: Kept,
+}
+
 /// Reads what was dropped. False: no packet.
 #[inline(always)]
-fn read_headers(skb: Kernel, protocol: u16, sk: Kernel, role: u32, to: &mut Packet) -> bool {
+fn read_headers(skb: Kernel, network: Kernel, protocol: u16, sk: Kernel, role: u32, looked: &mut Looked) -> bool {
+    let to = &mut looked.packet;
     if protocol == ETH_ARP {
-        return packet::arp(packet::network_header(skb), to);
+        return packet::arp(network, to);
     }
-    let headers = if protocol != 0 { packet::headers(packet::network_header(skb), to) } else { None };
-    if headers.is_some() {
+    let headers = if protocol != 0 { packet::headers(network, to) } else { None };
+    if let Some(found) = headers {
+        looked.transport.put(found);
         // Without a TTL it is no packet: what the kernel makes up to ask its own routing (inet_rtm_getroute).
         return to.ttl != 0;
     }

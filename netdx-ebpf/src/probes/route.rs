@@ -9,7 +9,7 @@ use netdx_common::config::ABSENT;
 use netdx_common::record::RouteLookups;
 use zerocopy::transmute;
 
-use super::{Arguments, connect, request, tracepoint};
+use super::{Arguments, connect, tracepoint};
 use crate::{
     maps::{FAILED_LOOKUPS, FailedLookup, find},
     read::{Place, current, now, offset},
@@ -71,11 +71,7 @@ fn answered(family: u16, address: &[u8; 16], table: u32, error: i32, kind: u32, 
     if tid == 0 {
         return;
     }
-    let call = match connect::under_way(tid) {
-        Some(call) => Some(call),
-        None => request::under_way(tid).map(|request| &mut request.call),
-    };
-    if let Some(call) = call {
+    if let Some(call) = connect::under_way(tid) {
         if is_for(call.family, &call.address, family, address) {
             note(&mut call.route, table, error, kind, device);
         }

@@ -100,7 +100,7 @@ fn begins<P: Place>(sk: P) {
     let tuple = zeroed(&mut room);
     socket::tuple(sk, tuple);
     // A multipath socket gets its endpoints from its first subflow, later. What is asked for is what was dialled.
-    if tuple.protocol != MPTCP && !filter::port(tuple.remote_port) && !connect::is_under_way(task::tid()) {
+    if tuple.protocol != MPTCP && !filter::port(tuple.remote_port) && connect::under_way(task::tid()).is_none() {
         return;
     }
     let task = task::read_current();

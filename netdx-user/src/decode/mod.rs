@@ -23,7 +23,7 @@ use std::{
     sync::Arc,
 };
 use values::{
-    AF_INET6, ETH_P_ARP, address, counters, dialled, discovery, icmp_error, known_task, netns, protocol, task,
+    AF_INET6, ETH_P_ARP, address, counters, dialled, discovery, icmp_error, inner, known_task, netns, protocol, task,
     tcp_state, text, via, without,
 };
 use zerocopy::FromBytes;
@@ -274,13 +274,12 @@ impl Record<'_> {
         };
         let hook = hook::of_drop(reason.as_deref(), at.as_deref(), &stack, &place);
         let sock = self.optional_sock(&r.sock)?;
-        let mut packet = self.packet(&r.packet)?;
+        let packet = self.packet(&r.packet)?;
         let discovery = discovery(&r);
-        if r.packet.tuple.protocol == ETH_P_ARP {
-            packet.tuple = None;
-        }
+        let inner = if r.inner.tuple.family == 0 { None } else { Some(inner(self.packet(&r.inner)?, &packet)) };
         Ok(Event::Drop {
             packet,
+            inner: inner.map(Box::new),
             discovery,
             receiver: sock.is_some() && r.socket_role == 1,
             sock,
@@ -451,7 +450,8 @@ impl Record<'_> {
 
     fn packet(&self, packet: &wire::Packet) -> Result<Packet, Error> {
         Ok(Packet {
-            tuple: self.optional_tuple(&packet.tuple)?,
+            // Those of ARP are none.
+            tuple: self.optional_tuple(&packet.tuple)?.filter(|_| packet.tuple.protocol != ETH_P_ARP),
             sequence: packet.sequence,
             acknowledgement: packet.acknowledgement,
             length: packet.length,

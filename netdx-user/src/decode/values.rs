@@ -1,6 +1,6 @@
 //! The kernel's numbers and bytes in the field's terms. Owns: what each value of a field means. Must not know: records.
 
-use crate::event::{Discovery, IcmpError, Name, Netns, Protocol, Task, TcpCounters, TcpState, Via};
+use crate::event::{Discovery, IcmpError, Name, Netns, Packet, Protocol, Task, TcpCounters, TcpState, Via};
 use netdx_common::record as wire;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,10 +15,11 @@ pub(super) const ETH_P_ARP: u16 = 0x0806;
 /// What a question for a neighbour's link address asks, or its answer answers; none: it is another packet, or one by which
 /// nobody is asked (gratuitous ARP, duplicate address detection, an advertisement to everybody).
 pub(super) fn discovery(r: &wire::Drop) -> Option<Discovery> {
-    let ends = &r.packet.tuple;
+    let packet = if r.inner.tuple.family == 0 { &r.packet } else { &r.inner };
+    let ends = &packet.tuple;
     let (from, to) = (address(ends.family, &ends.local)?, address(ends.family, &ends.remote)?);
     let target = || address(AF_INET6, &r.discovery_target);
-    let (asks, asked, by) = match (ends.protocol, r.packet.icmp_type) {
+    let (asks, asked, by) = match (ends.protocol, packet.icmp_type) {
         (ETH_P_ARP, 1) => (true, to, from),
         (ETH_P_ARP, 2) => (false, from, to),
         (58, 135) => (true, target()?, from),
@@ -31,6 +32,12 @@ pub(super) fn discovery(r: &wire::Drop) -> Option<Discovery> {
     let [link @ .., _, _] = r.discovery_link;
     let link = (link != [0; 6]).then(|| link.map(|byte| format!("{byte:02x}")).join(":"));
     Some(Discovery { asks, asked, by, link })
+}
+
+/// The packet in a tunnel's: what isn't said by its headers is what both have, for they are one buffer.
+pub(super) fn inner(headers: Packet, outer: &Packet) -> Packet {
+    let Packet { tuple, sequence, acknowledgement, tcp_flags, icmp_type, icmp_code, ttl, .. } = headers;
+    Packet { tuple, sequence, acknowledgement, tcp_flags, icmp_type, icmp_code, ttl, ..outer.clone() }
 }
 
 pub(super) fn without(name: Name, prefix: &str) -> Name {

@@ -180,10 +180,41 @@ pub fn packet(p: &Packet) -> &'static str {
     }
 }
 
-/// What was dropped: `SYN`, `ARP request for 10.0.0.9`.
+/// What was dropped: `SYN`, `ARP request for 10.0.0.9`, `VXLAN packet around SYN`.
 #[must_use]
 pub fn dropped(d: &Dropped<'_>) -> String {
-    d.discovery.map_or_else(|| packet(d.packet).to_owned(), discovery)
+    event(d.packet, d.inner, d.discovery)
+}
+
+/// The same of the parts of an event.
+#[must_use]
+pub fn event(outer: &Packet, inner: Option<&Packet>, what: Option<&Discovery>) -> String {
+    let about = what.map_or_else(|| packet(inner.unwrap_or(outer)).to_owned(), discovery);
+    if inner.is_some() { format!("{} packet around {about}", carrier(outer)) } else { about }
+}
+
+/// A tunnel's protocol, by the packet's: what has a port of its own is called by it.
+#[must_use]
+pub fn carrier(packet: &Packet) -> &'static str {
+    match packet.tuple.map(|t| (t.protocol, t.remote_port)) {
+        Some((Protocol::Udp, 4789 | 8472)) => "VXLAN",
+        Some((Protocol::Udp, 6081)) => "Geneve",
+        Some((Protocol::Udp, _)) => "UDP",
+        Some((Protocol::Other(4 | 41), _)) => "IP-in-IP",
+        Some((Protocol::Other(47), _)) => "GRE",
+        _ => "tunnel",
+    }
+}
+
+/// What must be let through for it not to be dropped.
+#[must_use]
+pub fn allowed(d: &Dropped<'_>) -> String {
+    match d.inner {
+        Some(_) => {
+            format!("{} to {}", carrier(d.packet), d.packet.tuple.map_or("there".into(), |t| t.remote.to_string()))
+        }
+        None => "this connection".into(),
+    }
 }
 
 /// A question for the link address of a neighbour, or the answer.
@@ -198,7 +229,8 @@ pub fn discovery(d: &Discovery) -> String {
     format!("{what} {}", d.asked)
 }
 
-/// Whose packet was dropped, for a sentence: `its SYN`, `the answering SYN-ACK`, `the ARP request for 10.0.0.9`.
+/// Whose packet was dropped, for a sentence: `its SYN`, `the answering SYN-ACK`, `the ARP request for 10.0.0.9`, `the VXLAN
+/// packet around its SYN`.
 #[must_use]
 pub fn the_dropped(d: &Dropped<'_>) -> String {
     let whose = match (d.discovery, d.ours) {
@@ -206,7 +238,11 @@ pub fn the_dropped(d: &Dropped<'_>) -> String {
         (None, true) => "its",
         (None, false) => "the answering",
     };
-    format!("{whose} {}", dropped(d))
+    let what = event(d.inner.unwrap_or(d.packet), None, d.discovery);
+    match d.inner {
+        Some(_) => format!("the {} packet around {whose} {what}", carrier(d.packet)),
+        None => format!("{whose} {what}"),
+    }
 }
 
 /// An ICMP error by its name in RFC 792, RFC 1812 §5.2.7 or RFC 4443.

@@ -381,9 +381,9 @@ fn moment(c: &Connection, event: &Event) -> Option<(&'static str, String)> {
         Event::SynAckRetransmit { listener, .. } => {
             ("synack-retransmit", format!("SYN-ACK sent again by the listener{}", place(c, Some(listener.netns))))
         }
-        Event::Drop { packet, discovery, reason, at, .. } => {
+        Event::Drop { packet, inner, discovery, reason, at, .. } => {
             let why = reason.as_deref().or(at.as_deref()).unwrap_or("no reason given");
-            let what = discovery.as_ref().map_or_else(|| phrase::packet(packet).to_owned(), phrase::discovery);
+            let what = phrase::event(packet, inner.as_deref(), discovery.as_ref());
             ("drop", format!("{what} dropped{}: {why}", place(c, packet.netns)))
         }
         Event::IcmpReceived { packet, .. } => {

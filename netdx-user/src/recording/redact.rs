@@ -100,8 +100,20 @@ impl Redactor {
                 self.sock(listener);
                 self.tuple(tuple);
             }
-            Event::Drop { packet, discovery, sock, current, receiver: _, reason: _, at: _, hook: _, stack: _ } => {
+            Event::Drop {
+                packet,
+                inner,
+                discovery,
+                sock,
+                current,
+                receiver: _,
+                reason: _,
+                at: _,
+                hook: _,
+                stack: _,
+            } => {
                 self.packet(packet);
+                inner.iter_mut().for_each(|packet| self.packet(packet));
                 if let Some(Discovery { asks: _, asked, by, link }) = discovery {
                     self.address(asked);
                     self.address(by);

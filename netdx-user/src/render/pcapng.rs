@@ -10,7 +10,7 @@ use crate::{
     input::{Input, Stamped},
     recording::{Header, Start},
 };
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Raw IP, version by its first four bits.
 const LINKTYPE_RAW: u16 = 101;
@@ -74,9 +74,14 @@ struct Rebuilt {
 
 fn rebuild(event: &Event) -> Option<Rebuilt> {
     match event {
-        Event::Drop { packet, reason, at, hook, .. } => {
+        Event::Drop { packet, inner, reason, at, hook, .. } => {
             let hook = hook.map(|hook| format!(", {hook:?}").to_lowercase()).unwrap_or_default();
-            Some(told(packet, None, format!("dropped: {} at {}{hook}", known(reason), known(at)))?)
+            let around = inner.as_ref().and_then(|inner| inner.tuple).map(|t| {
+                let [from, to] = [(t.local, t.local_port), (t.remote, t.remote_port)].map(SocketAddr::from);
+                format!(", around a packet from {from} to {to}")
+            });
+            let around = around.unwrap_or_default();
+            told(packet, None, format!("dropped: {} at {}{hook}{around}", known(reason), known(at)))
         }
         Event::ResetSent { packet: Some(packet), reason, .. } => {
             told(packet, None, format!("answered with a reset: {}", known(reason)))

@@ -50,6 +50,8 @@ pub struct Connection {
     pub program: Option<Arc<Program>>,
     /// When the process ended, and its wait status.
     pub died: Option<(Time, u32)>,
+    /// The same of the process, on this host, whose end made its TCP reset this connection.
+    pub peer_died: Option<(Time, u32)>,
     /// Endpoints.
     pub tuple: Tuple,
     /// AF_INET6 socket.
@@ -127,6 +129,7 @@ impl Connection {
             task: None,
             program: None,
             died: None,
+            peer_died: None,
             tuple: sock.tuple,
             v6_socket: sock.v6,
             netns: sock.netns,

@@ -55,7 +55,9 @@ pub struct Dropped<'a> {
     pub time: Time,
     /// The packet.
     pub packet: &'a Packet,
-    /// It asked for the link address of a neighbour, or answered that.
+    /// Where it is a tunnel's: the packet of this connection that is in it.
+    pub inner: Option<&'a Packet>,
+    /// It, or what is in it, asked for the link address of a neighbour, or answered that.
     pub discovery: Option<&'a Discovery>,
     /// A socket it belongs to.
     pub sock: Option<&'a Sock>,
@@ -78,6 +80,11 @@ impl Dropped<'_> {
     #[must_use]
     pub fn netns(&self) -> Option<Netns> {
         self.packet.netns.or_else(|| self.sock.map(|s| s.netns))
+    }
+    /// It waited for a neighbour's link address in vain.
+    #[must_use]
+    pub fn waited_for_neighbor(&self) -> bool {
+        matches!(self.reason, "NEIGH_FAILED" | "NEIGH_QUEUEFULL") || self.by("neigh_invalidate")
     }
     /// The kernel came by this function.
     #[must_use]
@@ -232,7 +239,18 @@ impl Connection {
 
     /// Packets of this connection that were dropped on this host.
     pub fn drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
-        self.all_drops().filter(|d| d.discovery.is_none())
+        self.all_drops().filter(|d| d.discovery.is_none() && d.inner.is_none())
+    }
+
+    /// A packet of this connection, or of a tunnel with one in it, was dropped on this host.
+    #[must_use]
+    pub fn is_dropped(&self) -> bool {
+        self.drops().chain(self.wrapped_drops()).next().is_some()
+    }
+
+    /// Packets of tunnels that were dropped on this host, with packets of this connection in them.
+    pub fn wrapped_drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
+        self.all_drops().filter(|d| d.discovery.is_none() && d.inner.is_some())
     }
 
     /// Questions for the link address of a neighbour, and answers to them, that were dropped on this host meanwhile.
@@ -242,16 +260,18 @@ impl Connection {
 
     fn all_drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
         self.events.iter().filter_map(|(time, e)| match &**e {
-            Event::Drop { packet, discovery, sock, receiver, reason, at, hook, stack, .. } => {
-                let ours = match (discovery, packet.tuple) {
+            Event::Drop { packet, inner, discovery, sock, receiver, reason, at, hook, stack, .. } => {
+                let inner = inner.as_deref();
+                let ours = match (discovery, inner.unwrap_or(packet).tuple) {
                     (Some(discovery), _) => discovery.asks,
                     (None, Some(tuple)) => self.sent_by_us(tuple),
                     (None, None) => return None,
                 };
                 Some(Dropped {
-                    discovery: discovery.as_ref(),
                     time: *time,
                     packet,
+                    inner,
+                    discovery: discovery.as_ref(),
                     sock: sock.as_ref(),
                     receiver: *receiver,
                     reason: reason.as_deref().unwrap_or(""),
@@ -311,6 +331,9 @@ impl Connection {
     /// on a network who does not answer somebody else.
     #[must_use]
     pub fn may_wait_for(&self, netns: Netns, address: IpAddr) -> bool {
+        if self.wrapped_drops().any(|d| d.netns() == Some(netns) && d.waited_for_neighbor()) {
+            return true;
+        }
         if netns != self.netns {
             return self.drops().any(|d| d.netns() == Some(netns));
         }

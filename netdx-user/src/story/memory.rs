@@ -1,7 +1,7 @@
 //! What is known beside the stories: processes, names, packets, losses. Owns: the bounds of it. Must not know: which story
 //! asks.
 
-use super::{Connection, connection::Program, packets::Packets};
+use super::{Connection, SentReset, connection::Program, packets::Packets};
 use crate::{event::Task, time::Time};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -245,6 +245,16 @@ impl Memory {
         names.push_front(name.to_owned());
         names.truncate(NAMES);
         self.resolved_names.insert(time, task.pid, names);
+    }
+
+    /// Notes how the process ended that reset a connection as it ended: its sockets are closed after that.
+    pub(super) fn end_peer(&self, c: &mut Connection) {
+        let ended = |reset: SentReset<'_>| {
+            let by = reset.current.filter(|_| reset.packet.is_none())?;
+            self.exits.get(&by.pid).filter(|(time, _)| (c.began..=reset.time).contains(time)).copied()
+        };
+        let died = c.resets_sent(true).find_map(ended);
+        c.peer_died = died;
     }
 
     pub(super) fn dress(&self, c: &mut Connection) {

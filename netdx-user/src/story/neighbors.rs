@@ -107,6 +107,7 @@ mod tests {
         });
         Event::Drop {
             packet,
+            inner: None,
             discovery,
             sock: None,
             receiver: false,

@@ -74,12 +74,13 @@ pub(super) struct Packets {
 pub(super) fn syn(event: &Event) -> Option<(u32, Translation)> {
     const SYN: u8 = 2;
     const ACK: u8 = 16;
-    let (Event::Drop { packet, .. }
-    | Event::ResetSent { packet: Some(packet), .. }
-    | Event::IcmpSent { packet, .. }
-    | Event::ListenOverflow { packet, .. }) = event
-    else {
-        return None;
+    let packet = match event {
+        Event::Drop { inner: Some(packet), .. } => packet,
+        Event::Drop { packet, .. }
+        | Event::ResetSent { packet: Some(packet), .. }
+        | Event::IcmpSent { packet, .. }
+        | Event::ListenOverflow { packet, .. } => packet,
+        _ => return None,
     };
     let (tuple, netns) = (packet.tuple.filter(|t| t.protocol == Protocol::Tcp)?, packet.netns?);
     match packet.tcp_flags & (SYN | ACK) {
@@ -270,6 +271,7 @@ mod tests {
         };
         Event::Drop {
             packet,
+            inner: None,
             discovery: None,
             sock: None,
             receiver: false,

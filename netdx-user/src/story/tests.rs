@@ -512,6 +512,7 @@ fn silence_is_not_told_of_packets_that_were_forgotten() {
         let stack = Arc::default();
         Event::Drop {
             packet,
+            inner: None,
             discovery: None,
             sock: None,
             receiver: false,
@@ -536,6 +537,7 @@ fn silence_is_not_told_of_packets_that_were_forgotten() {
 fn without_a_reason_the_place_and_the_setting_tell_of_a_reverse_path_filter() {
     let drop = Event::Drop {
         packet: packet(tuple()),
+        inner: None,
         discovery: None,
         sock: None,
         receiver: false,

@@ -248,7 +248,9 @@ impl Tracker {
             // No packet: what the kernel makes up to answer a question about a route (`ip route get`, netdx's own).
             Event::Drop { at, .. } if at.as_deref() == Some("inet_rtm_getroute") => {}
             Event::NeighborFailed { .. } | Event::Drop { discovery: Some(_), .. } => self.neighbors.push(time, event),
-            Event::Drop { packet, sock, .. } => {
+            Event::Drop { packet, inner, sock, .. } => {
+                // A tunnel's packet is that of the connection in it.
+                let packet = inner.as_deref().unwrap_or(packet);
                 let Some(tuple) = packet.tuple.or(sock.as_ref().map(|s| s.tuple)) else { return };
                 let netns = packet.netns.or(sock.as_ref().map(|s| s.netns));
                 self.not_let_in(time, packet, netns);
@@ -452,6 +454,7 @@ impl Tracker {
             collect(&self.memory.packets, &mut c, tuple, end);
             self.memory.packets.told(tuple, end);
         }
+        self.memory.end_peer(&mut c);
         if let Some(sequence) = c.syn_sequence() {
             c.translated = self.memory.packets.translated(c.tuple, sequence, c.began, end);
             self.follow(&mut c);

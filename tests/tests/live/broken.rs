@@ -1,7 +1,7 @@
 //! It worked, then it did not.
 
 use crate::needs::less_sure_without_reasons;
-use netdx_tests::lab::{Attempt, Lab};
+use netdx_tests::lab::{Attempt, Client, Lab};
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer, check};
@@ -179,15 +179,35 @@ fn the_application_is_killed() {
     let (mut stream, _) = listener.accept().expect("accept");
     let attempt = client.attempt();
     std::io::Write::write_all(&mut stream, &[b'x'; 100]).expect("send to the client");
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(client.pid().cast_signed()).expect("a process id"),
-        rustix::process::Signal::KILL,
-    )
-    .expect("the client runs");
+    kill(&client);
     client.wait();
     let names = &["netdx-client[", "killed by signal 9"];
     trace.explains(&attempt, &Expected { code: "broken.reset-by-us", names, ..BROKEN });
     trace.only(&["broken.reset-by-us", "broken.reset-by-peer"]);
+}
+
+#[test]
+fn the_peers_program_is_killed() {
+    let lab = Lab::new();
+    let mut server = Client::spawn(lab.command_in(&lab.server, "listen 10.1.2.2:80 --hold 60000"));
+    assert_eq!(server.attempt().errno, 0);
+    let trace = Tracer::with(&lab, &["--all", "--outbound"]);
+    let mut client = lab.start("blocking 10.1.2.2:80 --receive");
+    trace.wait_for(Duration::from_secs(10), |report| report["outcome"] == "established");
+    kill(&server);
+    let attempt = client.attempt();
+    assert_eq!(attempt.errno, libc::ECONNRESET);
+    let code = "broken.reset-by-peer";
+    let names = &["the process was killed by signal 9, which closed its listener"];
+    let expected = Expected { code, errno: Some("ECONNRESET"), names, ..BROKEN };
+    let broken = |report: &Value| report["outcome"] == "broken" && report["process"]["pid"] == attempt.pid;
+    check(&trace.wait_for(Duration::from_secs(10), broken), &expected);
+    trace.only(&[code]);
+}
+
+fn kill(program: &Client) {
+    let pid = rustix::process::Pid::from_raw(program.pid().cast_signed()).expect("a process id");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
 }
 
 #[test]

@@ -22,5 +22,6 @@ mod route;
 mod silence;
 mod slow;
 mod timeout;
+mod tunnels;
 mod udp;
 mod unexplained;

@@ -2,7 +2,6 @@
 
 use crate::needs::{Feature, by_its_reason, less_sure_without_reasons, other_without_reasons, skipped_without};
 use netdx_tests::conntrack;
-use netdx_tests::island::Island;
 use netdx_tests::lab::{Client, Lab};
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers;
@@ -36,62 +35,6 @@ fn the_next_hop_has_another_link_address() {
     let expected = other_without_reasons("timeout.dropped", "proven", expected);
     trace.explains(&attempt, &expected);
     trace.only(&[expected.code]);
-}
-
-/// Makes a tunnel to the server, out of which nothing comes.
-fn tunnel(from: &Island) {
-    from.ip("link add wrap0 type vxlan id 7 remote 10.1.2.2 dstport 4789");
-    from.ip("addr add 10.8.0.1/24 dev wrap0");
-    from.ip("link set wrap0 up");
-    from.ip("neigh add 10.8.0.2 lladdr 02:00:00:00:00:99 dev wrap0 nud permanent");
-    // The rule drops what has other endpoints.
-    from.guard("output", "udp dport 4789 drop");
-}
-
-#[test]
-fn it_goes_into_a_tunnel() {
-    for of_the_router in [false, true] {
-        let lab = Lab::new();
-        tunnel(if of_the_router { &lab.router } else { &lab.client });
-        let trace = Tracer::start(&lab);
-        let attempt = lab.connect("blocking 10.8.0.2:81");
-        assert_eq!(attempt.errno, libc::ETIMEDOUT);
-        let router = ["wrap0 (vxlan) in network namespace ", lab.router.name()];
-        let names: &[&str] = if of_the_router { &router } else { &["wrap0 (vxlan)"] };
-        trace.explains(&attempt, &Expected { remote: Some("10.8.0.2:81"), names, ..UNSEEN });
-    }
-}
-
-/// As networks of containers are that span hosts: what the client sends to its own network, a bridge hands to a tunnel.
-#[test]
-fn a_bridge_leads_into_a_tunnel() {
-    let lab = Lab::new();
-    for line in [
-        "link add br0 type bridge",
-        "link set br0 up",
-        "link set rcl master br0",
-        "link add wrap0 type vxlan id 7 remote 10.1.2.2 dstport 4789",
-        "link set wrap0 master br0 up",
-    ] {
-        lab.router.ip(line);
-    }
-    lab.router.guard("output", "udp dport 4789 drop");
-    lab.client.sysctl("net.ipv4.tcp_syn_retries=3");
-    let trace = Tracer::start(&lab);
-    let names = &["the tunnel wrap0 (vxlan), a port of br0 in another network namespace"];
-    let target = "10.1.1.77:81";
-    let likely = Expected { remote: Some(target), names, certainty: Some("likely"), ..SILENT };
-    // Not even the question for its link address comes out.
-    let attempt = lab.connect(&format!("blocking {target}"));
-    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
-    trace.explains(&attempt, &Expected { code: "route.neighbor-silent", errno: Some("EHOSTUNREACH"), ..likely });
-    lab.client.ip("neigh replace 10.1.1.77 lladdr 02:00:00:00:00:99 dev eth0 nud permanent");
-    lab.client.sysctl("net.ipv4.tcp_syn_retries=1");
-    let attempt = lab.connect(&format!("blocking {target}"));
-    assert_eq!(attempt.errno, libc::ETIMEDOUT);
-    trace.explains(&attempt, &likely);
-    // What is around them is told by itself.
-    trace.only(&["route.neighbor-silent", "timeout.silent", "firewall.dropped"]);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::process::Command;
 const FOLDERS: [&str; 5] = ["net", "lib", "crypto", "arch/x86/crypto", "fs/overlayfs"];
 
 /// Network devices that scenarios may make; those of hardware stay out.
-const DEVICES: [&str; 10] =
-    ["veth", "tun", "dummy", "ifb", "macvlan", "ipvlan", "vrf", "bonding", "vxlan", "wireguard"];
+const DEVICES: [&str; 11] =
+    ["veth", "tun", "dummy", "ifb", "macvlan", "ipvlan", "vrf", "bonding", "vxlan", "geneve", "wireguard"];
 
 /// The archive of a kernel's modules; made once, and again by another xtask, which may want others.
 pub(super) fn of(kernel: &Kernel) -> Result<PathBuf> {

@@ -75,13 +75,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     // Without the drop: the same full-size segment repeated, and nothing small.
     let same = large.first().is_some_and(|first| large.iter().all(|l| l.4 == first.4));
     let answered = c.counters().is_some_and(|t| t.bytes_acked > 1 || t.bytes_received > 0);
-    if large.len() >= 3
-        && same
-        && small == 0
-        && answered
-        && c.errno == Some(errno::ETIMEDOUT)
-        && c.drops().next().is_none()
-    {
+    if large.len() >= 3 && same && small == 0 && answered && c.errno == Some(errno::ETIMEDOUT) && !c.is_dropped() {
         let (t, _, _, length, _) = large[0];
         return Judgement::Yes(
             Finding::new(

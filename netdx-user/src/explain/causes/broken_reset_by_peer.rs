@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, exit_status, nothing, phrase, seen},
     report::Certainty,
     story::{Connection, SentReset},
 };
@@ -30,7 +30,7 @@ connection (after a restart, or a time-out of a load balancer or NAT in between)
 
 # How netdx knows
 A reset came in for an established connection. Where the other side is on this host, the reset was seen being sent, with the
-kernel's reason for it.
+kernel's reason for it, and whether its process was killed.
 
 # What to do
 Look at the other side's log at that moment. A reset after a long idle time points to a time-out of a middle box: send
@@ -48,7 +48,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some((time, _)) = c.reset_received() else { return Judgement::No };
     let sender = c.resets_sent(true).filter(|r| r.time <= time.after(BEFORE)).last();
     let peer = phrase::endpoint(c.tuple.remote, c.tuple.remote_port);
-    let why = sender.as_ref().map(|s| format!(": {}", reason(s))).unwrap_or_default();
+    let why = sender.as_ref().map(|s| format!(": {}", reason(c, s))).unwrap_or_default();
     let program = sender.as_ref().map(|s| who(c, s, " (", ")")).unwrap_or_default();
     let because = format!("{peer}{program} sent a reset {}{why}", life(c));
     Judgement::Yes(
@@ -58,13 +58,23 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                     c,
                     s.time,
                     "reset-sent",
-                    format!("sent by this host's TCP{}: {}", who(c, s, " for ", ""), reason(s)),
+                    format!("sent by this host's TCP{}: {}", who(c, s, " for ", ""), reason(c, s)),
                 )
             }))
+            .and_all(c.peer_died.map(|(t, status)| seen(c, t, "process-exit", exit_status(status))))
             .and_all(told(c))
-            .advise(format!("look at the log of the program behind {peer} at that moment")),
+            .advise(match c.peer_died {
+                Some((_, KILLED)) => {
+                    "who killed it? `dmesg` tells what the OOM killer did, `journalctl` who stopped a service"
+                        .to_owned()
+                }
+                _ => format!("look at the log of the program behind {peer} at that moment"),
+            }),
     )
 }
+
+/// SIGKILL, as a wait status.
+const KILLED: u32 = 9;
 
 /// An abort is told right after it was sent, and where the way is short it has arrived by then.
 const BEFORE: Duration = Duration::from_millis(50);
@@ -82,14 +92,17 @@ fn who(c: &Connection, s: &SentReset<'_>, before: &str, after: &str) -> String {
 }
 
 /// `enum sk_rst_reason` (include/net/rstreason.h) in words.
-fn reason(s: &SentReset<'_>) -> String {
+fn reason(c: &Connection, s: &SentReset<'_>) -> String {
     let words = match s.reason {
         _ if aborts::by_destroyer(s) => "its socket was destroyed from outside (SOCK_DESTROY)",
         // Without a packet that it answers a reset is the program's doing.
         _ if s.packet.is_none()
             && let Some(abort) = aborts::by_program(s) =>
         {
-            return format!("its program {}", abort.did);
+            return match c.peer_died {
+                Some((_, status)) => format!("{}, which {}", exit_status(status), abort.did),
+                None => format!("its program {}", abort.did),
+            };
         }
         Some("TCP_TIMEWAIT_SOCKET") => "it had closed the connection before",
         Some("TCP_FLAGS" | "NO_SOCKET") => "it doesn't know this connection (any more)",

@@ -90,7 +90,7 @@ const SILENT: usize = 2;
 /// The application closed the connection while its data was sent again and again.
 fn given_up(c: &Connection, closed: Time, tcp: TcpCounters) -> Judgement {
     let sent: Vec<_> = c.retransmits().filter(|(_, _, result, ..)| result.is_none_or(|r| r == 0)).collect();
-    let silent = tcp.idle_ms.is_none_or(|ms| ms >= 500) && c.drops().next().is_none();
+    let silent = tcp.idle_ms.is_none_or(|ms| ms >= 500) && !c.is_dropped();
     let (Some(first), Some(last)) = (sent.first(), sent.last()) else { return Judgement::No };
     if sent.len() < SILENT || !silent || tcp.unacknowledged == 0 || c.icmp_errors().next().is_some() {
         return Judgement::No;

@@ -104,7 +104,7 @@ fn send_refused(c: &Connection) -> bool {
             && call.cgroup_hook.is_none()
             && call.route.count == 0
             && call.errno == errno::EPERM
-            && c.drops().next().is_none()
+            && !c.is_dropped()
     })
 }
 

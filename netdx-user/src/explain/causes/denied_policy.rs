@@ -55,7 +55,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if let Some(finding) = ipsec::finding(c) {
         return Judgement::Yes(finding);
     }
-    if c.id.is_some() || c.drops().next().is_some() {
+    if c.id.is_some() || c.is_dropped() {
         return Judgement::No;
     }
     if let Some(call) = c.call_not_entered() {

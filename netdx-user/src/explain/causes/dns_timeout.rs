@@ -105,6 +105,6 @@ fn turned_back(l: &Lookup, q: &Query) -> bool {
     unresolved(&way).is_some()
         || l.paths.iter().any(|p| {
             p.tuple.remote == q.tuple.remote
-                && (p.errno.is_some() || p.drops().next().is_some() || p.icmp_errors().next().is_some())
+                && (p.errno.is_some() || p.is_dropped() || p.icmp_errors().next().is_some())
         })
 }

@@ -193,7 +193,7 @@ pub(super) fn anything_came_back(c: &Connection) -> bool {
         || c.reset_received().is_some()
         || c.icmp_errors().next().is_some()
         || c.established.is_some()
-        || c.drops().any(|d| !d.ours)
+        || c.drops().chain(c.wrapped_drops()).any(|d| !d.ours)
 }
 
 /// The drop that stopped this connection: one that isn't only a consequence of its end.
@@ -202,10 +202,16 @@ pub(super) fn stopping_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>
     c.drops().filter(move |d| end.is_none_or(|e| d.time <= e) && d.reason != "NO_SOCKET")
 }
 
-/// Drops that stopped this connection, its own packets first; then those of the questions for its next hop's link address, and
-/// of the answers, where that is why it could not be sent.
+/// The same of tunnels' packets with its own in them: what is said of those outside is not said of those inside.
+pub(super) fn stopping_wrapped(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
+    let end = c.ended;
+    c.wrapped_drops().filter(move |d| end.is_none_or(|e| d.time <= e))
+}
+
+/// Drops that stopped this connection, its own packets first, alone or in those of tunnels; then those of the questions for its
+/// next hop's link address, and of the answers, where that is why it could not be sent.
 pub(super) fn obstructing_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
-    stopping_drops(c).chain(super::route_neighbor_silent::silenced(c))
+    stopping_drops(c).chain(stopping_wrapped(c)).chain(super::route_neighbor_silent::silenced(c))
 }
 
 /// The questions for settings under /proc/sys/net of the namespace where a packet was dropped.
@@ -290,11 +296,8 @@ pub(super) fn who_listens(c: &Connection, netns: Netns) -> Option<String> {
 /// SYNs went to a listener of this host and were neither dropped with a reason nor answered: what the kernel drops while
 /// it makes the answer leaves no trace of its own (tcp_conn_request, 6.18). The namespaces with such a listener.
 pub(super) fn vanished_at(c: &Connection) -> Vec<Netns> {
-    let silent = c.is_tcp()
-        && c.tried()
-        && !anything_came_back(c)
-        && c.drops().next().is_none()
-        && c.syn_retransmits().next().is_some();
+    let silent =
+        c.is_tcp() && c.tried() && !anything_came_back(c) && !c.is_dropped() && c.syn_retransmits().next().is_some();
     let here = target_here(c).filter(|_| silent).unwrap_or_default();
     here.iter().copied().filter(|n| listener(c, *n).is_some()).collect()
 }

@@ -35,12 +35,13 @@ A firewall rule of this host drops the packets.
 A rule (or a chain's policy) of the packet filter of this host, in one of its network namespaces, silently dropped a packet
 of this connection: the first one, the answer to it, or a later one; or gave it to a queue (NFQUEUE) where a program dropped
 it, or none takes it. The sender waits until it gives up. Or it dropped the question for the next hop's link address (ARP,
-neighbour discovery) or the answer: then no packet can leave at all.
+neighbour discovery) or the answer: then no packet can leave at all. Or what it dropped is the packet of a tunnel (VXLAN,
+Geneve, GRE, IP in IP) with one of this connection in it.
 
 # How netdx knows
-The kernel reported the drop of a packet with these addresses and ports, with netfilter as the reason, the namespace and
-the hook. The rule is found by matching the packet against the rules of that namespace, read right after: it is exact when
-only one rule or policy can have done it.
+The kernel reported the drop of a packet with these addresses and ports, or of one with such a packet in it, with netfilter
+as the reason, the namespace and the hook. The rule is found by matching the packet against the rules of that namespace,
+read right after: it is exact when only one rule or policy can have done it.
 
 # What to do
 Look at the rule named here (`nft list ruleset`, `iptables -S` in that namespace). Allow the port before it, or remove it.
@@ -125,6 +126,6 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         }))
         .and_all(culprit.evidence())
         .and_all(told(c))
-        .advise(culprit.advice(c, "allow this connection before it, or remove it")),
+        .advise(culprit.advice(c, &d, &format!("allow {} before it, or remove it", phrase::allowed(&d)))),
     )
 }

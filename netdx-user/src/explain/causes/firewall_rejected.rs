@@ -168,7 +168,7 @@ fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) ->
         .and(answer)
         .and_all(culprit.evidence())
         .and_all(told(c))
-        .advise(culprit.advice(c, "allow this connection before it, or remove it")),
+        .advise(culprit.advice(c, d, "allow this connection before it, or remove it")),
     )
 }
 

@@ -3,7 +3,7 @@
 use super::evidence::{interface, interfaces};
 use crate::{
     event::{Discovery, Hook, Netns, Protocol, Tuple, dropped_by_netfilter, dropped_in_queue, in_bridge},
-    explain::fact,
+    explain::{fact, phrase},
     fact::{Answer, Ruleset},
     report::Evidence,
     ruleset::{self, Culprits, Engine, PacketView, RuleRef},
@@ -56,16 +56,25 @@ impl Culprit {
         }
     }
 
-    pub(super) fn advice(&self, c: &Connection, what: &str) -> String {
+    pub(super) fn advice(&self, c: &Connection, d: &Dropped<'_>, what: &str) -> String {
         match self {
             Culprit::Exact(rule) => format!("{rule}: {what}"),
-            _ => format!("look at the firewall rules there for port {}: {what}", c.tuple.remote_port),
+            _ => format!("look at the firewall rules there for {}: {what}", looked_for(c, d)),
         }
     }
 
     /// No rule can have done it, and connection tracking says that it drops.
     pub(super) fn is_conntrack(&self) -> bool {
         matches!(self, Culprit::Unknown(why) if why == CONNTRACK)
+    }
+}
+
+/// What rules must have to do with it: `port 80`, `the tunnel's UDP port 4789`.
+fn looked_for(c: &Connection, d: &Dropped<'_>) -> String {
+    match (d.inner, d.packet.tuple) {
+        (None, _) => format!("port {}", c.tuple.remote_port),
+        (Some(_), Some(t)) if t.protocol == Protocol::Udp => format!("the tunnel's UDP port {}", t.remote_port),
+        (Some(_), _) => format!("the tunnel's protocol, {}", phrase::carrier(d.packet)),
     }
 }
 
@@ -128,7 +137,9 @@ fn view<'a>(
     hook: Hook,
     [came_by, leaves_by]: [Option<&'a str>; 2],
 ) -> PacketView<'a> {
-    let tuple = match d.discovery {
+    // A tunnel's packet is seen from outside.
+    let discovery = d.discovery.filter(|_| d.inner.is_none());
+    let tuple = match discovery {
         Some(what) => d.packet.tuple.unwrap_or_else(|| between(what)),
         None => d.packet.tuple.unwrap_or(c.tuple),
     };
@@ -137,18 +148,20 @@ fn view<'a>(
     let (in_device, out_device) = match hook {
         Hook::Prerouting | Hook::Ingress | Hook::Input => (came_by.or(at), Some("")),
         Hook::Forward => (came_by.or(at), leaves_by),
-        Hook::Output => (Some(""), at),
+        // Its device is set after that, or still a tunnel's (ip_output, 6.18).
+        Hook::Output => (Some(""), None),
         Hook::Postrouting | Hook::Egress => (if d.packet.in_device == 0 { Some("") } else { came_by }, at),
     };
     let sender = d.discovery.is_none()
+        && d.inner.is_none()
         && d.ours
         && d.netns() == Some(c.netns)
         && matches!(hook, Hook::Output | Hook::Postrouting);
     PacketView {
         tuple,
         tcp_flags: (tuple.protocol == Protocol::Tcp).then_some(d.packet.tcp_flags),
-        icmp: number.filter(|_| d.discovery.is_some_and(|what| what.asked.is_ipv6())),
-        arp: d.discovery.filter(|what| what.asked.is_ipv4()).map(|_| d.packet.icmp_type),
+        icmp: number.filter(|_| discovery.is_some_and(|what| what.asked.is_ipv6())),
+        arp: discovery.filter(|what| what.asked.is_ipv4()).map(|_| d.packet.icmp_type),
         mark: Some(d.packet.mark),
         in_device,
         out_device,

@@ -80,7 +80,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     }
     // NET_XMIT_DROP: the device's queue said so to the sender (include/linux/netdevice.h).
     if let Some((t, _)) = c.syn_retransmits().find(|(_, r)| *r == Some(1))
-        && c.drops().next().is_none()
+        && !c.is_dropped()
         && c.established.is_none()
     {
         return Judgement::Yes(

@@ -110,7 +110,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let own = process.and_then(|p| p.files);
     let all = process.and_then(|p| p.all_files);
     // A packet that a queue took no more (net_xmit_errno) would have been seen dropped.
-    let no_buffer = c.is_tcp() || coverage.has("drop") && c.lost == 0 && c.drops().next().is_none();
+    let no_buffer = c.is_tcp() || coverage.has("drop") && c.lost == 0 && !c.is_dropped();
     let (because, certainty, limits, advice) = match call.errno {
         errno::EMFILE => (
             format!("the process has reached its limit of open files{}", of(own)),

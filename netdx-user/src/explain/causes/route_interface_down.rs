@@ -69,7 +69,8 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 /// Drops by the queue of an interface in another namespace.
 fn elsewhere(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
-    obstructing_drops(c).filter(|d| d.reason.starts_with("QDISC") && d.netns().is_some_and(|n| n != c.netns))
+    obstructing_drops(c)
+        .filter(|d| d.reason.starts_with("QDISC") && (d.inner.is_some() || d.netns().is_some_and(|n| n != c.netns)))
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {

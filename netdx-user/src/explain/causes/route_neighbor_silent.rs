@@ -37,7 +37,7 @@ that network, else the gateway (ARP for IPv4, neighbour discovery for IPv6). Nob
 The kernel reported that resolving the neighbour failed, or dropped the packet that waited for it; the neighbour entry,
 read right after, is failed or incomplete. Nothing was seen on this host that dropped the question or its answer. Before
 Linux 5.17 not every such drop can be seen: the verdict is likely there. So it is where the question goes through a tunnel,
-by a bridge as well: what becomes of a packet inside of another is not told.
+by a bridge as well: what becomes of a packet inside of another is told only where this host drops it.
 
 # What to do
 Is that host (or gateway) up and on this network? Is its address right, is the prefix length right (a too short one makes
@@ -137,21 +137,20 @@ fn found(c: &Connection) -> Option<Silent> {
     let hop = c.next_hop().map(|(a, _)| a);
     let by = || c.route().map(|r| r.device_name.clone());
     let own = |proof| Silent { netns: c.netns, address: hop, device: by(), proof };
-    // The drop of the very packet that waited for the neighbour.
-    if let Some(d) = stopping_drops(c)
-        .find(|d| d.reason == "NEIGH_FAILED" || d.reason == "NEIGH_QUEUEFULL" || d.by("neigh_invalidate"))
-    {
+    // The drop of the very packet that waited for the neighbour, it may be for longer than whoever connects.
+    if let Some(d) = waited(c).find(Dropped::waited_for_neighbor) {
         let netns = d.netns().unwrap_or(c.netns);
+        let target = d.packet.tuple.filter(|_| d.inner.is_some()).unwrap_or(c.reached()).remote;
         // Of several the target, or the one that was given up at that moment.
-        let fits = |(t, _, a, _): &(Time, Netns, IpAddr, &str)| (*a != c.reached().remote, t.0.abs_diff(d.time.0));
+        let fits = |(t, _, a, _): &(Time, Netns, IpAddr, &str)| (*a != target, t.0.abs_diff(d.time.0));
         let of = c.silent_neighbors().filter(|(_, n, ..)| *n == netns).min_by_key(fits);
         let proof = seen(
             c,
             d.time,
             "drop",
-            format!("{} dropped {}: the neighbour did not answer", phrase::packet(d.packet), place(c, &d)),
+            format!("{} dropped {}: the neighbour did not answer", phrase::dropped(&d), place(c, &d)),
         );
-        if netns == c.netns && hop.is_some() {
+        if netns == c.netns && hop.is_some() && d.inner.is_none() {
             return Some(own(proof));
         }
         let device = of.map(|(_, _, _, device)| device.to_owned());
@@ -193,10 +192,16 @@ fn found(c: &Connection) -> Option<Silent> {
         .then(|| own(seen(c, d.time, "drop", format!("{} dropped {}", phrase::dropped(&d), place(c, &d)))))
 }
 
+/// Packets, also those of tunnels, that can have waited for a neighbour while it went on.
+fn waited(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
+    let end = c.ended.filter(|_| c.established.is_some());
+    c.drops().chain(c.wrapped_drops()).filter(move |d| end.is_none_or(|end| d.time <= end))
+}
+
 /// Who asked for it.
 fn asked(c: &Connection, silent: &Silent) -> Option<Asked> {
     let device = match c.next_hop() {
-        Some((_, device)) if silent.netns == c.netns => device,
+        Some((hop, device)) if silent.netns == c.netns && silent.address == Some(hop) => device,
         _ => asker(c, silent.netns, silent.device.as_deref())?.index,
     };
     Some(Asked { netns: silent.netns, device, address: silent.address? })
@@ -220,8 +225,9 @@ pub(super) fn silenced(c: &Connection) -> Vec<Dropped<'_>> {
             return device.as_deref().is_none_or(|name| name == d.packet.device_name)
                 || interface.is_some_and(|i| i.kind != "bridge");
         }
-        // Everybody on the link gets the question; who has the address has to answer.
-        d.netns().is_some_and(|n| owners.contains(&n))
+        // Everybody on the link gets the question; who has the address has to answer, and where it comes in a tunnel's packet,
+        // that has to arrive.
+        d.inner.is_some() || d.netns().is_some_and(|n| owners.contains(&n))
     };
     let all = c
         .discovery_drops()
@@ -251,9 +257,13 @@ fn is_unique(c: &Connection, what: &Discovery) -> bool {
 }
 
 /// How sure it is that a drop is what the packets were stopped by. The kernel asks for a neighbour several times: where it was
-/// done with asking, and one question of them was seen dropped, what became of the others is inferred.
+/// done with asking, and one question of them was seen dropped, what became of the others is inferred. A tunnel may send the
+/// question to several ends.
 pub(super) fn certainty(c: &Connection, d: &Dropped<'_>) -> Certainty {
     let Some(what) = d.discovery else { return Certainty::Proven };
+    if d.inner.is_some() {
+        return Certainty::Likely;
+    }
     let given_up = c.silent_neighbors().any(|(_, _, address, _)| address == what.asked);
     let times = silenced(c).len();
     if is_unique(c, what) && (times > 1 || !given_up) { Certainty::Proven } else { Certainty::Likely }

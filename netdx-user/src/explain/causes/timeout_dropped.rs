@@ -1,6 +1,6 @@
 //! `timeout.dropped`
 
-use super::evidence::{place, stopping_drops, told};
+use super::evidence::{place, stopping_drops, stopping_wrapped, told};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
@@ -43,7 +43,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         return Judgement::No;
     }
     // The latest one is nearest to the end; drops of the first packet repeat with each retransmission.
-    let Some(d) = stopping_drops(c).last() else { return Judgement::No };
+    let Some(d) = stopping_drops(c).chain(stopping_wrapped(c)).last() else { return Judgement::No };
     let what = phrase::the_dropped(&d);
     let at = place(c, &d);
     let reason = match (d.reason, d.at) {
@@ -51,12 +51,18 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         ("" | "NOT_SPECIFIED", at) => format!("in {at}, without a reason"),
         (reason, _) => format!("reason {reason}"),
     };
-    let advice = if matches!(d.reason, "" | "NOT_SPECIFIED") {
+    let advice = if d.inner.is_some() {
+        "the tunnel's own packets must get through: look at its other end there, and at its addresses and port".into()
+    } else if matches!(d.reason, "" | "NOT_SPECIFIED") {
         format!("look at what handles packets {at}: the kernel says only that it dropped this one")
     } else {
         format!("look up SKB_DROP_REASON_{} in the kernel's documentation: it says what the packet lacked", d.reason)
     };
-    let (colon, means) = meaning(d.reason).map_or(("", ""), |m| (": ", m));
+    let means = match d.reason {
+        "NO_SOCKET" => Some("nothing there takes packets of this tunnel"),
+        reason => meaning(reason),
+    };
+    let (colon, means) = means.map_or(("", ""), |m| (": ", m));
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,

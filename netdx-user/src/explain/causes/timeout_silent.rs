@@ -1,7 +1,7 @@
 //! `timeout.silent`
 
 use super::{
-    evidence::{absence, anything_came_back, forgotten, route_fact, stopping_drops, syns, told, vanished_at},
+    evidence::{absence, anything_came_back, forgotten, route_fact, syns, told, vanished_at},
     timeout_queue_full::may_have_dropped,
     tunnel::{self, Tunnel},
 };
@@ -37,7 +37,7 @@ and no packet of this connection came in before it ended. Where a program of thi
 at best: a SYN can also be lost within this host, or by the listener without a trace. The same where an XDP program is
 attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there. And where the
 way leads into a tunnel (WireGuard, VXLAN, IPIP, a program's), by a bridge as well: what becomes of the packet inside of
-another is not told.
+another is told only where this host drops it and it is not encrypted.
 
 # What to do
 Is the address right, and the host up? Look at firewalls on the other host and on the way (cloud security groups drop
@@ -54,7 +54,7 @@ fn programs_want(c: &Connection) -> Want {
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    let unanswered = c.tried() && c.established.is_none() && !anything_came_back(c) && c.drops().next().is_none();
+    let unanswered = c.tried() && c.established.is_none() && !anything_came_back(c) && !c.is_dropped();
     if unanswered && syns(c).0 > 1 {
         std::iter::once(programs_want(c)).chain(tunnel::wants(c)).collect()
     } else {
@@ -84,7 +84,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             "it began before netdx watched, and what happened to its first packets was not seen".into(),
         );
     }
-    if anything_came_back(c) || stopping_drops(c).next().is_some() || c.drops().next().is_some() {
+    if anything_came_back(c) || c.is_dropped() {
         return Judgement::No;
     }
     if c.silent_neighbors().any(|(_, netns, ..)| netns == c.netns) || c.overflow().is_some() {

@@ -1,7 +1,7 @@
 //! Tunnels on a connection's way: interfaces that wrap its packets into others, or hand them to a program. Owns: which
 //! interfaces these are, and whether one is on the way. Must not know: what came of it.
 //!
-//! What becomes of the wrapped packet is not told with this connection: it has other endpoints, and often is another one.
+//! What becomes of the wrapped packet is told with this connection only where it is dropped on this host, and can be looked into.
 
 use super::evidence::{self, interface};
 use crate::{
@@ -149,7 +149,10 @@ impl Tunnel<'_> {
 
     /// What is not known.
     pub(super) fn unseen() -> Evidence {
-        fact("not-seen", "what becomes of a packet in a tunnel is not seen: it has other endpoints there")
+        fact(
+            "not-seen",
+            "what becomes of a packet in a tunnel is seen only where this host drops it and it can be read",
+        )
     }
 
     /// What to look at.
