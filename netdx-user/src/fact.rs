@@ -5,7 +5,11 @@ use crate::{
     want::Want,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 /// A question and its answer. Its time stands beside it (`Stamped`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +61,8 @@ pub enum Answer {
     IpsecPolicies(Vec<IpsecPolicy>),
     /// `Want::IpsecStates`
     IpsecStates(Vec<IpsecEnd>),
+    /// `Want::WireguardPeers`
+    WireguardPeers(Vec<WireguardPeer>),
     /// `Want::Conntrack`
     Conntrack(Conntrack),
     /// `Want::NeighborTable`
@@ -455,6 +461,43 @@ pub struct IpsecEnd {
     pub destination: IpAddr,
     /// ESP 50, AH 51.
     pub protocol: u8,
+}
+
+/// A peer of a WireGuard interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireguardPeer {
+    /// Addresses that it is sent what is for them, with prefix length.
+    pub allowed: Vec<(IpAddr, u8)>,
+    /// Where it is; none: not known, until it calls.
+    pub endpoint: Option<SocketAddr>,
+    /// How long ago both last agreed on keys (the latest handshake), seconds; none: never.
+    pub agreed_ago_s: Option<u64>,
+    /// Bytes sent to it.
+    pub sent: u64,
+    /// Bytes received from it.
+    pub received: u64,
+}
+
+impl WireguardPeer {
+    /// So long both may go on with keys (`REJECT_AFTER_TIME`, drivers/net/wireguard/messages.h), seconds. Whoever has something to
+    /// send after that asks for new ones first.
+    const KEPT_S: u64 = 180;
+
+    /// Of several peers the one that is sent what is for an address.
+    #[must_use]
+    pub fn of(peers: &[WireguardPeer], address: IpAddr) -> Option<&WireguardPeer> {
+        let fit = |peer: &WireguardPeer| {
+            let all = peer.allowed.iter().filter(|(network, length)| covers(*network, *length, address));
+            all.map(|(_, length)| *length).max()
+        };
+        peers.iter().filter_map(|peer| Some((fit(peer)?, peer))).max_by_key(|(length, _)| *length).map(|(_, peer)| peer)
+    }
+
+    /// It has something to agree on and does not answer.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.agreed_ago_s.is_none_or(|ago| ago > Self::KEPT_S)
+    }
 }
 
 impl IpsecPolicy {

@@ -30,6 +30,7 @@ pub mod sysctl;
 mod tests;
 pub mod translation;
 pub mod unix;
+pub mod wireguard;
 
 use crate::{
     event::{Netns, Protocol},
@@ -315,6 +316,9 @@ impl Host {
             }
             Want::IpsecStates { netns } => {
                 Answer::IpsecStates(self.kernel(*netns, "its IPsec security associations", ipsec::states)?)
+            }
+            Want::WireguardPeers { netns, device } => {
+                Answer::WireguardPeers(self.kernel(*netns, "its WireGuard peers", || wireguard::peers(*device))?)
             }
             Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),

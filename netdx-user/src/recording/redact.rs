@@ -185,6 +185,16 @@ impl Redactor {
                     policy.protection.iter_mut().for_each(|end| self.address(&mut end.destination));
                 }
             }
+            Answer::WireguardPeers(all) => {
+                for peer in all {
+                    peer.allowed.iter_mut().for_each(|(address, _)| self.address(address));
+                    if let Some(end) = &mut peer.endpoint {
+                        let mut address = end.ip();
+                        self.address(&mut address);
+                        end.set_ip(address);
+                    }
+                }
+            }
             Answer::IpsecStates(all) => all.iter_mut().for_each(|end| self.address(&mut end.destination)),
             Answer::PortUse(ports) => ports.by.iter_mut().for_each(|(owner, _, _)| self.owners(owner)),
             Answer::Sockets(all) => {
@@ -243,6 +253,7 @@ impl Redactor {
             | Want::BpfProgramsOf { .. }
             | Want::IpsecPolicies { .. }
             | Want::IpsecStates { .. }
+            | Want::WireguardPeers { .. }
             | Want::Conntrack { .. }
             | Want::NeighborTable { .. }
             | Want::HalfOpen { .. }

@@ -1,7 +1,7 @@
 //! Its packets go on inside of others.
 
 use crate::needs::{less_sure_without_reasons, weaker_because};
-use netdx_tests::island::{Island, output};
+use netdx_tests::island::{Island, output, run};
 use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
@@ -209,6 +209,28 @@ fn nothing_comes_out_of_a_tunnel_beyond_a_bridge() {
     assert_eq!(attempt.errno, libc::ETIMEDOUT);
     trace.explains(&attempt, &likely);
     trace.only(&["route.neighbor-silent", "timeout.silent"]);
+}
+
+#[test]
+fn a_wireguard_peer_does_not_answer() {
+    let lab = Lab::new();
+    let _remote = remote::attach(&lab.client, Answer::Silence);
+    if !output(lab.client.command("ip").args(["link", "add", "wg0", "type", "wireguard"])).status.success() {
+        return weaker_because("the kernel has no WireGuard");
+    }
+    // Keys out of its documentation.
+    let peer = "peer xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg= endpoint 10.7.0.1:51820 allowed-ips 10.9.0.0/24";
+    let set =
+        format!("echo yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk= | wg set wg0 private-key /proc/self/fd/0 {peer}");
+    run(lab.client.command("sh").args(["-c", &set]));
+    lab.client.ip("addr add 10.9.0.1/24 dev wg0");
+    lab.client.ip("link set wg0 up");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.9.0.2:81");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let names = &["wg0 (wireguard)", "its peer at 10.7.0.1:51820 has never agreed on keys"];
+    trace.explains(&attempt, &Expected { remote: Some("10.9.0.2:81"), names, ..SILENT });
+    trace.only(&[SILENT.code]);
 }
 
 #[test]

@@ -55,8 +55,9 @@ const PROGRAMS: [(&str, &str); 35] = [
 ];
 
 /// The same, without which the guest still is of use: a scenario that needs one says so.
-const FURTHER: [&str; 15] = [
+const FURTHER: [&str; 16] = [
     "ss",
+    "wg",
     "tc",
     "bpftool",
     "conntrack",

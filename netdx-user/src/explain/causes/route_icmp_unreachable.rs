@@ -5,7 +5,7 @@ use crate::{
     coverage::Coverage,
     event::{IcmpError, Name},
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, here, owners_want, phrase, seen},
-    fact::Interface,
+    fact::{Interface, WireguardPeer},
     report::Certainty,
     story::Connection,
     time::Time,
@@ -79,7 +79,8 @@ pub(super) fn by_tunnel(c: &Connection) -> Option<(Time, &Interface)> {
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    message(c).map(|(_, i)| owners_want(c, i.from)).into_iter().chain(own_wants(c)).collect()
+    let peers = by_tunnel(c).and_then(|(_, interface)| tunnel::peers_want(c.netns, interface));
+    message(c).map(|(_, i)| owners_want(c, i.from)).into_iter().chain(own_wants(c)).chain(peers).collect()
 }
 
 /// A tunnel of this host has nowhere to send it.
@@ -88,12 +89,14 @@ fn nowhere(c: &Connection, time: Time, interface: &Interface) -> Finding {
     let wireguard = interface.kind == "wireguard";
     // Which of the two is told to who sends (wg_xmit, 6.18): a datagram's sender, or TCP's own retransmission (6.17).
     let refused = |e| c.errno == Some(e) || c.syn_retransmits().any(|(_, result)| result == Some(-e));
-    let (why, advice) = if wireguard && refused(errno::ENOKEY) {
+    let peer = tunnel::peers(c, c.netns, interface).map(|all| WireguardPeer::of(all, to));
+    let (why, advice) = if wireguard && (refused(errno::ENOKEY) || peer == Some(None)) {
         (
             format!(": no peer has {to} among its allowed IPs"),
             format!("add {to} to a peer's allowed IPs: `wg show {name} allowed-ips`"),
         )
-    } else if wireguard && refused(errno::EDESTADDRREQ) {
+    } else if wireguard && (refused(errno::EDESTADDRREQ) || peer.flatten().is_some_and(|peer| peer.endpoint.is_none()))
+    {
         (
             format!(": the peer that has {to} has no endpoint yet"),
             format!("give that peer an endpoint, or wait until it calls: `wg show {name} endpoints`"),

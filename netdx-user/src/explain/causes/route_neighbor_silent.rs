@@ -115,7 +115,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             format!("is {address} up and on this network, and are address and prefix length right?")
         }));
         return Judgement::Yes(match tunnel {
-            Some(tunnel) => finding.advise(tunnel.advice()),
+            Some(tunnel) => finding.advise(tunnel.advice(c)),
             None => finding,
         });
     }

@@ -37,7 +37,8 @@ and no packet of this connection came in before it ended. Where a program of thi
 at best: a SYN can also be lost within this host, or by the listener without a trace. The same where an XDP program is
 attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there. And where the
 way leads into a tunnel (WireGuard, VXLAN, IPIP, a program's), by a bridge as well: what becomes of the packet inside of
-another is told only where this host drops it and it is not encrypted.
+another is told only where this host drops it and it is not encrypted. Of a WireGuard interface's peer it is told when both
+agreed on keys last: one that never did, or not again when something was to be sent, does not answer.
 
 # What to do
 Is the address right, and the host up? Look at firewalls on the other host and on the way (cloud security groups drop
@@ -110,7 +111,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let tunnel = tunnel::of(c);
     let because = match &tunnel {
         Some(tunnel) => {
-            format!("{} {}, and nothing came back", phrase::count(n, "SYN"), tunnel.went(c))
+            format!("{} {}, and nothing came back{}", phrase::count(n, "SYN"), tunnel.went(c), tunnel.why(c))
         }
         None => format!("{} left{via}, nothing came back, and nothing here dropped them", phrase::count(n, "SYN")),
     };
@@ -136,10 +137,11 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
                 fact("not-seen", sentence)
             }))
             .and_all(tunnel.map(|_| Tunnel::unseen()))
+            .and_all(tunnel.and_then(|tunnel| tunnel.peer_fact(c)))
             .and_all(route_fact(c))
             .and_all(told(c))
             .advise(match tunnel {
-                Some(tunnel) => tunnel.advice(),
+                Some(tunnel) => tunnel.advice(c),
                 None => format!(
                     "is {} up and the right address? look for a firewall there or on the way that drops port {}",
                     c.reached().remote,

@@ -7,12 +7,12 @@ use super::evidence::{self, interface};
 use crate::{
     event::Netns,
     explain::{fact, here, owners_want, phrase},
-    fact::{Answer, Beneath, Interface, Route},
+    fact::{Answer, Beneath, Interface, Route, WireguardPeer},
     report::Evidence,
     story::Connection,
     want::Want,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 /// Kinds of interfaces (IFLA_INFO_KIND) that are tunnels.
 const KINDS: [&str; 22] = [
@@ -58,6 +58,7 @@ pub(super) fn wants(c: &Connection) -> Vec<Want> {
     wants.extend(routers(c).into_iter().flat_map(there));
     let ways = ways(c).into_iter();
     wants.extend(ways.flat_map(|(netns, route)| beneath_wants(c, netns, route.device, hop(c, route))));
+    wants.extend(of(c).and_then(|tunnel| tunnel.peers_want()));
     wants
 }
 
@@ -124,7 +125,46 @@ fn onward(c: &Connection, netns: Netns) -> Want {
     Want::Route { netns, to: c.reached().remote, from: None, device: 0, mark: 0, uid: 0, flow: None }
 }
 
-impl Tunnel<'_> {
+/// The question for the peers of a tunnel of this namespace, if it has such.
+pub(super) fn peers_want(netns: Netns, interface: &Interface) -> Option<Want> {
+    (interface.kind == "wireguard").then_some(Want::WireguardPeers { netns, device: interface.index })
+}
+
+/// The peers of a tunnel, once they are known.
+pub(super) fn peers<'a>(c: &'a Connection, netns: Netns, interface: &Interface) -> Option<&'a [WireguardPeer]> {
+    match c.facts.get(&peers_want(netns, interface)?) {
+        Some(Answer::WireguardPeers(all)) => Some(all),
+        _ => None,
+    }
+}
+
+impl<'a> Tunnel<'a> {
+    /// In another namespace its interface has another number.
+    fn peers_want(&self) -> Option<Want> {
+        peers_want(self.netns, &self.found.interface).filter(|_| !self.found.elsewhere)
+    }
+
+    /// The peer that a packet of the connection is sent to.
+    fn peer(&self, c: &'a Connection) -> Option<&'a WireguardPeer> {
+        WireguardPeer::of(peers(c, self.netns, &self.found.interface)?, c.reached().remote)
+    }
+
+    /// Why nothing comes back, as far as the peer tells: ` from its peer at 192.0.2.1:51820, which never answered`.
+    pub(super) fn why(&self, c: &'a Connection) -> String {
+        match self.peer(c).filter(|peer| peer.is_silent()) {
+            Some(peer) => format!(": its peer{} {}", at(peer), heard(peer)),
+            None => String::new(),
+        }
+    }
+
+    /// What is known of the peer.
+    pub(super) fn peer_fact(&self, c: &'a Connection) -> Option<Evidence> {
+        let peer = self.peer(c)?;
+        let [sent, received] = [peer.sent, peer.received].map(phrase::bytes);
+        let text = format!("the peer{} {}; {sent} sent to it, {received} received", at(peer), heard(peer));
+        Some(fact("wireguard-peer", text))
+    }
+
     /// What a packet does: `went into the tunnel wg0 (wireguard) in network namespace A`, or `left by eth0 towards the tunnel
     /// vx0 (vxlan), a port of br0 in another network namespace`.
     pub(super) fn went(&self, c: &Connection) -> String {
@@ -156,8 +196,27 @@ impl Tunnel<'_> {
     }
 
     /// What to look at.
-    pub(super) fn advice(&self) -> String {
-        advice(&self.found.interface)
+    pub(super) fn advice(&self, c: &Connection) -> String {
+        match self.peer(c).filter(|peer| peer.is_silent()).and_then(|peer| peer.endpoint) {
+            Some(end) => format!(
+                "is {end} its peer's address, can UDP get there and back, and has either side the other's key? `wg show {}`",
+                self.found.interface.name
+            ),
+            None => advice(&self.found.interface),
+        }
+    }
+}
+
+/// Where a peer is.
+fn at(peer: &WireguardPeer) -> String {
+    peer.endpoint.map(|end| format!(" at {end}")).unwrap_or_default()
+}
+
+/// When a peer was heard.
+fn heard(peer: &WireguardPeer) -> String {
+    match peer.agreed_ago_s {
+        Some(seconds) => format!("agreed on keys {} ago", phrase::duration(Duration::from_secs(seconds))),
+        None => "has never agreed on keys".to_owned(),
     }
 }
 

@@ -64,6 +64,11 @@ impl Lab {
                  && ip -n {name} addr add fd99::{host}/64 dev {dev} nodad"
             ));
         }
+        // The kernel makes an IPv6 address the host's a moment later, also where nobody else is asked whether he has it.
+        let is_local = |(name, host): (&String, u8)| {
+            !run(&format!("ip -n {name} -6 route show table local fd99::{host}")).is_empty()
+        };
+        assert!(eventually(|| [(a, 1), (b, 2)].into_iter().all(is_local)));
         Some(lab)
     }
 
