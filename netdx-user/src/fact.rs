@@ -577,3 +577,30 @@ pub fn covers(network: IpAddr, length: u8, address: IpAddr) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_for_the_peer_with_the_longest_prefix() {
+        let peer = |allowed: &[(&str, u8)], agreed_ago_s| WireguardPeer {
+            allowed: allowed.iter().map(|(network, length)| (network.parse().unwrap(), *length)).collect(),
+            endpoint: None,
+            agreed_ago_s,
+            sent: 0,
+            received: 0,
+        };
+        let peers = [
+            peer(&[("0.0.0.0", 0), ("fd00::", 8)], None),
+            peer(&[("10.9.0.0", 24), ("10.0.0.0", 8)], Some(180)),
+            peer(&[("10.9.0.0", 16)], Some(181)),
+        ];
+        let silent = |to: &str| WireguardPeer::of(&peers, to.parse().unwrap()).map(WireguardPeer::is_silent);
+        assert_eq!(silent("10.9.0.7"), Some(false));
+        assert_eq!(silent("10.9.1.7"), Some(true));
+        assert_eq!(silent("10.8.0.7"), Some(false));
+        assert_eq!(silent("192.0.2.1"), Some(true));
+        assert_eq!(silent("2001:db8::1"), None);
+    }
+}

@@ -130,6 +130,34 @@ fn a_drop_has_names_and_no_addresses_of_the_kernel() {
 }
 
 #[test]
+fn what_a_tunnels_packet_has_in_it_is_of_the_same_buffer() {
+    let (mut drop, header) = record::<wire::Drop>(Kind::DROP);
+    drop.header = header;
+    drop.packet.tuple = wire::Tuple { protocol: 17, remote_port: 4789, ..tuple() };
+    drop.packet.mark = 5;
+    drop.packet.device = 3;
+    let inner_of = |drop: &wire::Drop| {
+        let Event::Drop { packet, inner, discovery, .. } = event(drop.as_bytes()) else { panic!("not a drop") };
+        assert_eq!(packet.tuple.unwrap().remote_port, 4789);
+        (inner, discovery)
+    };
+    assert_eq!(inner_of(&drop), (None, None));
+    drop.inner.tuple = tuple();
+    drop.inner.tcp_flags = 2;
+    drop.inner.ttl = 64;
+    let (inner, _) = inner_of(&drop);
+    let inner = inner.unwrap();
+    assert_eq!((inner.tuple.unwrap().remote_port, inner.tcp_flags, inner.ttl), (80, 2, 64));
+    assert_eq!((inner.mark, inner.device), (5, 3));
+    // A question for a neighbour has no endpoints.
+    drop.inner = wire::Packet { icmp_type: 1, ..wire::Packet::new_zeroed() };
+    drop.inner.tuple = wire::Tuple { protocol: ETH_P_ARP, local_port: 0, remote_port: 0, ..tuple() };
+    let (inner, discovery) = inner_of(&drop);
+    assert_eq!(inner.unwrap().tuple, None);
+    assert_eq!(discovery.unwrap().asked, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)));
+}
+
+#[test]
 fn the_hook_follows_from_route_and_devices() {
     // Columns: route's function, in by, at, hook.
     let cases = [

@@ -199,7 +199,7 @@ impl Datagrams {
         let mut c = p.connection;
         let last = c.events.last().map_or(c.began, |(t, _)| *t);
         c.ended = Some(c.ended.unwrap_or(last));
-        if p.only_connect && selects_address(&c, memory) {
+        if p.only_connect && selects_address(&c, memory) || c.task.is_none() && memory.is_carrier(c.tuple) {
             return None;
         }
         let from = c.began.before(Duration::from_secs(1));

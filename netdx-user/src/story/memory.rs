@@ -2,7 +2,10 @@
 //! asks.
 
 use super::{Connection, SentReset, connection::Program, packets::Packets};
-use crate::{event::Task, time::Time};
+use crate::{
+    event::{Task, Tuple},
+    time::Time,
+};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     hash::Hash,
@@ -21,6 +24,9 @@ const GONE: Duration = Duration::from_secs(60);
 const TOGETHER: Duration = Duration::from_secs(10);
 /// How long the name that a thread looked up last is remembered: what it does with it follows at once.
 const RESOLVED: Duration = Duration::from_secs(60);
+
+/// How long a tunnel's endpoints are: an error about its packet comes at once, and a datagram's story ends within this.
+const CARRIER: Duration = Duration::from_secs(10);
 
 /// A bounded memory: what was put in longest ago goes first, and whatever is older than is good.
 #[derive(Debug)]
@@ -159,6 +165,8 @@ pub(super) struct Memory {
     /// By process: the names getaddrinfo gave it last, the latest first.
     resolved_names: Recent<u32, VecDeque<String>>,
     pub(super) packets: Packets,
+    /// Endpoints of tunnels' packets that were dropped with others in them, whose connections tell of it.
+    carriers: Recent<Tuple, ()>,
     pub(super) serial: Serial,
     pub(super) losses: Losses,
     /// Stories that were given up, for too many were open at once.
@@ -177,6 +185,7 @@ impl Memory {
             resolved: Recent::new(RESOLVED),
             resolved_names: Recent::new(LASTING),
             packets: Packets::default(),
+            carriers: Recent::new(CARRIER),
             serial: Serial::default(),
             losses: Losses::default(),
             given_up: 0,
@@ -187,6 +196,16 @@ impl Memory {
     pub(super) fn note_losses(&self, c: &mut Connection) {
         c.forgotten = self.packets.forgotten_since(c.began);
         c.lost = self.losses.since(c.began) + c.forgotten;
+    }
+
+    /// A tunnel's packet was dropped, and what is in it tells of that.
+    pub(super) fn carried(&mut self, time: Time, outer: Tuple) {
+        self.carriers.insert(time, outer, ());
+    }
+
+    /// The same was told of its packets a moment ago.
+    pub(super) fn is_carrier(&self, outer: Tuple) -> bool {
+        self.carriers.get(&outer).is_some()
     }
 
     /// A process runs a program. What is known of another process that had its number is forgotten.
@@ -207,6 +226,7 @@ impl Memory {
     pub(super) fn forget(&mut self, now: Time) -> HashSet<u32> {
         self.packets.forget(now);
         self.resolved.forget(now);
+        self.carriers.forget(now);
         let mut forgotten = HashSet::new();
         if self.gone.front().is_some_and(|(ended, _)| ended.after(GONE + TOGETHER) <= now) {
             while let Some((ended, pid)) = self.gone.pop_front_if(|(ended, _)| ended.after(GONE) <= now) {

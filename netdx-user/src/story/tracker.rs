@@ -250,6 +250,9 @@ impl Tracker {
             Event::NeighborFailed { .. } | Event::Drop { discovery: Some(_), .. } => self.neighbors.push(time, event),
             Event::Drop { packet, inner, sock, .. } => {
                 // A tunnel's packet is that of the connection in it.
+                if let Some(outer) = packet.tuple.filter(|_| inner.is_some()) {
+                    self.memory.carried(time, outer);
+                }
                 let packet = inner.as_deref().unwrap_or(packet);
                 let Some(tuple) = packet.tuple.or(sock.as_ref().map(|s| s.tuple)) else { return };
                 let netns = packet.netns.or(sock.as_ref().map(|s| s.netns));

@@ -1,6 +1,6 @@
 //! Its packets go on inside of others.
 
-use crate::needs::{less_sure_without_reasons, weaker_because};
+use crate::needs::{Feature, less_sure_without_reasons, weaker_because, weaker_without};
 use netdx_tests::island::{Island, output, run};
 use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
@@ -135,6 +135,21 @@ fn the_client_drops_what_is_around_a_datagram() {
     let names = &["`udp dport 4000 drop`", "dropped the UDP packet around its datagram"];
     trace.explains(&attempt, &Expected { errno: None, names, ..DROPPED });
     trace.only(&[DROPPED.code]);
+}
+
+#[test]
+fn nothing_takes_a_tunnels_packets() {
+    let lab = Lab::new();
+    assert!(VXLAN.end(&lab.client, ["10.1.1.2", "10.1.2.2"], 1));
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.8.0.2:81");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let reason = if weaker_without(Feature::DropReasons) { "without a reason" } else { "nothing there takes packets" };
+    let names = &["the kernel dropped the VXLAN packet around its SYN", lab.server.name(), reason];
+    let dropped = Expected { code: "timeout.dropped", certainty: None, names, ..SILENT };
+    trace.explains(&attempt, &dropped);
+    // The ICMP error about the tunnel's packet tells nobody anything new.
+    trace.only(&[dropped.code]);
 }
 
 /// As networks of containers are that span hosts: what the client sends to its own network, a bridge hands to a tunnel.
