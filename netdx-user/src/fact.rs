@@ -61,6 +61,8 @@ pub enum Answer {
     IpsecPolicies(Vec<IpsecPolicy>),
     /// `Want::IpsecStates`
     IpsecStates(Vec<IpsecEnd>),
+    /// `Want::IpvsServices`
+    IpvsServices(Vec<IpvsService>),
     /// `Want::WireguardPeers`
     WireguardPeers(Vec<WireguardPeer>),
     /// `Want::Conntrack`
@@ -461,6 +463,30 @@ pub struct IpsecEnd {
     pub destination: IpAddr,
     /// ESP 50, AH 51.
     pub protocol: u8,
+}
+
+/// A service of the kernel's load balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpvsService {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Address that is dialled.
+    pub address: IpAddr,
+    /// Port that is dialled.
+    pub port: u16,
+    /// Who serves it.
+    pub servers: Vec<IpvsServer>,
+}
+
+/// One of those who serve such a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpvsServer {
+    /// Address.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// Its share; 0: no new connections.
+    pub weight: u32,
 }
 
 /// A peer of a WireGuard interface.

@@ -92,6 +92,8 @@ pub enum Want {
     IpsecPolicies { netns: Netns },
     /// IPsec security associations of a namespace, those left out that are only being asked for.
     IpsecStates { netns: Netns },
+    /// The services of the load balancer (IPVS) of a namespace.
+    IpvsServices { netns: Netns },
     /// The peers of a WireGuard interface.
     WireguardPeers { netns: Netns, device: u32 },
     /// Connection tracking of a namespace: table fill and limit, drop counters.

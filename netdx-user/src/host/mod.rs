@@ -14,6 +14,7 @@ pub mod firewall;
 pub mod interface;
 pub mod ipsec;
 pub mod iptables;
+pub mod ipvs;
 pub mod namespace;
 pub mod neigh;
 pub mod netlink;
@@ -317,6 +318,7 @@ impl Host {
             Want::IpsecStates { netns } => {
                 Answer::IpsecStates(self.kernel(*netns, "its IPsec security associations", ipsec::states)?)
             }
+            Want::IpvsServices { netns } => Answer::IpvsServices(self.namespaces()?.within(*netns, ipvs::services)??),
             Want::WireguardPeers { netns, device } => {
                 Answer::WireguardPeers(self.kernel(*netns, "its WireGuard peers", || wireguard::peers(*device))?)
             }

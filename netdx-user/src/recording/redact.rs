@@ -185,6 +185,12 @@ impl Redactor {
                     policy.protection.iter_mut().for_each(|end| self.address(&mut end.destination));
                 }
             }
+            Answer::IpvsServices(all) => {
+                for service in all {
+                    self.address(&mut service.address);
+                    service.servers.iter_mut().for_each(|server| self.address(&mut server.address));
+                }
+            }
             Answer::WireguardPeers(all) => {
                 for peer in all {
                     peer.allowed.iter_mut().for_each(|(address, _)| self.address(address));
@@ -253,6 +259,7 @@ impl Redactor {
             | Want::BpfProgramsOf { .. }
             | Want::IpsecPolicies { .. }
             | Want::IpsecStates { .. }
+            | Want::IpvsServices { .. }
             | Want::WireguardPeers { .. }
             | Want::Conntrack { .. }
             | Want::NeighborTable { .. }

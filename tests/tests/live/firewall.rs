@@ -1,7 +1,7 @@
 //! A filter rule did it.
 
 use crate::needs::{Feature, skipped_without, weaker_because};
-use netdx_tests::island::Island;
+use netdx_tests::island::{Island, output};
 use netdx_tests::lab::Lab;
 use netdx_tests::tracer::{Expected, Tracer};
 use serde_json::Value;
@@ -96,6 +96,24 @@ fn a_bridge_drops_what_it_forwards() {
 #[test]
 fn a_bridge_drops_what_leaves_it() {
     bridged("postrouting", "tcp sport 80 drop", &DROPPED);
+}
+
+#[test]
+fn a_load_balancer_has_no_server() {
+    let lab = Lab::new();
+    lab.client.ip("addr add 10.96.0.1/32 dev lo");
+    let balance = |arguments: &str| output(lab.client.command("ipvsadm").args(arguments.split_whitespace())).status;
+    if !balance("-A -t 10.96.0.1:80 -s rr").success() {
+        return weaker_because("the kernel has no load balancer (IPVS)");
+    }
+    let trace = Tracer::start(&lab);
+    let expected = Expected { errno: Some("ECONNREFUSED"), remote: Some("10.96.0.1:80"), ..REJECTED };
+    let attempt = lab.connect("blocking 10.96.0.1:80");
+    trace.explains(&attempt, &Expected { names: &["10.96.0.1:80", "(IPVS) has no real server"], ..expected });
+    assert!(balance("-a -t 10.96.0.1:80 -r 10.1.2.2:80 -m -w 0").success());
+    let attempt = lab.connect("blocking 10.96.0.1:80");
+    trace.explains(&attempt, &Expected { names: &["(IPVS) has 1 real server, all of weight 0"], ..expected });
+    trace.only(&[expected.code]);
 }
 
 /// Each is one report, as TCP.

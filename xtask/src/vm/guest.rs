@@ -55,9 +55,10 @@ const PROGRAMS: [(&str, &str); 35] = [
 ];
 
 /// The same, without which the guest still is of use: a scenario that needs one says so.
-const FURTHER: [&str; 16] = [
+const FURTHER: [&str; 17] = [
     "ss",
     "wg",
+    "ipvsadm",
     "tc",
     "bpftool",
     "conntrack",

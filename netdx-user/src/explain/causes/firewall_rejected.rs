@@ -7,7 +7,8 @@ use super::{
 use crate::{
     coverage::Coverage,
     event::IcmpError,
-    explain::{Cause, Finding, Judgement, Rule, Tells, here as from_here, owners_want, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, fact, here as from_here, owners_want, phrase, seen},
+    fact::{Answer, IpvsService},
     report::{Certainty, Evidence},
     story::{Connection, Dropped},
     time::Time,
@@ -36,12 +37,14 @@ A firewall answered \"no\".
 # What happened
 A packet filter refused the packet and said so: with a TCP reset (the application sees \"connection refused\", as if nothing
 listened), or with an ICMP message (unreachable, prohibited). It was a filter of this host, in one of its namespaces, or one
-on another host, which is named by its address.
+on another host, which is named by its address. Or it was the kernel's load balancer (IPVS, as in kube-proxy), which has no
+server for that service.
 
 # How netdx knows
 On this host: the kernel reported that netfilter dropped the very packet that was answered, with namespace and hook, and no
-TCP of this host sent the reset. On another host: the ICMP message's sender, and its code: administratively prohibited codes,
-and port unreachable in answer to TCP, come from filters only.
+TCP of this host sent the reset. The balancer's services and servers are read right after. On another host: the ICMP
+message's sender, and its code: administratively prohibited codes, and port unreachable in answer to TCP, come from filters
+only.
 
 # What to do
 Look at the rule named here, or ask the owner of the host that sent the message. Allow the port, or use one that is allowed.
@@ -103,7 +106,9 @@ fn wants(c: &Connection) -> Vec<Want> {
         return rule_wants(c, &d);
     }
     let Some((time, icmp)) = answer(c) else { return Vec::new() };
-    let mut wants = dropped(c, time).map(|d| rule_wants(c, &d)).unwrap_or_default();
+    let dropped = dropped(c, time);
+    let mut wants = dropped.map(|d| rule_wants(c, &d)).unwrap_or_default();
+    wants.extend(dropped.and_then(|d| d.netns()).map(|netns| Want::IpvsServices { netns }));
     wants.push(target_want(c));
     wants.extend(icmp.map(|i| owners_want(c, i.from)));
     wants
@@ -148,6 +153,9 @@ fn answered_with(c: &Connection, time: Time, icmp: Option<IcmpError>) -> (String
 
 fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) -> Judgement {
     let (with, answer) = answered_with(c, time, icmp);
+    if let Some(service) = unserved(c, d) {
+        return by_balancer(c, d, service, (&with, answer));
+    }
     let action = icmp.map_or(Action::Reset, |i| Action::Icmp { v6: i.v6, kind: i.kind, code: i.code });
     let culprit = culprit(c, d, action);
     let at = place(c, d);
@@ -169,6 +177,39 @@ fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) ->
         .and_all(culprit.evidence())
         .and_all(told(c))
         .advise(culprit.advice(c, d, "allow this connection before it, or remove it")),
+    )
+}
+
+/// The service of the kernel's load balancer that the packet was for and that nobody serves: it answers with ICMP and drops the
+/// packet (`ip_vs_leave`, 6.18).
+fn unserved<'a>(c: &'a Connection, d: &Dropped<'_>) -> Option<&'a IpvsService> {
+    let (netns, to) = (d.netns()?, d.packet.tuple?);
+    let Some(Answer::IpvsServices(all)) = c.facts.get(&Want::IpvsServices { netns }) else { return None };
+    let is_it = |s: &&IpvsService| (s.protocol, s.address, s.port) == (to.protocol, to.remote, to.remote_port);
+    all.iter().find(is_it).filter(|service| service.servers.iter().all(|server| server.weight == 0))
+}
+
+fn by_balancer(c: &Connection, d: &Dropped<'_>, service: &IpvsService, (with, answer): (&str, Evidence)) -> Judgement {
+    let (at, what) = (place(c, d), phrase::packet(d.packet));
+    let end = phrase::endpoint(service.address, service.port);
+    let servers = match service.servers.len() {
+        0 => "no real server".to_owned(),
+        n => format!("{}, all of weight 0", phrase::count(n, "real server")),
+    };
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Proven,
+            format!(
+                "the service {end} of the load balancer (IPVS) has {servers}: it rejected its {what} {at} with {with}"
+            ),
+            seen(c, d.time, "drop", format!("{what} dropped {at} by netfilter, which answered it")),
+        )
+        .and(answer)
+        .and(fact("ipvs", format!("the service {end} has {servers}")))
+        .and_all(told(c))
+        .advise(format!(
+            "`ipvsadm -Ln` lists who serves {end}; in a Kubernetes cluster: has that service a pod that is ready?"
+        )),
     )
 }
 
