@@ -40,7 +40,7 @@ pub(super) fn wants(c: &Connection) -> Vec<Want> {
     for (_, icmp) in c.icmp_errors() {
         wants.extend(here(c, icmp.from).into_iter().flatten().map(|netns| Want::Namespace { netns: *netns }));
     }
-    for d in c.drops().chain(c.wrapped_drops()) {
+    for d in c.lost_here() {
         if let Some(netns) = d.netns()
             && netns != c.netns
         {

@@ -239,18 +239,23 @@ impl Connection {
 
     /// Packets of this connection that were dropped on this host.
     pub fn drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
-        self.all_drops().filter(|d| d.discovery.is_none() && d.inner.is_none())
-    }
-
-    /// A packet of this connection, or of a tunnel with one in it, was dropped on this host.
-    #[must_use]
-    pub fn is_dropped(&self) -> bool {
-        self.drops().chain(self.wrapped_drops()).next().is_some()
+        self.lost_here().filter(|d| d.inner.is_none())
     }
 
     /// Packets of tunnels that were dropped on this host, with packets of this connection in them.
     pub fn wrapped_drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
-        self.all_drops().filter(|d| d.discovery.is_none() && d.inner.is_some())
+        self.lost_here().filter(|d| d.inner.is_some())
+    }
+
+    /// Both, in order.
+    pub fn lost_here(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
+        self.all_drops().filter(|d| d.discovery.is_none())
+    }
+
+    /// There are any of them.
+    #[must_use]
+    pub fn is_dropped(&self) -> bool {
+        self.lost_here().next().is_some()
     }
 
     /// Questions for the link address of a neighbour, and answers to them, that were dropped on this host meanwhile.
@@ -335,7 +340,7 @@ impl Connection {
             return true;
         }
         if netns != self.netns {
-            return self.drops().any(|d| d.netns() == Some(netns));
+            return self.lost_here().any(|d| d.netns() == Some(netns));
         }
         // Translated, it went elsewhere than the route to the address dialled leads.
         self.next_hop().is_none_or(|(hop, _)| hop == address || !self.translated.is_empty())

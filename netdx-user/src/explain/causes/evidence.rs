@@ -193,7 +193,7 @@ pub(super) fn anything_came_back(c: &Connection) -> bool {
         || c.reset_received().is_some()
         || c.icmp_errors().next().is_some()
         || c.established.is_some()
-        || c.drops().chain(c.wrapped_drops()).any(|d| !d.ours)
+        || c.lost_here().any(|d| !d.ours)
 }
 
 /// The drop that stopped this connection: one that isn't only a consequence of its end.

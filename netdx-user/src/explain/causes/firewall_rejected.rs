@@ -108,7 +108,9 @@ fn wants(c: &Connection) -> Vec<Want> {
     let Some((time, icmp)) = answer(c) else { return Vec::new() };
     let dropped = dropped(c, time);
     let mut wants = dropped.map(|d| rule_wants(c, &d)).unwrap_or_default();
-    wants.extend(dropped.and_then(|d| d.netns()).map(|netns| Want::IpvsServices { netns }));
+    wants.extend(
+        dropped.filter(|d| by_no_rule(c, d, icmp)).and_then(|d| d.netns()).map(|netns| Want::IpvsServices { netns }),
+    );
     wants.push(target_want(c));
     wants.extend(icmp.map(|i| owners_want(c, i.from)));
     wants
@@ -153,11 +155,10 @@ fn answered_with(c: &Connection, time: Time, icmp: Option<IcmpError>) -> (String
 
 fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) -> Judgement {
     let (with, answer) = answered_with(c, time, icmp);
-    if let Some(service) = unserved(c, d) {
+    if let Some(service) = unserved(c, d).filter(|_| by_no_rule(c, d, icmp)) {
         return by_balancer(c, d, service, (&with, answer));
     }
-    let action = icmp.map_or(Action::Reset, |i| Action::Icmp { v6: i.v6, kind: i.kind, code: i.code });
-    let culprit = culprit(c, d, action);
+    let culprit = culprit(c, d, action(icmp));
     let at = place(c, d);
     let what = phrase::packet(d.packet);
     let because = match &culprit {
@@ -178,6 +179,18 @@ fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) ->
         .and_all(told(c))
         .advise(culprit.advice(c, d, "allow this connection before it, or remove it")),
     )
+}
+
+/// What a rule must have done for such an answer.
+fn action(icmp: Option<IcmpError>) -> Action {
+    icmp.map_or(Action::Reset, |i| Action::Icmp { v6: i.v6, kind: i.kind, code: i.code })
+}
+
+/// The rules are known, and none of them did it.
+fn by_no_rule(c: &Connection, d: &Dropped<'_>, icmp: Option<IcmpError>) -> bool {
+    let known =
+        d.netns().is_some_and(|netns| matches!(c.facts.get(&Want::Ruleset { netns }), Some(Answer::Ruleset(_))));
+    known && matches!(culprit(c, d, action(icmp)), Culprit::Unknown(_))
 }
 
 /// The service of the kernel's load balancer that the packet was for and that nobody serves: it answers with ICMP and drops the

@@ -195,7 +195,7 @@ fn found(c: &Connection) -> Option<Silent> {
 /// Packets, also those of tunnels, that can have waited for a neighbour while it went on.
 fn waited(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
     let end = c.ended.filter(|_| c.established.is_some());
-    c.drops().chain(c.wrapped_drops()).filter(move |d| end.is_none_or(|end| d.time <= end))
+    c.lost_here().filter(move |d| end.is_none_or(|end| d.time <= end))
 }
 
 /// Who asked for it.

@@ -22,7 +22,7 @@ This host dropped a packet of the connection, for a reason of its own.
 # What happened
 The kernel threw away a packet (the first one, the answer, a later one) for one of its less common reasons: a TCP-MD5 or
 TCP-AO signature that is missing or wrong, a bad checksum, timestamps from the past (PAWS), a malformed header, a packet too
-big for the next interface.
+big for the next interface. Or it threw away a tunnel's packet with one of this connection in it.
 
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, with the reason's name, the namespace and the
@@ -59,6 +59,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         format!("look up SKB_DROP_REASON_{} in the kernel's documentation: it says what the packet lacked", d.reason)
     };
     let means = match d.reason {
+        // Of its own packets that is an answer.
         "NO_SOCKET" => Some("nothing there takes packets of this tunnel"),
         reason => meaning(reason),
     };

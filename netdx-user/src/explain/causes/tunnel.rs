@@ -149,7 +149,7 @@ impl<'a> Tunnel<'a> {
         WireguardPeer::of(peers(c, self.netns, &self.found.interface)?, c.reached().remote)
     }
 
-    /// Why nothing comes back, as far as the peer tells: ` from its peer at 192.0.2.1:51820, which never answered`.
+    /// Why nothing comes back, as far as the peer tells: `: its peer at 192.0.2.1:51820 has never agreed on keys`.
     pub(super) fn why(&self, c: &'a Connection) -> String {
         match self.peer(c).filter(|peer| peer.is_silent()) {
             Some(peer) => format!(": its peer{} {}", at(peer), heard(peer)),
@@ -215,7 +215,7 @@ fn at(peer: &WireguardPeer) -> String {
 /// When a peer was heard.
 fn heard(peer: &WireguardPeer) -> String {
     match peer.agreed_ago_s {
-        Some(seconds) => format!("agreed on keys {} ago", phrase::duration(Duration::from_secs(seconds))),
+        Some(seconds) => format!("last agreed on keys {} ago", phrase::duration(Duration::from_secs(seconds))),
         None => "has never agreed on keys".to_owned(),
     }
 }
