@@ -107,7 +107,9 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         .collect();
     let certainty = obstacles.iter().map(|o| o.finding.certainty).min().unwrap_or(Certainty::Possible);
     let mut evidence: Vec<Evidence> = Vec::new();
+    let mut advice: Vec<String> = Vec::new();
     for o in &obstacles {
+        advice.extend(o.finding.advice.iter().filter(|what| !advice.contains(what)).cloned().collect::<Vec<_>>());
         evidence.push(fact("cause", format!("the way to {}: {}", o.server, o.code)));
         evidence.extend(o.finding.evidence.iter().cloned().map(|e| of_way(l, o.way, e)));
     }
@@ -115,16 +117,15 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     let Some(first) = evidence.next() else { return Judgement::No };
     let named: Vec<IpAddr> = obstacles.iter().map(|o| o.server).collect();
     let (are, servers) = if named.len() == 1 { ("is", "server") } else { ("are", "servers") };
-    let code = obstacles.first().map_or("", |o| o.code);
+    let finding = Finding::new(certainty, said.join("; "), first)
+        .and_all(evidence)
+        .and_all(resolver_said(l))
+        .and_all(unread(l, &named));
     Judgement::Yes(
-        Finding::new(certainty, said.join("; "), first)
-            .and_all(evidence)
-            .and_all(resolver_said(l))
-            .and_all(unread(l, &named))
-            .advise(format!(
-                "{are} {} the right name {servers} (resolv.conf)? `netdx explain {code}` says what to do about it",
-                list(&named)
-            )),
+        advice
+            .into_iter()
+            .fold(finding, Finding::advise)
+            .advise(format!("{are} {} the right name {servers} (resolv.conf)?", list(&named))),
     )
 }
 
