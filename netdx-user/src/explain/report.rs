@@ -11,6 +11,7 @@ use crate::{
         Route, SCHEMA, Verdict,
     },
     story::{Connection, Facts, Lookup},
+    time::Time,
     want::Want,
 };
 
@@ -333,7 +334,7 @@ fn connection_timeline(c: &Connection) -> Vec<Moment> {
         moments.push(Moment { t_ns: 0, event: "syn-sent", text: format!("SYN to {}", phrase::target(c)) });
     }
     for (time, event) in &c.events {
-        let Some((event, text)) = moment(c, event) else { continue };
+        let Some((event, text)) = moment(c, *time, event) else { continue };
         moments.push(Moment { t_ns: super::nanos(time.since(c.began)), event, text });
     }
     moments.sort_by_key(|m| m.t_ns);
@@ -347,7 +348,7 @@ fn place(c: &Connection, netns: Option<crate::event::Netns>) -> String {
     }
 }
 
-fn moment(c: &Connection, event: &Event) -> Option<(&'static str, String)> {
+fn moment(c: &Connection, time: Time, event: &Event) -> Option<(&'static str, String)> {
     Some(match event {
         Event::Attempt { .. } | Event::Process { .. } | Event::Dns { .. } | Event::GetAddrInfo { .. } => return None,
         Event::State { new: TcpState::Established, .. } => ("established", "handshake completed".into()),
@@ -395,7 +396,7 @@ fn moment(c: &Connection, event: &Event) -> Option<(&'static str, String)> {
             "icmp-sent",
             format!("{} sent{}", phrase::icmp(false, packet.icmp_type, packet.icmp_code), place(c, packet.netns)),
         ),
-        Event::NeighborFailed { netns, address, .. } if !c.may_wait_for(*netns, *address) => return None,
+        Event::NeighborFailed { netns, address, .. } if !c.may_wait_for(time, *netns, *address) => return None,
         Event::NeighborFailed { address, device_name, .. } => {
             ("neighbor-failed", format!("{address} did not answer on {device_name}"))
         }
@@ -455,7 +456,7 @@ fn lookup_timeline(l: &Lookup) -> Vec<Moment> {
     }
     for path in &l.paths {
         for (time, event) in &path.events {
-            if let Some((event, text)) = moment(path, event) {
+            if let Some((event, text)) = moment(path, *time, event) {
                 moments.push(Moment { t_ns: super::nanos(time.since(l.began)), event, text });
             }
         }

@@ -8,7 +8,7 @@ use crate::{
     },
     time::Time,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 /// A call that failed, as a story needs it.
 #[derive(Clone, Copy, Debug)]
@@ -325,18 +325,22 @@ impl Connection {
     /// interface name.
     pub fn silent_neighbors(&self) -> impl Iterator<Item = (Time, Netns, IpAddr, &str)> + '_ {
         self.events.iter().filter_map(|(t, e)| match &**e {
-            Event::NeighborFailed { netns, address, device_name, .. } if self.may_wait_for(*netns, *address) => {
+            Event::NeighborFailed { netns, address, device_name, .. } if self.may_wait_for(*t, *netns, *address) => {
                 Some((*t, *netns, *address, device_name.as_str()))
             }
             _ => None,
         })
     }
 
-    /// Whether a neighbour can be one that its packets waited for, as far as it is known where they went: there is always somebody
-    /// on a network who does not answer somebody else.
+    /// Whether a neighbour that did not answer at a time can be one that its packets waited for, as far as it is known where they
+    /// went: there is always somebody on a network who does not answer somebody else.
     #[must_use]
-    pub fn may_wait_for(&self, netns: Netns, address: IpAddr) -> bool {
-        if self.wrapped_drops().any(|d| d.netns() == Some(netns) && d.waited_for_neighbor()) {
+    pub fn may_wait_for(&self, time: Time, netns: Netns, address: IpAddr) -> bool {
+        /// What waits for a neighbour is dropped in the same breath (neigh_timer_handler, 6.18).
+        const AT_ONCE: Duration = Duration::from_millis(1);
+        let given_up = |d: &Dropped<'_>| d.netns() == Some(netns) && d.waited_for_neighbor();
+        // Marked by a rule, or in a tunnel's packet, it went elsewhere than the route to the address dialled leads.
+        if self.lost_here().any(|d| given_up(&d) && d.time <= time.after(AT_ONCE) && time <= d.time.after(AT_ONCE)) {
             return true;
         }
         if netns != self.netns {

@@ -239,15 +239,37 @@ fn a_rule_by_port_is_named() {
 }
 
 /// Firewall rules of type route give what is sent a mark, and with that mark it is routed anew.
+fn marked(family: &str, route: &str) -> Lab {
+    let lab = Lab::new();
+    lab.client
+        .nft("table inet lab { chain out { type route hook output priority mangle; tcp dport 80 meta mark set 7; }; }");
+    lab.client.ip(&format!("{family} route add {route} table 77"));
+    lab.client.ip(&format!("{family} rule add fwmark 7 table 77"));
+    lab
+}
+
+/// The route to the address dialled has another next hop.
+#[test]
+fn a_mark_that_a_firewall_rule_sets_leads_to_a_silent_neighbour() {
+    for (family, target, hop) in [("-4", "10.1.2.2:80", "10.1.1.77"), ("-6", "[fd01:2::2]:80", "fd01:1::77")] {
+        let lab = marked(family, &format!("default via {hop} dev eth0"));
+        lab.client.sysctl("net.ipv4.tcp_syn_retries=2");
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        // Its own ICMP error comes just before the last timer, or just after.
+        assert!(matches!(attempt.errno, libc::EHOSTUNREACH | libc::ETIMEDOUT), "{attempt:?}");
+        let code = "route.neighbor-silent";
+        let names = &["the next hop", hop];
+        let expected = Expected { code, errno: None, remote: Some(target), names, ..NONE };
+        trace.explains(&attempt, &less_sure_without_reasons(expected));
+        trace.only(&[code]);
+    }
+}
+
 #[test]
 fn a_mark_that_a_firewall_rule_sets_leads_nowhere() {
     for (family, target) in [("-4", "10.1.2.2:80"), ("-6", "[fd01:2::2]:80")] {
-        let lab = Lab::new();
-        lab.client.nft(
-            "table inet lab { chain out { type route hook output priority mangle; tcp dport 80 meta mark set 7; }; }",
-        );
-        lab.client.ip(&format!("{family} route add unreachable default table 77"));
-        lab.client.ip(&format!("{family} rule add fwmark 7 table 77"));
+        let lab = marked(family, "unreachable default");
         let trace = Tracer::start(&lab);
         let attempt = lab.connect(&format!("blocking {target}"));
         let names = &["unreachable", "0x7"];

@@ -102,10 +102,12 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         let why = owner.as_ref().map(|owner| owner.why(c)).unwrap_or_default();
         let because = format!("{role} does not answer {how}{elsewhere}{through}{why}");
         let (certainty, blind) = unheard(coverage, tunnel);
+        let by_route = c.next_hop().is_none_or(|(hop, _)| address.is_none_or(|address| address == hop));
         let finding = Finding::new(certainty, because, proof)
-            .and_all(entry(c))
+            .and_all(entry(c).filter(|_| by_route))
             .and_all(blind)
             .and_all(route_fact(c))
+            .and_all(marked(c).filter(|_| !by_route))
             .and_all(owner.as_ref().map(|owner| owner.evidence(c)))
             .and_all(told(c));
         let by = device.as_deref().unwrap_or("the interface that asked");
@@ -140,9 +142,11 @@ fn found(c: &Connection) -> Option<Silent> {
     // The drop of the very packet that waited for the neighbour, it may be for longer than whoever connects.
     if let Some(d) = waited(c).find(Dropped::waited_for_neighbor) {
         let netns = d.netns().unwrap_or(c.netns);
+        let own_way = netns == c.netns && d.inner.is_none();
         let target = d.packet.tuple.filter(|_| d.inner.is_some()).unwrap_or(c.reached()).remote;
-        // Of several the target, or the one that was given up at that moment.
-        let fits = |(t, _, a, _): &(Time, Netns, IpAddr, &str)| (*a != target, t.0.abs_diff(d.time.0));
+        let asked = hop.filter(|_| own_way).unwrap_or(target);
+        // Of several the one that has to be asked, or the one that was given up at that moment.
+        let fits = |(t, _, a, _): &(Time, Netns, IpAddr, &str)| (*a != asked, t.0.abs_diff(d.time.0));
         let of = c.silent_neighbors().filter(|(_, n, ..)| *n == netns).min_by_key(fits);
         let proof = seen(
             c,
@@ -150,7 +154,7 @@ fn found(c: &Connection) -> Option<Silent> {
             "drop",
             format!("{} dropped {}: the neighbour did not answer", phrase::dropped(&d), place(c, &d)),
         );
-        if netns == c.netns && hop.is_some() && d.inner.is_none() {
+        if own_way && hop.is_some() && of.is_none_or(|(_, _, address, _)| Some(address) == hop) {
             return Some(own(proof));
         }
         let device = of.map(|(_, _, _, device)| device.to_owned());
@@ -267,6 +271,12 @@ pub(super) fn certainty(c: &Connection, d: &Dropped<'_>) -> Certainty {
     let given_up = c.silent_neighbors().any(|(_, _, address, _)| address == what.asked);
     let times = silenced(c).len();
     if is_unique(c, what) && (times > 1 || !given_up) { Certainty::Proven } else { Certainty::Likely }
+}
+
+/// Why it went elsewhere than the route for the address dialled leads.
+fn marked(c: &Connection) -> Option<Evidence> {
+    let d = c.drops().find(|d| d.ours && d.netns() == Some(c.netns) && d.packet.mark != c.mark)?;
+    Some(fact("mark", format!("firewall rules had marked it {:#x}, so it was routed anew", d.packet.mark)))
 }
 
 fn entry(c: &Connection) -> Option<Evidence> {
