@@ -211,8 +211,11 @@ impl Packets {
         seen.sort_by_key(|(time, _)| *time);
         let mut others: Vec<Translation> = Vec::new();
         for (_, translation) in seen {
-            if !others.iter().any(|other| other.to == translation.to) {
-                others.push(translation);
+            // A SYN that is sent again may be given another port.
+            let port_aside = |t: Translation| (t.netns, Tuple { local_port: 0, ..t.to });
+            match others.iter_mut().find(|other| port_aside(**other) == port_aside(translation)) {
+                Some(other) => *other = translation,
+                None => others.push(translation),
             }
         }
         others

@@ -56,6 +56,25 @@ fn a_port_is_forwarded_to_nobody() {
     translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &REFUSED);
 }
 
+/// Two connections have the two ports that the router may give.
+#[test]
+fn no_port_is_left_to_translate_to() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "10.1.2.2:80");
+    lab.router.nft(&translation("postrouting", "oifname \"rsv\" ip protocol tcp snat ip to 10.1.2.1:4000-4001"));
+    let mut filler = lab.start("blocking 10.1.2.2:80 --times 2 --hold 60000");
+    for _ in 0..2 {
+        assert_eq!(filler.attempt().errno, 0);
+    }
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    let code = "timeout.conntrack";
+    let names = &["network address translation gave it the endpoints of another connection, 10.1.2.1:400"];
+    let errno = Some("ETIMEDOUT");
+    trace.explains(&attempt, &Expected { code, errno, remote: Some("10.1.2.2:80"), names, ..REFUSED });
+    trace.only(&[code]);
+}
+
 #[test]
 fn an_ipv6_port_is_forwarded_to_nobody() {
     let lab = Lab::new();
