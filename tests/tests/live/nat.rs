@@ -56,6 +56,38 @@ fn a_port_is_forwarded_to_nobody() {
     translated(&lab, "10.1.1.1:8080", "10.1.2.2:81", &REFUSED);
 }
 
+/// Client and server are on one network with the router, which translates the destination only.
+#[test]
+fn the_answer_does_not_come_back_through_the_translation() {
+    let lab = Lab::new();
+    lab.router.link("by", &lab.server, "port", ["", "10.1.1.3/24"]);
+    for line in [
+        "link add br0 type bridge",
+        "addr flush dev rcl",
+        "link set rcl master br0",
+        "link set by master br0",
+        "addr add 10.1.1.1/24 dev br0",
+        "link set br0 up",
+    ] {
+        lab.router.ip(line);
+    }
+    lab.router.sysctl("net.ipv4.conf.all.send_redirects=0, net.ipv4.conf.br0.send_redirects=0");
+    // Where a bridge's packets are translated, too, the answer is.
+    run(lab
+        .router
+        .command("sh")
+        .args(["-c", "f=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $f ] || echo 0 > $f"]));
+    lab.router.nft(&translation("prerouting", "ip daddr 10.1.1.1 tcp dport 8080 dnat ip to 10.1.1.3:80"));
+    let _listener = listen(&lab.server, "10.1.1.3:80");
+    let trace = Tracer::start(&lab);
+    let target = "10.1.1.1:8080";
+    let attempt = lab.connect(&format!("blocking {target}"));
+    let code = "timeout.dropped";
+    let names = &[target, "the answer came from 10.1.1.3:80"];
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote: Some(target), names, ..REFUSED });
+    trace.only(&[code]);
+}
+
 /// Two connections have the two ports that the router may give.
 #[test]
 fn no_port_is_left_to_translate_to() {

@@ -194,6 +194,7 @@ pub(super) fn anything_came_back(c: &Connection) -> bool {
         || c.icmp_errors().next().is_some()
         || c.established.is_some()
         || c.lost_here().any(|d| !d.ours)
+        || super::asymmetric::answer(c).is_some()
 }
 
 /// The drop that stopped this connection: one that isn't only a consequence of its end.

@@ -5,6 +5,7 @@ use super::Cause;
 
 mod aborts;
 mod answers;
+mod asymmetric;
 mod evidence;
 mod firewall_rule;
 mod forwarding;

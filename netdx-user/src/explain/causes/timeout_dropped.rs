@@ -1,5 +1,6 @@
 //! `timeout.dropped`
 
+use super::asymmetric;
 use super::evidence::{place, stopping_drops, stopping_wrapped, told};
 use crate::{
     coverage::Coverage,
@@ -22,14 +23,20 @@ This host dropped a packet of the connection, for a reason of its own.
 # What happened
 The kernel threw away a packet (the first one, the answer, a later one) for one of its less common reasons: a TCP-MD5 or
 TCP-AO signature that is missing or wrong, a bad checksum, timestamps from the past (PAWS), a malformed header, a packet too
-big for the next interface. Or it threw away a tunnel's packet with one of this connection in it.
+big for the next interface. Or it threw away a tunnel's packet with one of this connection in it. Or the answer came from
+another address than was dialled, so that no socket here takes it: the destination was translated on the way (DNAT: a
+published port, a load balancer), and the answer took another way back, on which nobody translates it again. Mostly both ends
+are on one network, and the host that translates is not between them (hairpin NAT).
 
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, with the reason's name, the namespace and the
-function that did it.
+function that did it. Or it answered a SYN-ACK from other endpoints with a reset, for want of a socket, and that one
+acknowledges the sequence number of this connection's SYN, which is random.
 
 # What to do
-The reason's name leads on: `SKB_DROP_REASON_*` in the kernel's include/net/dropreason-core.h says what each one means.
+Hairpin NAT: where the destination is translated, translate the source as well (SNAT, MASQUERADE) for those who are on one
+network with the server; or dial the server's own address there. Else the reason's name leads on: `SKB_DROP_REASON_*` in the
+kernel's include/net/dropreason-core.h says what each one means.
 
 # Easily confused with
 firewall.dropped, denied.bpf, route.reverse-path: reasons that have codes of their own. timeout.silent: nothing here
@@ -41,6 +48,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let udp = c.tuple.protocol == crate::event::Protocol::Udp;
     if !waited && !udp && !c.mirrored {
         return Judgement::No;
+    }
+    if let Some(finding) = asymmetric::finding(c) {
+        return Judgement::Yes(finding);
     }
     // The latest one is nearest to the end; drops of the first packet repeat with each retransmission.
     let Some(d) = stopping_drops(c).chain(stopping_wrapped(c)).last() else { return Judgement::No };
