@@ -4,7 +4,7 @@
 
 use super::{fact, here, owners_want, phrase};
 use crate::{
-    event::{Protocol, Tuple},
+    event::Protocol,
     fact::{Answer, Owner, SocketEntry},
     report::{Evidence, Outcome, Process},
     story::Connection,
@@ -122,17 +122,14 @@ pub(super) fn translations(c: &Connection) -> Vec<Evidence> {
         all.push(fact("redirected", text));
     }
     for hop in &c.translated {
-        let ends = |t: Tuple| {
-            let (local, remote) = (phrase::endpoint(t.local, t.local_port), phrase::endpoint(t.remote, t.remote_port));
-            format!("{local} to {remote}")
-        };
+        let (before, after) = (phrase::ends(from), phrase::ends(hop.to));
         let at = phrase::namespace(&c.facts, hop.netns, c.netns);
         let tracked =
             matches!(c.facts.get(&translations_want(c)), Some(Answer::Translations(hops)) if hops.contains(hop));
         let text = if tracked || c.traced_back {
-            format!("network address translation in {at} makes {} out of {}", ends(hop.to), ends(from))
+            format!("network address translation in {at} makes {after} out of {before}")
         } else {
-            format!("its SYN, {}, was seen in {at} as {}: network address translation", ends(from), ends(hop.to))
+            format!("its SYN, {before}, was seen in {at} as {after}: network address translation")
         };
         all.push(fact("nat", text));
         from = hop.to;

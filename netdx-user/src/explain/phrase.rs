@@ -2,7 +2,7 @@
 //! Must not know: the terminal. Text from outside stays raw: renderers escape it.
 
 use crate::{
-    event::{Call, Discovery, Netns, Packet, Protocol, Task},
+    event::{Call, Discovery, Netns, Packet, Protocol, Task, Tuple},
     fact::{self, Answer},
     quantity,
     report::Endpoint,
@@ -27,6 +27,12 @@ pub fn endpoint(addr: IpAddr, port: u16) -> String {
 #[must_use]
 pub fn name(c: &Connection) -> Option<&str> {
     c.name.as_deref().or_else(|| super::causes::hosts_entry(c).map(|(_, name)| name))
+}
+
+/// `10.0.0.1:40000 to 10.0.0.5:5432`
+#[must_use]
+pub fn ends(t: Tuple) -> String {
+    format!("{} to {}", endpoint(t.local, t.local_port), endpoint(t.remote, t.remote_port))
 }
 
 /// The target of a connection with its name: `db.internal (10.0.0.5:5432)`, and where network address translation sent it:

@@ -19,7 +19,7 @@ use crate::{
 };
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -73,11 +73,7 @@ impl Redactor {
         match event {
             Event::Attempt { started: _, task, sock, via: _, dialled } => {
                 self.tasks(task.as_mut());
-                if let Some(end) = dialled {
-                    let mut address = end.ip();
-                    self.address(&mut address);
-                    end.set_ip(address);
-                }
+                dialled.iter_mut().for_each(|end| self.end(end));
                 self.sock(sock);
             }
             Event::State { sock, old: _, new: _, current, icmp, tcp: _, stack: _ } => {
@@ -194,11 +190,7 @@ impl Redactor {
             Answer::WireguardPeers(all) => {
                 for peer in all {
                     peer.allowed.iter_mut().for_each(|(address, _)| self.address(address));
-                    if let Some(end) = &mut peer.endpoint {
-                        let mut address = end.ip();
-                        self.address(&mut address);
-                        end.set_ip(address);
-                    }
+                    peer.endpoint.iter_mut().for_each(|end| self.end(end));
                 }
             }
             Answer::IpsecStates(all) => all.iter_mut().for_each(|end| self.address(&mut end.destination)),
@@ -362,6 +354,12 @@ impl Redactor {
         if program.place.starts_with('/') {
             self.group(&mut program.place);
         }
+    }
+
+    fn end(&self, end: &mut SocketAddr) {
+        let mut address = end.ip();
+        self.address(&mut address);
+        end.set_ip(address);
     }
 
     fn address(&self, address: &mut IpAddr) {

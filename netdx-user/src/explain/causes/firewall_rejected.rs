@@ -2,7 +2,7 @@
 
 use super::{
     evidence::{place, stopping_drops, target_want, told},
-    firewall_rule::{Action, Culprit, by_netfilter, culprit, rule_wants},
+    firewall_rule::{Action, Culprit, by_netfilter, by_no_rule, culprit, rule_wants},
 };
 use crate::{
     coverage::Coverage,
@@ -109,7 +109,10 @@ fn wants(c: &Connection) -> Vec<Want> {
     let dropped = dropped(c, time);
     let mut wants = dropped.map(|d| rule_wants(c, &d)).unwrap_or_default();
     wants.extend(
-        dropped.filter(|d| by_no_rule(c, d, icmp)).and_then(|d| d.netns()).map(|netns| Want::IpvsServices { netns }),
+        dropped
+            .filter(|d| by_no_rule(c, d, action(icmp)))
+            .and_then(|d| d.netns())
+            .map(|netns| Want::IpvsServices { netns }),
     );
     wants.push(target_want(c));
     wants.extend(icmp.map(|i| owners_want(c, i.from)));
@@ -155,7 +158,7 @@ fn answered_with(c: &Connection, time: Time, icmp: Option<IcmpError>) -> (String
 
 fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) -> Judgement {
     let (with, answer) = answered_with(c, time, icmp);
-    if let Some(service) = unserved(c, d).filter(|_| by_no_rule(c, d, icmp)) {
+    if let Some(service) = unserved(c, d).filter(|_| by_no_rule(c, d, action(icmp))) {
         return by_balancer(c, d, service, (&with, answer));
     }
     let culprit = culprit(c, d, action(icmp));
@@ -184,13 +187,6 @@ fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) ->
 /// What a rule must have done for such an answer.
 fn action(icmp: Option<IcmpError>) -> Action {
     icmp.map_or(Action::Reset, |i| Action::Icmp { v6: i.v6, kind: i.kind, code: i.code })
-}
-
-/// The rules are known, and none of them did it.
-fn by_no_rule(c: &Connection, d: &Dropped<'_>, icmp: Option<IcmpError>) -> bool {
-    let known =
-        d.netns().is_some_and(|netns| matches!(c.facts.get(&Want::Ruleset { netns }), Some(Answer::Ruleset(_))));
-    known && matches!(culprit(c, d, action(icmp)), Culprit::Unknown(_))
 }
 
 /// The service of the kernel's load balancer that the packet was for and that nobody serves: it answers with ICMP and drops the

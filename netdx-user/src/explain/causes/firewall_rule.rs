@@ -110,6 +110,12 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
     }
 }
 
+/// The rules are known, and none of them can have done it.
+pub(super) fn by_no_rule(c: &Connection, d: &Dropped<'_>, action: Action) -> bool {
+    let rules = d.netns().and_then(|netns| c.facts.get(&Want::Ruleset { netns }));
+    matches!(rules, Some(Answer::Ruleset(_))) && matches!(culprit(c, d, action), Culprit::Unknown(_))
+}
+
 /// The first packet of a connection was dropped where connection tracking looks at it, and its table has no room: later
 /// rules were never asked. (Drops by rules of nftables are at `nft_do_chain` itself, Linux 6.18.)
 fn untracked(c: &Connection, d: &Dropped<'_>, netns: Netns) -> bool {

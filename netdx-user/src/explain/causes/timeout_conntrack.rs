@@ -2,7 +2,7 @@
 
 use super::{
     evidence::{place, stopping_drops, told},
-    firewall_rule::{Action, Culprit, by_netfilter, conntrack_full, culprit, rule_wants},
+    firewall_rule::{Action, by_netfilter, by_no_rule, conntrack_full, culprit, rule_wants},
 };
 use crate::{
     coverage::Coverage,
@@ -58,9 +58,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 fn unconfirmed(c: &Connection) -> Option<(Dropped<'_>, Tuple)> {
     let d = dropped(c).filter(|d| d.ours && d.at == "nf_hook_slow")?;
     let given = d.packet.tuple.filter(|t| *t != c.tuple && matches!(d.hook, Some(Hook::Postrouting | Hook::Input)))?;
-    (d.netns().is_some_and(|netns| c.facts.get(&Want::Ruleset { netns }).is_some())
-        && matches!(culprit(c, &d, Action::Drop), Culprit::Unknown(_)))
-    .then_some((d, given))
+    by_no_rule(c, &d, Action::Drop).then_some((d, given))
 }
 
 /// The endpoints that it was given are another connection's.
@@ -71,11 +69,8 @@ fn clash(c: &Connection) -> Option<Finding> {
         return None;
     }
     let (at, what) = (place(c, &d), phrase::packet(d.packet));
-    let ends = |t: Tuple| {
-        format!("{} to {}", phrase::endpoint(t.local, t.local_port), phrase::endpoint(t.remote, t.remote_port))
-    };
     let owner = phrase::endpoint(other.sent.local, other.sent.local_port);
-    let (given, other) = (ends(given), ends(other.sent));
+    let (given, other) = (phrase::ends(given), phrase::ends(other.sent));
     Some(
         Finding::new(
             Certainty::Proven,
