@@ -48,7 +48,7 @@ pub struct Connection {
     pub task: Option<Task>,
     /// What the process runs.
     pub program: Option<Arc<Program>>,
-    /// When the process ended, and its wait status.
+    /// When the process ended, and its wait status; [`Connection::closed_by_end`] tells whether that closed it.
     pub died: Option<(Time, u32)>,
     /// The same of the process, on this host, whose end made its TCP reset this connection.
     pub peer_died: Option<(Time, u32)>,
@@ -231,6 +231,13 @@ impl Connection {
     /// A packet with these endpoints is one of this side's, wherever on its way it was seen.
     pub(super) fn sent_by_us(&self, packet: Tuple) -> bool {
         packet == self.tuple || self.translated.iter().any(|hop| hop.to == packet)
+    }
+
+    /// When the process ended whose end closed the socket, and its wait status: the kernel tells of the end before it closes
+    /// what the process had open (`do_exit`). One that ends later closed the socket by itself.
+    #[must_use]
+    pub fn closed_by_end(&self) -> Option<(Time, u32)> {
+        self.died.filter(|(died, _)| self.ending().is_none_or(|end| *died <= end.time))
     }
 
     /// How long it took.

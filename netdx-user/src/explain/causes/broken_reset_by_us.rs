@@ -56,7 +56,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         (None, _) => "aborted it",
     };
     let who = c.task.as_ref().or(end.current).map_or_else(|| "this side".to_owned(), phrase::task);
-    let because = match c.died {
+    let because = match c.closed_by_end() {
         Some((_, status)) => format!("{who} {how}, {}: {}", life(c), exit_status(status)),
         None => format!("{who} {how}, {}", life(c)),
     };
@@ -67,7 +67,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         seen(c, reset.time, "reset-sent", format!("RST sent for this socket{reason}")),
     )
     .and(seen(c, end.time, "closed", "closed without an error, by this side"))
-    .and_all(c.died.map(|(t, status)| seen(c, t, "process-exit", exit_status(status))));
+    .and_all(c.closed_by_end().map(|(t, status)| seen(c, t, "process-exit", exit_status(status))));
     Judgement::Yes(match abort {
         Some(abort) => finding.advise(abort.instead),
         None => finding,

@@ -55,7 +55,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     }
     let ended = c.ended.unwrap_or(c.began);
     let elapsed = phrase::duration(c.elapsed());
-    let closed = match c.died {
+    let closed = match c.closed_by_end() {
         Some((_, status)) => crate::explain::exit_status(status),
         // Nobody gave up: the recording or the run ended first.
         None if c.ending().is_none() => {
