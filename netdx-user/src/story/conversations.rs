@@ -16,6 +16,8 @@ pub(super) struct End {
     pub(super) pid: Option<u32>,
     /// Of the socket.
     pub(super) cookie: Option<Cookie>,
+    /// The local end is what a failed bind wanted: packets with it are another socket's.
+    pub(super) wanted: bool,
 }
 
 impl End {
@@ -25,7 +27,8 @@ impl End {
         fn agree<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
             a.is_none() || b.is_none() || a == b
         }
-        agree(self.cookie, other.cookie)
+        self.wanted == other.wanted
+            && agree(self.cookie, other.cookie)
             && agree(self.netns, other.netns)
             && agree(self.pid, other.pid)
             && same(self.tuple, other.tuple)
@@ -127,13 +130,13 @@ mod tests {
     fn ends() -> impl Strategy<Value = End> {
         let address = || prop_oneof![Just("0.0.0.0"), Just("10.0.0.1"), Just("10.0.0.2")];
         let (port, some) = (|| 0u16..4, || proptest::option::of(1u64..3));
-        (address(), port(), address(), port(), some(), some(), some()).prop_map(
-            |(local, local_port, remote, remote_port, netns, pid, cookie)| {
+        (address(), port(), address(), port(), some(), some(), some(), any::<bool>()).prop_map(
+            |(local, local_port, remote, remote_port, netns, pid, cookie, wanted)| {
                 let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
                 let tuple =
                     Tuple { protocol: Protocol::Udp, local: ip(local), local_port, remote: ip(remote), remote_port };
                 let netns = netns.map(|n| Netns(n as u32));
-                End { tuple, netns, pid: pid.map(|n| n as u32), cookie: cookie.map(Cookie) }
+                End { tuple, netns, pid: pid.map(|n| n as u32), cookie: cookie.map(Cookie), wanted }
             },
         )
     }

@@ -1,7 +1,10 @@
 //! The core with events of datagram sockets, made by hand.
 
-use super::tests::{MS, elsewhere, ip, run, sock, task, tuple};
-use crate::event::{Call, Cookie, Event, Netns, Protocol, RouteLookups, Sock, Task, TcpState, Tuple};
+use super::tests::{MS, code, elsewhere, ip, run, sock, task, tuple};
+use crate::{
+    event::{Call, Cookie, Event, Netns, Protocol, RouteLookups, Sock, Task, TcpState, Tuple},
+    time::Time,
+};
 
 /// A connected socket, and the error it has.
 fn connected(local_port: u16, cookie: u64, error: i32) -> Sock {
@@ -84,6 +87,24 @@ fn each_socket_is_told_of_though_another_had_its_port_a_moment_ago() {
     assert_eq!((times(2 * MS, [1, 1]), times(2 * MS, [1, 2])), (1, 2));
     // The first has been told.
     assert_eq!((times(600 * MS, [1, 1]), times(600 * MS, [1, 2])), (1, 2));
+}
+
+#[test]
+fn a_bind_that_failed_has_no_part_in_what_the_socket_sends_that_has_the_port() {
+    let refused = refused(40_000, 1);
+    let Event::CallFailed { sock: Some(connected), .. } = asked(40_000, 2) else { panic!() };
+    let unbound =
+        Tuple { local: ip("0.0.0.0"), local_port: 0, remote: ip("0.0.0.0"), remote_port: 0, ..connected.tuple };
+    let mut bind = asked(40_000, 2);
+    if let Event::CallFailed { call, started, sock, address, port, result, .. } = &mut bind {
+        (*call, *started, *address, *port, *result) = (Call::Bind, Some(Time(MS)), Some(tuple().local), 40_000, -98);
+        *sock = Some(Sock { tuple: unbound, cookie: None, ..connected });
+    }
+    for events in [[(MS, refused.clone()), (2 * MS, bind.clone())], [(MS, bind), (2 * MS, refused)]] {
+        let mut codes: Vec<String> = code(&run(events.into(), elsewhere)).into_iter().map(str::to_owned).collect();
+        codes.sort();
+        assert_eq!(codes, ["local.address-in-use", "unexplained"]);
+    }
 }
 
 #[test]

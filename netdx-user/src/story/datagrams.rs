@@ -43,7 +43,9 @@ struct Pending {
 impl Pending {
     fn end(&self) -> End {
         let c = &self.connection;
-        End { tuple: c.tuple, netns: self.netns, pid: c.task.as_ref().map(|t| t.pid), cookie: self.cookie }
+        let call = c.failed_call().or(c.call_not_entered());
+        let wanted = call.is_some_and(|call| call.call == Call::Bind);
+        End { tuple: c.tuple, netns: self.netns, pid: c.task.as_ref().map(|t| t.pid), cookie: self.cookie, wanted }
     }
 }
 
@@ -75,7 +77,7 @@ impl Datagrams {
             Event::SocketError { sock, .. } => sock.cookie,
             _ => None,
         };
-        let end = End { tuple, netns: packet.is_none().then_some(netns), pid: None, cookie };
+        let end = End { tuple, netns: packet.is_none().then_some(netns), pid: None, cookie, wanted: false };
         if let Some(mut p) = self.pending.take(end) {
             p.netns = p.netns.or(end.netns);
             p.cookie = p.cookie.or(cookie);
@@ -133,7 +135,7 @@ impl Datagrams {
         let errno = -result;
         let only_connect = matches!(call, Call::Connect | Call::IoUringConnect);
         let (netns, cookie) = (Some(sock.netns), sock.cookie);
-        let end = End { tuple, netns, pid: Some(task.pid), cookie };
+        let end = End { tuple, netns, pid: Some(task.pid), cookie, wanted: call == Call::Bind };
         if let Some(mut p) = self.pending.take(end) {
             p.netns = netns;
             p.cookie = p.cookie.or(cookie);
@@ -219,7 +221,7 @@ impl Datagrams {
 
     /// A conversation with these endpoints is told, or was a moment ago.
     pub(super) fn tells_of(&self, tuple: Tuple) -> bool {
-        let end = End { tuple, netns: None, pid: None, cookie: None };
+        let end = End { tuple, netns: None, pid: None, cookie: None, wanted: false };
         self.pending.holds(end) || self.told.holds(end)
     }
 
