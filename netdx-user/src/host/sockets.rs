@@ -41,6 +41,15 @@ pub struct Query {
     pub info: bool,
 }
 
+impl Query {
+    /// Whether a socket has the ports asked for. Of those that are only bound the kernel hands out all, whatever their ports
+    /// (inet_diag_dump_icsk, 6.8 to 6.18).
+    fn asks_for(&self, socket: &Socket) -> bool {
+        let fits = |wanted: u16, has: u16| wanted == 0 || wanted == has;
+        fits(self.local_port, socket.tuple.local_port) && fits(self.remote_port, socket.tuple.remote_port)
+    }
+}
+
 /// States of sockets to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum States {
@@ -94,12 +103,12 @@ pub fn state(protocol: Protocol, number: u8) -> &'static str {
         (_, 4) => "fin-wait-1",
         (_, 5) => "fin-wait-2",
         (_, 6) => "time-wait",
-        (_, TCP_CLOSE) => "close",
         (_, 8) => "close-wait",
         (_, 9) => "last-ack",
         (_, TCP_LISTEN) => "listen",
         (_, 11) => "closing",
-        (_, BOUND_INACTIVE) => "bound",
+        // Of closed sockets the kernel lists none but those that are bound, as what they are: closed (inet_diag_dump_icsk, 6.8).
+        (_, TCP_CLOSE | BOUND_INACTIVE) => "bound",
         _ => "unknown",
     }
 }
@@ -119,7 +128,7 @@ pub fn dump(query: &Query, mut each: impl FnMut(Socket) -> ControlFlow<()>) -> i
             SOCK_DIAG_BY_FAMILY,
             NLM_F_DUMP,
             &request(query, family),
-            |_, payload| match parse(query.protocol, payload) {
+            |_, payload| match parse(query.protocol, payload).filter(|socket| query.asks_for(socket)) {
                 Some(socket) => {
                     let next = each(socket);
                     stopped |= next.is_break();

@@ -89,8 +89,12 @@ fn holds(c: &Connection, s: &SocketEntry) -> bool {
 }
 
 fn holder(s: &SocketEntry) -> String {
-    let who =
-        if s.owners.is_empty() && s.inode == 0 { "a closed connection".into() } else { phrase::owners(&s.owners) };
+    let who = match s.state.as_str() {
+        _ if !s.owners.is_empty() || s.inode != 0 => phrase::owners(&s.owners),
+        // The kernel gives it a file when it is accepted.
+        "syn-recv" | "established" | "close-wait" => "a connection that waits to be accepted".into(),
+        _ => "a closed connection".into(),
+    };
     let local = phrase::endpoint(s.tuple.local, s.tuple.local_port);
     if s.tuple.remote_port == 0 {
         format!("{who} has {local} ({})", s.state)

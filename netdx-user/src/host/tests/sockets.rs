@@ -1,7 +1,8 @@
 //! Sockets, their owners, and the ports and counters of a namespace.
 
 use super::*;
-use std::net::UdpSocket;
+use rustix::net;
+use std::net::{SocketAddr, UdpSocket};
 
 #[test]
 fn listeners_of_every_namespace_with_their_owners() {
@@ -61,6 +62,19 @@ fn owner_and_holders_of_a_connection() {
     let mut states: Vec<_> = found.iter().map(|s| s.state.as_str()).collect();
     states.sort_unstable();
     assert_eq!(states, ["established", "listen"]);
+
+    // Bound, neither connected nor listening: kernels from 6.8 on tell of them, and of all of them whatever the port asked for.
+    let bound = lab.within(1, || {
+        let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
+        net::bind(&socket, &"10.99.0.2:0".parse::<SocketAddr>().unwrap()).unwrap();
+        TcpListener::from(socket)
+    });
+    let port = bound.local_addr().unwrap().port();
+    let Answer::Sockets(again) = host.answer(&want) else { panic!() };
+    assert_eq!(again.len(), 2, "{again:?}");
+    let want = Want::Holders { netns: lab.netns(1), protocol: Protocol::Tcp, address: remote.ip(), port };
+    let Answer::Sockets(found) = host.answer(&want) else { panic!() };
+    assert!(found.iter().all(|s| s.state == "bound" && s.tuple.local_port == port), "{found:?}");
 }
 
 #[test]

@@ -259,7 +259,7 @@ fn timer(timer: &Timer) -> String {
 fn counters(socket: &Socket) -> Option<Counters> {
     let info = socket.info.as_ref()?;
     // Before the handshake ends these times are not set (tcp_finish_connect, tcp_create_openreq_child, Linux 6.18).
-    let handshaken = !matches!(socket.state, "syn-sent" | "syn-recv" | "close");
+    let handshaken = !matches!(socket.state, "syn-sent" | "syn-recv" | "bound");
     let last = [info.last_data_sent, info.last_data_recv, info.last_ack_recv];
     Some(Counters {
         age_at_least_ms: last.into_iter().max().filter(|_| handshaken),
