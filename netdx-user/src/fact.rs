@@ -176,6 +176,9 @@ pub struct Interface {
     pub mtu: u32,
     /// Addresses with prefix length.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// Those of them that have another end, with its address: the prefix length is of that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<(IpAddr, IpAddr)>,
     /// Those of them that may not be used, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusable: Vec<(IpAddr, Unusable)>,
@@ -191,6 +194,12 @@ impl Interface {
     #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|(one, _)| *one == address)
+    }
+
+    /// The address of the other end of this address of its, if it has one.
+    #[must_use]
+    pub fn peer(&self, address: IpAddr) -> Option<IpAddr> {
+        self.peers.iter().find(|(one, _)| *one == address).map(|(_, peer)| *peer)
     }
 
     /// Why this address of its may not be used; none: it may, or is no address of its.

@@ -29,8 +29,9 @@ pub fn list() -> io::Result<Vec<Interface>> {
     }
     let mut links = links()?;
     for link in &mut links {
-        for Assigned { address, length, unusable, .. } in addresses.remove(&link.index).unwrap_or_default() {
+        for Assigned { address, peer, length, unusable, .. } in addresses.remove(&link.index).unwrap_or_default() {
             link.addresses.push((address, length));
+            link.peers.extend(peer.map(|peer| (address, peer)));
             link.unusable.extend(unusable.map(|why| (address, why)));
         }
     }
@@ -58,6 +59,7 @@ pub fn link(payload: &[u8]) -> Option<Interface> {
         loopback: header.flags.contains(LinkFlags::Loopback),
         mtu: 0,
         addresses: Vec::new(),
+        peers: Vec::new(),
         unusable: Vec::new(),
         kind: String::new(),
         lladdr: None,
@@ -84,10 +86,20 @@ pub struct Assigned {
     pub device: u32,
     /// The address.
     pub address: IpAddr,
-    /// Prefix length.
+    /// The other end's, if it was given one.
+    pub peer: Option<IpAddr>,
+    /// Prefix length: of the other end's, if there is one.
     pub length: u8,
     /// Why it may not be used.
     pub unusable: Option<Unusable>,
+}
+
+impl Assigned {
+    /// What it puts on the link: an address in that network, and the network's prefix length.
+    #[must_use]
+    pub fn network(&self) -> (IpAddr, u8) {
+        (self.peer.unwrap_or(self.address), self.length)
+    }
 }
 
 /// The addresses of all interfaces.
@@ -97,15 +109,16 @@ pub struct Assigned {
 pub fn addresses_of_all() -> io::Result<Vec<Assigned>> {
     netlink::list(NETLINK_ROUTE, libc::RTM_GETADDR, &AddressMessage::default(), |payload| {
         let header = AddressHeader::parse(payload).ok()?;
-        let mut found = None;
+        let (mut local, mut of_prefix) = (None, None);
         for attribute in netlink::attributes(payload, ADDRESS) {
             match AddressAttribute::parse(&attribute) {
-                // On a point-to-point interface IFA_ADDRESS is the peer's and IFA_LOCAL the own one.
-                Ok(AddressAttribute::Local(address)) => found = Some(address),
-                Ok(AddressAttribute::Address(address)) => found = found.or(Some(address)),
+                Ok(AddressAttribute::Local(address)) => local = Some(address),
+                Ok(AddressAttribute::Address(address)) => of_prefix = Some(address),
                 _ => {}
             }
         }
+        // Where the other end was given an address, IFA_ADDRESS is that one (linux/if_addr.h).
+        let (address, peer) = (local.or(of_prefix)?, of_prefix.filter(|_| local.is_some() && local != of_prefix));
         let has = |flag| header.flags.contains(flag);
         let unusable = if has(AddressHeaderFlags::Dadfailed) {
             Some(Unusable::Duplicate)
@@ -114,7 +127,7 @@ pub fn addresses_of_all() -> io::Result<Vec<Assigned>> {
             let asks = has(AddressHeaderFlags::Tentative) && !has(AddressHeaderFlags::Optimistic);
             asks.then_some(Unusable::Tentative)
         };
-        Some(Assigned { device: header.index, address: found?, length: header.prefix_len, unusable })
+        Some(Assigned { device: header.index, address, peer, length: header.prefix_len, unusable })
     })
 }
 

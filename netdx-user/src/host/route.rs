@@ -7,7 +7,7 @@
 use super::{
     decision::{self, Choice, Decision, Outcome},
     fib::{self, Entry, LOCAL, MAIN, family, kind_name},
-    interface::{self, Assigned},
+    interface,
     netlink::Exchange,
     rule::{self, PolicyAction, PolicyRule, Tables},
 };
@@ -229,8 +229,9 @@ fn unusable(query: &Query, covering: &[Entry], links: &[Interface], tables: &Tab
         }
     }
     // An interface that is down has lost its routes; its own addresses tell what it would lead to.
-    for Assigned { device, address, length, .. } in interface::addresses_of_all()? {
-        let down = links.iter().find(|l| l.index == device && !l.up);
+    for assigned in interface::addresses_of_all()? {
+        let (address, length) = assigned.network();
+        let down = links.iter().find(|l| l.index == assigned.device && !l.up);
         if let Some(link) = down.filter(|_| crate::fact::covers(address, length, query.to)) {
             let network = Entry { to: Some(network(address, length)), length, ..Entry::new(RouteType::Unicast) };
             found.push(format!("{} dev {} ({} is down)", network.prefix(), link.name, link.name));

@@ -46,6 +46,8 @@ pub struct Row {
 pub struct Address {
     /// Itself.
     pub addr: IpAddr,
+    /// The other end's, if it has one: the prefix is of that.
+    pub peer: Option<IpAddr>,
     /// Prefix length.
     pub prefix: u8,
     /// First address of its prefix.
@@ -70,7 +72,9 @@ pub fn list(netns: Netns, host: &mut Host) -> Result<Vec<Row>, Error> {
 
 impl From<Interface> for Row {
     fn from(interface: Interface) -> Row {
-        let of = |&(addr, prefix): &_| address(addr, prefix, &interface.name, interface.unusable(addr));
+        let of = |&(addr, prefix): &_| {
+            address(addr, interface.peer(addr), prefix, &interface.name, interface.unusable(addr))
+        };
         let addresses = interface.addresses.iter().map(of).collect();
         Row {
             schema: SCHEMA,
@@ -86,8 +90,18 @@ impl From<Interface> for Row {
     }
 }
 
-fn address(addr: IpAddr, prefix: u8, device: &str, unusable: Option<Unusable>) -> Address {
-    let (first, last) = ends(addr, prefix);
+impl Address {
+    /// As ip(8) has it.
+    fn text(&self) -> String {
+        match self.peer {
+            Some(peer) => format!("{} peer {peer}/{}", self.addr, self.prefix),
+            None => format!("{}/{}", self.addr, self.prefix),
+        }
+    }
+}
+
+fn address(addr: IpAddr, peer: Option<IpAddr>, prefix: u8, device: &str, unusable: Option<Unusable>) -> Address {
+    let (first, last) = ends(peer.unwrap_or(addr), prefix);
     let whole = if addr.is_ipv4() { 32 } else { 128 };
     let link_local = match addr {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -98,7 +112,10 @@ fn address(addr: IpAddr, prefix: u8, device: &str, unusable: Option<Unusable>) -
     } else if link_local {
         format!("the link of {device} only, no router passes it on")
     } else if prefix >= whole {
-        "itself only: everything else takes a route".into()
+        match peer {
+            Some(peer) => format!("{peer} is at the other end of {device}"),
+            None => "itself only: everything else takes a route".into(),
+        }
     } else {
         format!("{first} to {last} are on the link of {device}")
     };
@@ -107,7 +124,7 @@ fn address(addr: IpAddr, prefix: u8, device: &str, unusable: Option<Unusable>) -
         Some(Unusable::Tentative) => format!("not used yet: does another host have it? ({covers})"),
         Some(Unusable::Duplicate) => format!("not used: another host has it, too ({covers})"),
     };
-    Address { addr, prefix, first, last, covers, unusable }
+    Address { addr, peer, prefix, first, last, covers, unusable }
 }
 
 /// The first and last address of a prefix.
@@ -137,7 +154,7 @@ pub fn text(rows: &[Row], view: View) -> String {
             table.row(head.iter().cloned().chain(["-".into(), Phrase::of(DIM, "no address")]).collect());
         }
         for address in &row.addresses {
-            let cells = [format!("{}/{}", address.addr, address.prefix).into(), address.covers.as_str().into()];
+            let cells = [address.text().into(), address.covers.as_str().into()];
             table.row(head.iter().cloned().chain(cells).collect());
             // A line in a pipe says whose it is; on a terminal the name stands once.
             if view.width.is_some() {
@@ -158,7 +175,7 @@ fn stacked(rows: &[Row], view: View) -> String {
         title.join(state(row));
         sheet.line(title.and(PLAIN, format!("{link}, mtu {}{none}", row.mtu)));
         for address in &row.addresses {
-            sheet.row("", format!("{}/{}: {}", address.addr, address.prefix, address.covers));
+            sheet.row("", format!("{}: {}", address.text(), address.covers));
         }
     }
     sheet.finish()
@@ -178,7 +195,7 @@ mod tests {
 
     fn say(text: &str) -> (String, String, String) {
         let (addr, prefix) = text.split_once('/').unwrap();
-        let address = address(addr.parse().unwrap(), prefix.parse().unwrap(), "eth0", None);
+        let address = address(addr.parse().unwrap(), None, prefix.parse().unwrap(), "eth0", None);
         (address.first.to_string(), address.last.to_string(), address.covers)
     }
 
@@ -202,7 +219,13 @@ mod tests {
         assert_eq!(say("fe80::1/64").2, "the link of eth0 only, no router passes it on");
         assert_eq!(say("127.0.0.1/8").2, "this host itself");
         assert_eq!(say("::1/128").2, "this host itself");
-        let duplicate = address("fd00::5".parse().unwrap(), 128, "eth0", Some(Unusable::Duplicate));
+        let peer = |length| address("10.1.0.1".parse().unwrap(), "10.2.0.7".parse().ok(), length, "ppp0", None);
+        assert_eq!(
+            (peer(32).text().as_str(), peer(32).covers.as_str()),
+            ("10.1.0.1 peer 10.2.0.7/32", "10.2.0.7 is at the other end of ppp0")
+        );
+        assert_eq!(peer(24).covers, "10.2.0.0 to 10.2.0.255 are on the link of ppp0");
+        let duplicate = address("fd00::5".parse().unwrap(), None, 128, "eth0", Some(Unusable::Duplicate));
         assert!(duplicate.covers.starts_with("not used: another host has it, too ("), "{duplicate:?}");
     }
 }

@@ -133,6 +133,7 @@ mod tests {
             carrier: true,
             loopback: false,
             mtu: 1500,
+            peers: Vec::new(),
             unusable: vec![],
             addresses: Vec::new(),
             kind: String::new(),

@@ -262,6 +262,7 @@ impl Redactor {
 
     fn interface(&self, interface: &mut Interface) {
         interface.addresses.iter_mut().for_each(|(address, _)| self.address(address));
+        interface.peers.iter_mut().flat_map(|(own, peer)| [own, peer]).for_each(|address| self.address(address));
         interface.unusable.iter_mut().for_each(|(address, _)| self.address(address));
         interface.lladdr.iter_mut().for_each(|lladdr| *lladdr = self.text(lladdr));
     }

@@ -21,11 +21,14 @@ fn addresses_interfaces_neighbours_names() {
     assert!(eventually(|| owners(&mut host, "fe80::77") == Answer::Owners(vec![lab.netns(1)])));
     assert_eq!(owners(&mut host, "10.99.0.255"), Answer::Owners(vec![]));
 
+    lab.ip(1, "addr add 10.98.0.1 peer 10.97.0.0/24 dev vb");
     let Answer::Interfaces(list) = host.answer(&Want::Interfaces { netns: lab.netns(1) }) else { panic!() };
     let names: Vec<_> = list.iter().map(|i| i.name.as_str()).collect();
     assert_eq!(names, ["lo", "vb"]);
     assert!(list[0].loopback && list[1].up && list[1].carrier && list[1].kind == "veth" && list[1].mtu == 1500);
     assert!(list[1].addresses.contains(&(ip("10.99.0.2"), 24)) && list[1].addresses.contains(&(ip("fd99::2"), 64)));
+    assert!(list[1].addresses.contains(&(ip("10.98.0.1"), 24)));
+    assert_eq!((list[1].peer(ip("10.98.0.1")), list[1].peer(ip("10.99.0.2"))), (Some(ip("10.97.0.0")), None));
 
     lab.ip(0, "neigh add 10.99.0.9 lladdr 02:00:00:00:00:09 dev va nud permanent");
     for (v6, family) in [(false, "ipv4"), (true, "ipv6")] {

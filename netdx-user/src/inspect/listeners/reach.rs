@@ -58,6 +58,7 @@ mod tests {
             carrier: up,
             loopback: false,
             mtu: 1500,
+            peers: Vec::new(),
             unusable: vec![],
             addresses: vec![(address.parse().unwrap(), 24)],
             kind: String::new(),
