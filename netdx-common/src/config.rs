@@ -130,6 +130,9 @@ offsets! {
     sk_mark = sock, "sk_mark", [4], required;
     sk_ack_backlog = sock, "sk_ack_backlog", [4], required;
     sk_max_ack_backlog = sock, "sk_max_ack_backlog", [4], required;
+    sk_uid = sock, "sk_uid", [4], required;
+    skc_flags = sock, "__sk_common.skc_flags", [8], required;
+    sk_shutdown = sock, "sk_shutdown", [1], required;
     sk_error_queue_prev = sock, "sk_error_queue.prev", [8], required;
     sk_error_queue_qlen = sock, "sk_error_queue.qlen", [4], required;
     inet_sport = inet_sock, "inet_sport", [2], required;

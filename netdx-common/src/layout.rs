@@ -17,7 +17,7 @@ fn records_are_laid_out_so() {
         Task 40: tgid 0, tid 4, uid 8, netns 12, cgroup 16, comm 24;
         Walked 12: tgid 0, tid 4, netns 8;
         Tuple 40: family 0, protocol 2, local_port 4, remote_port 6, local 8, remote 24;
-        Sock 88: id 0, cookie 8, tuple 16, netns 56, error 60, soft_error 64, mark 68, bound_device 72, backlog 76, max_backlog 80, state 84, retransmits 85, direction 86, _pad 87;
+        Sock 96: id 0, cookie 8, tuple 16, netns 56, error 60, soft_error 64, mark 68, bound_device 72, backlog 76, max_backlog 80, uid 84, state 88, retransmits 89, direction 90, left 91, _pad 92;
         IcmpError 24: from 0, info 16, origin 20, kind 21, code 22, _pad 23;
         TcpCounters 48: bytes_acked 0, bytes_received 8, rtt_us 16, retransmitted 20, send_window 24, unacknowledged 28, idle_ms 32, user_timeout_ms 36, probes 40, _pad 41;
         Packet 88: tuple 0, sequence 40, acknowledgement 44, length 48, netns 52, in_device 56, device 60, device_name 64, tcp_flags 80, icmp_type 81, icmp_code 82, ttl 83, mark 84;

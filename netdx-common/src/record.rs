@@ -153,14 +153,18 @@ wire! {
         pub backlog: u32,
         /// `sk_max_ack_backlog`.
         pub max_backlog: u32,
+        /// `sk_uid`: who made it, by which rules go; [`u32::MAX`]: not known.
+        pub uid: u32,
         /// `skc_state`: TCP_ESTABLISHED = 1 ... TCP_NEW_SYN_RECV = 12.
         pub state: u8,
         /// `icsk_retransmits` (TCP only).
         pub retransmits: u8,
         /// 1: this side opened the connection, 2: accepted by a listener, 0: not seen.
         pub direction: u8,
+        /// 1: the application has closed it, or shut down both ways (TCP only).
+        pub left: u8,
         /// Padding.
-        pub _pad: u8,
+        pub _pad: u32,
     }
 
     /// An ICMP error as the socket has it (`sock_exterr_skb` at the tail of `sk_error_queue`). All zero: none.

@@ -43,8 +43,12 @@ pub mod state {
     pub const CLOSE: u32 = 7;
     /// TCP_CLOSE_WAIT
     pub const CLOSE_WAIT: u32 = 8;
+    /// TCP_LAST_ACK
+    pub const LAST_ACK: u32 = 9;
     /// TCP_LISTEN
     pub const LISTEN: u32 = 10;
+    /// TCP_CLOSING
+    pub const CLOSING: u32 = 11;
     /// TCP_NEW_SYN_RECV
     pub const NEW_SYN_RECV: u32 = 12;
 }
@@ -155,7 +159,9 @@ pub fn describe<P: Place>(sk: P, conn: Option<&mut Conn>, to: &mut Sock) {
     to.netns = netns(sk);
     to.bound_device = sk.read(offset!(skc_bound_dev_if));
     to.state = sk.read(offset!(skc_state));
+    to.uid = u32::MAX;
     if is_full(to.state) {
+        to.uid = sk.read(offset!(sk_uid));
         to.error = sk.read(offset!(sk_err));
         to.soft_error = sk.read(offset!(sk_err_soft));
         to.mark = sk.read(offset!(sk_mark));
@@ -166,6 +172,7 @@ pub fn describe<P: Place>(sk: P, conn: Option<&mut Conn>, to: &mut Sock) {
                 Some(tcp) => tcp.read(offset!(icsk_retransmits)),
                 None => sk.address().read(offset!(icsk_retransmits)),
             };
+            to.left = has_left(sk, to.state as u32) as u8;
         }
     }
     if let Some(conn) = conn {
@@ -174,6 +181,16 @@ pub fn describe<P: Place>(sk: P, conn: Option<&mut Conn>, to: &mut Sock) {
         complete(&mut to.tuple, &conn.last.tuple);
         conn.last = *to;
     }
+}
+
+/// Whether the application has closed a TCP socket (SOCK_DEAD, the first of `enum sock_flags`), is about to (__tcp_close, 5.10
+/// to 6.18), or has shut down both ways (SHUTDOWN_MASK). A FIN that came in after one went out looks like that as well.
+#[inline(always)]
+fn has_left<P: Place>(sk: P, state: u32) -> bool {
+    const DEAD: u64 = 1;
+    const BOTH_WAYS: u8 = 3;
+    sk.read::<u64>(offset!(skc_flags)) & DEAD != 0
+        || sk.read::<u8>(offset!(sk_shutdown)) == BOTH_WAYS && !matches!(state, state::CLOSING | state::LAST_ACK)
 }
 
 /// The ICMP error at the tail of its error queue (`struct sock_exterr_skb` in the packet's `cb`, `struct

@@ -198,6 +198,12 @@ pub struct Sock {
     pub backlog: u32,
     /// Its limit.
     pub max_backlog: u32,
+    /// Who made it (`sk_uid`): rules that ask for a user ask for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Whether the application has closed it, or shut down both ways; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<bool>,
     /// Consecutive retransmissions unanswered.
     pub retransmits: u8,
     /// Which side opened it.
@@ -221,6 +227,8 @@ impl Sock {
             bound_device: 0,
             backlog: 0,
             max_backlog: 0,
+            uid: None,
+            left: None,
             retransmits: 0,
             opened: Opened::Here,
         }

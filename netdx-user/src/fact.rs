@@ -1,7 +1,7 @@
 //! What the host answered. Owns: [`Fact`], [`Answer`] and the nouns in it. Must not know: how it was found out.
 
 use crate::{
-    event::{Netns, Protocol, Tuple},
+    event::{Cookie, Netns, Protocol, Tuple},
     want::Want,
 };
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,9 @@ pub struct Listener {
     pub uid: u32,
     /// Inode of the socket.
     pub inode: u32,
+    /// Its cookie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<Cookie>,
     /// Processes that hold it; empty: none found, or none that may be seen.
     pub owners: Vec<Owner>,
 }

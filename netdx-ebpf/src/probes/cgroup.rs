@@ -8,6 +8,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext,
+    bindings::bpf_sock,
     helpers::{bpf_get_socket_cookie, bpf_skb_load_bytes, bpf_skc_to_tcp_sock},
     macros::{cgroup_skb, cgroup_sock_addr},
     programs::{SkBuffContext, SockAddrContext},
@@ -60,12 +61,12 @@ fn connecting(context: &SockAddrContext) -> i32 {
     ALLOW
 }
 
-/// A packet leaves a socket.
+/// A packet leaves a socket. Its destination may have been translated by now: where the socket is connected tells, too.
 #[cgroup_skb(egress)]
 pub fn cgroup_egress(context: SkBuffContext) -> i32 {
     if filter::on(flag::DNS)
         && let Some(headers) = headers(&context)
-        && headers.destination == DNS_PORT
+        && (headers.destination == DNS_PORT || remote_port(&context) == DNS_PORT)
     {
         dns(&context, &headers, LEAVING);
     }
@@ -250,6 +251,20 @@ fn tuple(context: &SkBuffContext, headers: &Headers, flow: u16, to: &mut Tuple) 
         (&mut to.remote, &mut to.local)
     };
     addresses(context, headers.family, source, destination);
+    let sk = socket_of(context);
+    if flow == LEAVING && !sk.is_null() && remote_port(context) != 0 {
+        to.remote_port = remote_port(context);
+        // SAFETY: not null; the verifier knows it for a socket.
+        unsafe {
+            if headers.family == AF_INET {
+                to.remote[..4].copy_from_slice(&(*sk).dst_ip4.to_ne_bytes());
+            } else {
+                for (word, bytes) in (*sk).dst_ip6.iter().zip(to.remote.chunks_exact_mut(4)) {
+                    bytes.copy_from_slice(&word.to_ne_bytes());
+                }
+            }
+        }
+    }
 }
 
 /// The addresses of a packet's IP header.
@@ -267,29 +282,36 @@ fn addresses(context: &SkBuffContext, family: u16, source: &mut [u8; 16], destin
 /// beginning of `sock_common` is read as a block.
 #[inline(always)]
 fn netns_of(context: &SkBuffContext) -> u32 {
-    let sk = Kernel(socket_address(context));
+    let sk = socket_of(context);
     if sk.is_null() {
         return 0;
     }
-    let block: [u64; 16] = sk.read(0);
+    let block: [u64; 16] = Kernel(sk as u64).read(0);
     let Some(net) = block.get(offset!(skc_net) as usize / 8) else {
         return 0;
     };
     Kernel(*net).read(offset!(net_inum))
 }
 
+/// Where the packet's socket is connected to; 0: nowhere.
 #[inline(always)]
-fn socket_address(context: &SkBuffContext) -> u64 {
+fn remote_port(context: &SkBuffContext) -> u16 {
+    let sk = socket_of(context);
+    // SAFETY: not null; the verifier knows it for a socket.
+    if sk.is_null() { 0 } else { u16::from_be(unsafe { (*sk).dst_port }) }
+}
+
+#[inline(always)]
+fn socket_of(context: &SkBuffContext) -> *mut bpf_sock {
     // SAFETY: a field of the program's own context.
-    unsafe { (*context.skb.skb).__bindgen_anon_2.sk as u64 }
+    unsafe { (*context.skb.skb).__bindgen_anon_2.sk }
 }
 
 /// A SYN arrives: for a listener whose queue is full the kernel drops it without a word (tcp_conn_request).
 #[inline(always)]
 fn syn(context: &SkBuffContext, headers: &Headers) {
-    // SAFETY: a field of the program's own context; the verifier knows it for a socket once it isn't null.
-    let sk = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
-    // SAFETY: not null.
+    let sk = socket_of(context);
+    // SAFETY: not null; the verifier knows it for a socket.
     if sk.is_null() || unsafe { (*sk).state } != state::LISTEN {
         return;
     }
@@ -303,6 +325,9 @@ fn syn(context: &SkBuffContext, headers: &Headers) {
     if fill <= room || !emit::has_room_for_flood(now()) {
         return;
     }
+    // Gives the listener a cookie, by which it is found among others of its port (SO_REUSEPORT).
+    // SAFETY: the program's own context.
+    unsafe { bpf_get_socket_cookie(context.as_ptr()) };
     let mut room = MaybeUninit::uninit();
     let packet: &mut Packet = zeroed(&mut room);
     packet.tuple.protocol = headers.protocol;

@@ -439,6 +439,8 @@ impl Record<'_> {
             bound_device: sock.bound_device,
             backlog: sock.backlog,
             max_backlog: sock.max_backlog,
+            uid: (sock.uid != u32::MAX).then_some(sock.uid),
+            left: Some(sock.left != 0),
             retransmits: sock.retransmits,
             opened: match sock.direction {
                 1 => Opened::Here,

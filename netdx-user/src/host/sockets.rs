@@ -5,7 +5,7 @@
 
 use super::{Error, Host, netlink};
 use crate::{
-    event::{Netns, Protocol, Tuple},
+    event::{Cookie, Netns, Protocol, Tuple},
     fact::{Listener, Owner, SocketEntry},
 };
 use netlink_packet_core::{NLM_F_DUMP, Parseable};
@@ -315,6 +315,7 @@ impl Host {
             max_backlog: if protocol == Protocol::Udp { 0 } else { s.send_queue },
             uid: s.uid,
             inode: s.inode,
+            cookie: Some(Cookie(s.cookie)),
             owners: owners.get(&s.inode).cloned().unwrap_or_default(),
         };
         let mut listeners: Vec<Listener> = sockets.into_iter().map(listener).collect();

@@ -47,6 +47,8 @@ pub(crate) fn inputs() -> Vec<Stamped> {
         bound_device: 0,
         backlog: 0,
         max_backlog: 0,
+        uid: Some(1000),
+        left: Some(true),
         retransmits: 255,
         opened: Opened::Here,
     };

@@ -68,6 +68,8 @@ pub struct Connection {
     pub bound_device: u32,
     /// SO_MARK.
     pub mark: u32,
+    /// The user who made the socket, if known ([`Connection::user`]).
+    pub maker: Option<u32>,
     /// The name that was looked up for the address.
     pub name: Option<String>,
     /// Names the process had resolved before, the latest first, if no answer that was seen gave it the address: the
@@ -138,6 +140,7 @@ impl Connection {
             redirected: None,
             bound_device: sock.bound_device,
             mark: sock.mark,
+            maker: sock.uid,
             name: None,
             looked_up: Vec::new(),
             slow: None,
@@ -258,10 +261,17 @@ impl Connection {
         self.opened == Opened::ByPeer
     }
 
-    /// The user the process runs as; root's when nobody is known (what routing rules by user see for a kernel socket).
+    /// The user whose it is for firewall and routing rules: who made the socket, whoever the process runs as by now; if that is
+    /// not known, as whom it runs.
+    #[must_use]
+    pub fn user(&self) -> Option<u32> {
+        self.maker.or(self.task.as_ref().map(|t| t.uid))
+    }
+
+    /// The same, root's when nobody is known (what routing rules by user see for a kernel socket).
     #[must_use]
     pub fn uid(&self) -> u32 {
-        self.task.as_ref().map_or(0, |t| t.uid)
+        self.user().unwrap_or(0)
     }
 
     /// SYNs went out (or would have): the socket reached SYN_SENT.

@@ -160,6 +160,7 @@ impl Datagrams {
         c.v6_socket = sock.v6;
         c.bound_device = sock.bound_device;
         c.mark = sock.mark;
+        c.maker = sock.uid;
         c.task = Some(task);
         c.errno = Some(errno);
         c.ended = Some(time);

@@ -42,7 +42,7 @@ pub struct SentReset<'a> {
     pub sock: Option<&'a Sock>,
     /// `enum sk_rst_reason` by name.
     pub reason: Option<&'a str>,
-    /// Whoever was running.
+    /// Whose deed it was; none: the kernel's own, or not known.
     pub current: Option<&'a Task>,
     /// How the kernel came there.
     pub stack: &'a [Name],
@@ -108,10 +108,21 @@ pub struct Ending<'a> {
     pub icmp: Option<IcmpError>,
     /// Counters.
     pub tcp: TcpCounters,
-    /// Whoever was running.
+    /// Whose deed it was; none: the kernel's own, or not known.
     pub current: Option<&'a Task>,
     /// How the kernel came there.
     pub stack: &'a [Name],
+}
+
+/// Whose deed it was: whoever was running, but for the kernel's timers, which interrupt anybody (net/ipv4/tcp_timer.c, 5.10 to
+/// 6.18). `reason`: that of a reset, which tells where functions have no names.
+fn doer<'a>(current: Option<&'a Task>, reason: Option<&str>, stack: &[Name]) -> Option<&'a Task> {
+    let by_timer = matches!(reason, Some("TCP_KEEPALIVE_TIMEOUT" | "TCP_ABORT_ON_MEMORY"))
+        || stack
+            .iter()
+            .any(|f| matches!(&**f, "tcp_keepalive_timer" | "tcp_write_timer_handler" | "tcp_retransmit_timer"));
+    let told = reason.is_some() || !stack.is_empty();
+    current.filter(|_| told && !by_timer)
 }
 
 impl Connection {
@@ -229,7 +240,7 @@ impl Connection {
                     packet: packet.as_ref(),
                     sock: sock.as_ref(),
                     reason: reason.as_deref(),
-                    current: current.as_ref(),
+                    current: doer(current.as_ref(), reason.as_deref(), stack),
                     stack,
                 })
             }
@@ -377,7 +388,7 @@ impl Connection {
                     error: sock.error,
                     icmp: *icmp,
                     tcp: *tcp,
-                    current: current.as_ref(),
+                    current: doer(current.as_ref(), None, stack),
                     stack,
                 }),
                 _ => None,

@@ -212,6 +212,7 @@ fn forwarder(want: &Want) -> Answer {
         max_backlog: 0,
         uid: 0,
         inode: 1,
+        cookie: None,
         owners: vec![fact::Owner { pid: 77, comm: "dnsmasq".into() }],
     }])
 }

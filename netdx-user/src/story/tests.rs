@@ -4,7 +4,8 @@ use crate::{
     coverage::{Coverage, Probe},
     diagnosis::{Diagnosis, Settings},
     event::{
-        Call, Event, Netns, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple, Via,
+        Call, Cookie, Event, Netns, Packet, Protocol, RouteLookups, Sock, SockId, Task, TcpCounters, TcpState, Tuple,
+        Via,
     },
     fact::{Answer, Fact, Listener, Neighbor, Route},
     input::{Input, Stamped},
@@ -204,21 +205,28 @@ fn listened_on(netns: u32, pid: u32) -> Vec<Report> {
     let events =
         vec![(2 * MS, reset_sent()), (3 * MS, attempt()), (3 * MS, reset_received()), (3 * MS + 1, closed(111))];
     run(events, |want| match want {
-        Want::Listeners { .. } => Answer::Listeners(vec![Listener {
-            protocol: Protocol::Tcp,
-            addr: ip("127.0.0.1"),
-            port: 5432,
-            v6only: false,
-            device: 0,
-            netns: Netns(netns),
-            backlog: 0,
-            max_backlog: 128,
-            uid: 0,
-            inode: 9,
-            owners: vec![crate::fact::Owner { pid, comm: "postgres".into() }],
-        }]),
+        Want::Listeners { .. } => {
+            Answer::Listeners(vec![Listener { netns: Netns(netns), ..listener("127.0.0.1", pid, None) }])
+        }
         other => unknown(other),
     })
+}
+
+fn listener(addr: &str, pid: u32, cookie: Option<Cookie>) -> Listener {
+    Listener {
+        protocol: Protocol::Tcp,
+        addr: ip(addr),
+        port: 5432,
+        v6only: false,
+        device: 0,
+        netns: Netns(2),
+        backlog: 0,
+        max_backlog: 128,
+        uid: 0,
+        inode: 9,
+        cookie,
+        owners: vec![crate::fact::Owner { pid, comm: "postgres".into() }],
+    }
 }
 
 #[test]
@@ -359,6 +367,99 @@ fn reset_by_us(reason: Option<&'static str>, way: &'static [&'static str], error
     let Event::State { sock, new, current, icmp, tcp, stack, .. } = closed(error) else { panic!("a change of state") };
     let end = Event::State { sock, old: TcpState::Established, new, current, icmp, tcp, stack };
     run(vec![(2 * MS, attempt()), (3 * MS, up), (9000 * MS, reset), (9000 * MS + 70_000, end)], elsewhere)
+}
+
+/// The same connection ends by a reset that came in, once this side had said that it sends no more. `left`: it had closed.
+fn half_closed(left: bool, sent: Option<Event>) -> Vec<Report> {
+    let change = |old: TcpState, new: TcpState, error: i32| Event::State {
+        sock: Sock { left: Some(left), error, ..sock(old) },
+        old,
+        new,
+        current: None,
+        icmp: None,
+        tcp: TcpCounters::default(),
+        stack: Arc::default(),
+    };
+    let received = Event::ResetReceived { sock: sock(TcpState::FinWait1), tcp: TcpCounters::default() };
+    let events = [
+        Some((2 * MS, attempt())),
+        Some((3 * MS, change(TcpState::SynSent, TcpState::Established, 0))),
+        Some((4 * MS, change(TcpState::Established, TcpState::FinWait1, 0))),
+        sent.map(|sent| (9 * MS - 1, sent)),
+        Some((9 * MS, received)),
+        Some((9 * MS + 1, change(TcpState::FinWait1, TcpState::Close, 104))),
+    ];
+    run(events.into_iter().flatten().collect(), elsewhere)
+}
+
+#[test]
+fn who_only_sends_no_more_still_waits_for_what_comes() {
+    assert_eq!(code(&half_closed(false, None)), ["broken.reset-by-peer"]);
+    assert_eq!(code(&half_closed(true, None)), [] as [&str; 0]);
+}
+
+#[test]
+fn whom_a_timer_interrupts_did_not_send_its_reset() {
+    let reset = |reason: Option<&'static str>, way: &'static [&'static str]| Event::ResetSent {
+        packet: None,
+        sock: Some(Sock { tuple: tuple().reversed(), id: None, netns: Netns(2), ..sock(TcpState::Established) }),
+        reason: reason.map(Into::into),
+        current: Some(Task { comm: "someone".into(), ..task() }),
+        stack: way.iter().map(|f| (*f).into()).collect(),
+    };
+    let names = |reset: Event| {
+        half_closed(false, Some(reset))[0].verdict.as_ref().expect("a verdict").summary.contains("someone")
+    };
+    let by_timer: &[&str] = &["tcp_send_active_reset", "tcp_keepalive_timer"];
+    assert!(!names(reset(Some("TCP_KEEPALIVE_TIMEOUT"), &[])) && !names(reset(None, by_timer)));
+    assert!(!names(reset(None, &[])));
+    assert!(names(reset(Some("TCP_ABORT_ON_CLOSE"), &[])) && names(reset(None, &["__tcp_close", "tcp_close"])));
+}
+
+#[test]
+fn of_listeners_that_share_a_port_the_one_with_the_full_queue_is_named() {
+    let overflow = |cookie| Event::ListenOverflow {
+        listener: Sock { cookie, id: None, netns: Netns(2), backlog: 2, max_backlog: 1, ..sock(TcpState::Listen) },
+        packet: packet(tuple()),
+    };
+    let told = |cookie, full: u32| {
+        let listeners = [10, 20].map(|pid| Listener {
+            backlog: if pid == full { 2 } else { 0 },
+            max_backlog: 1,
+            ..listener("10.0.0.5", pid, Some(Cookie(pid.into())))
+        });
+        let events =
+            vec![(MS, attempt()), (2 * MS, overflow(cookie)), (1000 * MS, retransmit()), (3000 * MS, closed(110))];
+        let reports = run(events, |want| match want {
+            Want::Owners { .. } => Answer::Owners(vec![Netns(2)]),
+            Want::Listeners { .. } => Answer::Listeners(listeners.to_vec()),
+            _ => unknown(want),
+        });
+        assert_eq!(code(&reports), ["timeout.queue-full"]);
+        reports[0].verdict.as_ref().expect("a verdict").summary.clone()
+    };
+    for (cookie, full, who) in [
+        (Some(Cookie(20)), 0, ": postgres[20] "),
+        (None, 20, ": postgres[20] "),
+        (None, 0, ": one of postgres[10, 20] "),
+    ] {
+        let summary = told(cookie, full);
+        assert!(summary.contains(who), "{summary}");
+    }
+}
+
+#[test]
+fn rules_by_user_ask_for_who_made_the_socket() {
+    let Event::Attempt { started, task, sock, via, dialled } = attempt() else { panic!("an attempt") };
+    let attempt = Event::Attempt { started, task, sock: Sock { uid: Some(33), ..sock }, via, dialled };
+    let asked = std::cell::RefCell::new(Vec::new());
+    run(vec![(2 * MS, attempt), (3000 * MS, closed(110))], |want| {
+        if let Want::Route { uid, .. } = want {
+            asked.borrow_mut().push(*uid);
+        }
+        elsewhere(want)
+    });
+    assert!(!asked.borrow().is_empty() && asked.borrow().iter().all(|uid| *uid == 33), "{asked:?}");
 }
 
 #[test]

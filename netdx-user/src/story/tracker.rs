@@ -364,7 +364,7 @@ impl Tracker {
             TcpState::Close => {
                 let id = c.id;
                 let Some(mut c) = id.and_then(|id| self.open.remove(&id)) else { return };
-                if left(old) {
+                if left(old, sock) {
                     return;
                 }
                 if c.established.is_none()
@@ -387,7 +387,7 @@ impl Tracker {
                 }
                 self.settle(c, time);
             }
-            TcpState::FinWait1 | TcpState::LastAck if in_trouble(c) => {
+            TcpState::FinWait1 | TcpState::LastAck if sock.left.unwrap_or(true) && in_trouble(c) => {
                 let id = c.id;
                 let Some(mut c) = id.and_then(|id| self.open.remove(&id)) else { return };
                 c.ended = Some(time);
@@ -508,12 +508,14 @@ fn taken(c: &Connection, sock: &Sock) -> Option<i32> {
     c.ending()?.icmp?.errno()
 }
 
-/// The application had closed the connection before: what becomes of it then is no failure of the application's.
-fn left(state: TcpState) -> bool {
-    matches!(
-        state,
-        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck | TcpState::TimeWait
-    )
+/// The application had closed the connection before: what becomes of it then is no failure of the application's. One that has
+/// only said that it sends no more (shutdown) still waits for what comes.
+fn left(state: TcpState, sock: &Sock) -> bool {
+    match state {
+        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck => sock.left.unwrap_or(true),
+        TcpState::TimeWait => true,
+        _ => false,
+    }
 }
 
 /// Gives a connection what happened to its packets.

@@ -3,10 +3,11 @@
 //!
 //!     netdx-client HOW ADDRESS:PORT [--bind ADDRESS:PORT] [--device NAME] [--give-up MS] [--send BYTES] [--receive]
 //!         [--hold MS] [--times N] [--user-timeout MS] [--keepalive SECONDS] [--pause MS] [--linger-0] [--whole]
-//!         [--burst N] [--at-once N] [--told]
+//!         [--burst N] [--at-once N] [--told] [--half] [--become UID]
 //!
 //! `--pause`: waits so long between connecting and sending. `--whole`: its datagrams may not be fragmented. `--burst`: sends
-//! so many times. `--told`: it is told errors that datagram sockets don't tell by themselves (IP_RECVERR).
+//! so many times. `--told`: it is told errors that datagram sockets don't tell by themselves (IP_RECVERR). `--half`: it says
+//! that it sends no more before it receives. `--become`: it runs as that user once it has its socket.
 //!
 //! It writes one line for each attempt: `{"pid":..,"tid":..,"local":"ADDRESS:PORT"|null,"errno":N}`; errno 0: it worked;
 //! -1: it gave up by itself.
@@ -41,6 +42,8 @@ struct Plan {
     linger_0: bool,
     whole: bool,
     told: bool,
+    half: bool,
+    become_user: Option<u32>,
 }
 
 /// Ways to connect.
@@ -147,6 +150,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
         linger_0: false,
         whole: false,
         told: false,
+        half: false,
+        become_user: None,
     };
     while let Some(flag) = words.next() {
         let switch = match flag.as_str() {
@@ -154,6 +159,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--linger-0" => Some(&mut plan.linger_0),
             "--whole" => Some(&mut plan.whole),
             "--told" => Some(&mut plan.told),
+            "--half" => Some(&mut plan.half),
             _ => None,
         };
         if let Some(switch) = switch {
@@ -174,6 +180,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--keepalive" => plan.keepalive = Some(number()?),
             "--at-once" => plan.at_once = number()?,
             "--burst" => plan.burst = number()?,
+            "--become" => plan.become_user = Some(number()?),
             "--pause" => plan.pause = Duration::from_millis(number()?.into()),
             _ => return Err(format!("no such flag: {flag}")),
         }
@@ -215,6 +222,9 @@ fn connect_and_talk(plan: &Plan, kept: &mut Option<OwnedFd>) -> Result<(), Failu
     let flags = if waits { SocketFlags::CLOEXEC } else { SocketFlags::CLOEXEC | SocketFlags::NONBLOCK };
     let socket = kept.insert(socket_with(family, kind, flags, protocol)?);
     set_options(plan, socket)?;
+    if let Some(user) = plan.become_user {
+        rustix::thread::set_thread_uid(rustix::thread::Uid::from_raw(user))?;
+    }
     if let Some(source) = plan.bind {
         bind(&*socket, &source)?;
     }
@@ -354,6 +364,9 @@ fn talk(plan: &Plan, socket: &OwnedFd) -> Result<(), Failure> {
                 break;
             }
         }
+    }
+    if plan.half {
+        net::shutdown(socket, net::Shutdown::Write)?;
     }
     if plan.receive {
         if poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timespec(plan.give_up)))? == 0 {

@@ -33,6 +33,24 @@ fn the_peer_resets() {
 }
 
 #[test]
+fn the_peer_resets_who_sends_no_more() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        stream.read_to_end(&mut Vec::new()).expect("what the client sends");
+        sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("SO_LINGER");
+    });
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80 --send 10 --half --receive");
+    server.join().expect("the server ends");
+    assert_eq!(attempt.errno, libc::ECONNRESET);
+    let code = "broken.reset-by-peer";
+    trace.explains(&attempt, &Expected { code, errno: Some("ECONNRESET"), ..BROKEN });
+    trace.only(&[code, "broken.reset-by-us"]);
+}
+
+#[test]
 fn the_application_ends_without_reading() {
     let lab = Lab::new();
     let listener = listen(&lab.server, "10.1.2.2:80");

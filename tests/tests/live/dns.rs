@@ -34,6 +34,23 @@ fn the_name_does_not_exist() {
     assert_eq!(report["query"]["server"], "10.1.2.2");
 }
 
+/// As Docker's resolver is: a query is for another port by the time it leaves.
+#[test]
+fn the_server_is_behind_another_port() {
+    let lab = lab(RESOLVER);
+    servers::dns(&lab.server, "10.1.2.2", Zone::default());
+    let chain = |hook: &str, rule: &str| {
+        format!("table ip other {{\n chain c {{\n type nat hook {hook} priority -100;\n {rule}\n }}\n}}")
+    };
+    lab.client.nft(&chain("output", "udp dport 53 dnat to 10.1.2.2:5353"));
+    lab.server.nft(&chain("prerouting", "udp dport 5353 redirect to :53"));
+    let trace = Tracer::start(&lab);
+    let report = lookup_report(&lab, &trace, "nx.test");
+    check(&report, &Expected { code: "dns.nxdomain", outcome: "failed", names: &["nx.test"], ..Expected::default() });
+    assert_eq!(report["query"]["server"], "10.1.2.2");
+    trace.only(&["dns.nxdomain"]);
+}
+
 #[test]
 fn the_server_fails() {
     let zone = Zone { otherwise: Some(ResponseCode::ServFail), ..Zone::default() };

@@ -28,6 +28,18 @@ fn filtered(at: fn(&Lab) -> &Island, hook: &str, rule: &str, target: &str, expec
     trace.only(&[expected.code]);
 }
 
+/// As daemons do that open a socket as root.
+#[test]
+fn a_rule_by_user_asks_for_who_made_the_socket() {
+    let lab = Lab::new();
+    lab.client.guard("output", "meta skuid 1234 tcp dport 80 drop\n meta skuid 0 tcp dport 80 drop");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80 --become 1234");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    trace.explains(&attempt, &Expected { names: &["meta skuid 0 tcp dport 80 drop"], ..DROPPED });
+    trace.only(&["firewall.dropped"]);
+}
+
 #[test]
 fn the_server_drops_what_comes_in() {
     filtered(|lab| &lab.server, "input", "tcp dport 80 drop", "10.1.2.2:80", &DROPPED);

@@ -159,6 +159,37 @@ fn the_accept_queue_is_full() {
     trace.only(&[code]);
 }
 
+/// Of two that share the port the one that the host lists first takes connections.
+#[test]
+fn the_queue_of_one_that_shares_the_port_is_full() {
+    let lab = Lab::new();
+    let bound = || {
+        lab.server.inside(|| {
+            let socket =
+                socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("socket");
+            sockopt::set_socket_reuseport(&socket, true).expect("SO_REUSEPORT");
+            let address: SocketAddr = "10.1.2.2:80".parse().expect("an address");
+            rustix::net::bind(&socket, &address).expect("bind");
+            socket
+        })
+    };
+    let (roomy, narrow) = (bound(), bound());
+    rustix::net::listen(&narrow, 1).expect("listen");
+    let _filler = fill(&lab, 2);
+    rustix::net::listen(&roomy, 1000).expect("listen");
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("blocking 10.1.2.2:80 --at-once 16");
+    let unlucky = (0..16).map(|_| client.attempt()).filter(|attempt| attempt.errno == libc::ETIMEDOUT);
+    let unlucky: Vec<_> = unlucky.collect();
+    assert!(!unlucky.is_empty(), "the kernel spreads connections over both");
+    let code = "timeout.queue-full";
+    for attempt in &unlucky {
+        let expected = Expected { code, remote: Some("10.1.2.2:80"), names: &["accept queue 2 of 1 now"], ..SILENT };
+        trace.explains(attempt, &expected);
+    }
+    trace.only(&[code]);
+}
+
 /// Connections that the listener has answered and that never answer: their SYN-ACKs are dropped here.
 fn half_open(lab: &Lab, target: &str, connections: u32) -> Client {
     lab.client.ip("addr add 10.1.1.3/24 dev eth0");

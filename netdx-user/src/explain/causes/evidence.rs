@@ -4,7 +4,7 @@ use crate::{
     coverage::Coverage,
     event::{IcmpError, Netns, Protocol},
     explain::{errno, fact, here, owners_want, phrase, seen},
-    fact::{Answer, Beneath, Interface, Listener, Route},
+    fact::{Answer, Beneath, Interface, Listener, Owner, Route},
     report::{Certainty, Evidence},
     ruleset::hook_name,
     story::{Connection, Dropped, SentReset},
@@ -281,17 +281,41 @@ pub(super) fn who_listens_want(c: &Connection) -> Vec<Want> {
     vec![Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port }]
 }
 
-/// The listener that serves the target in a namespace.
+/// The listeners that serve the target in a namespace: several, where they share the port (SO_REUSEPORT).
+fn sharing(c: &Connection, netns: Netns) -> impl Iterator<Item = &Listener> {
+    let all = match c.facts.get(&Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port }) {
+        Some(Answer::Listeners(all)) => &all[..],
+        _ => &[],
+    };
+    all.iter().filter(move |l| serves(l, c.reached().remote, netns, 0))
+}
+
+/// The listener that serves the target in a namespace: of several the one whose queue was seen full, or is.
 pub(super) fn listener(c: &Connection, netns: Netns) -> Option<&Listener> {
-    match c.facts.get(&Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port }) {
-        Some(Answer::Listeners(all)) => all.iter().find(|l| serves(l, c.reached().remote, netns, 0)),
-        _ => None,
-    }
+    // The first of those that fit alike.
+    sharing(c, netns).reduce(|best, l| if fit(c, l) > fit(c, best) { l } else { best })
+}
+
+/// The same, unless there are several and nothing tells which of them it was.
+pub(super) fn the_listener(c: &Connection, netns: Netns) -> Option<&Listener> {
+    listener(c, netns).filter(|l| fit(c, l) != (false, false) || sharing(c, netns).nth(1).is_none())
+}
+
+/// How well a listener fits what was seen: its queue was seen full, and is full now.
+fn fit(c: &Connection, l: &Listener) -> (bool, bool) {
+    let full = c.overflow().and_then(|(_, listener)| listener.cookie);
+    (full.is_some() && l.cookie == full, l.backlog > l.max_backlog)
 }
 
 /// Who listens there, for a sentence.
 pub(super) fn who_listens(c: &Connection, netns: Netns) -> Option<String> {
-    listener(c, netns).map(|l| phrase::owners(&l.owners))
+    if let Some(one) = the_listener(c, netns) {
+        return Some(phrase::owners(&one.owners));
+    }
+    let mut owners: Vec<Owner> = sharing(c, netns).flat_map(|l| l.owners.iter().cloned()).collect();
+    owners.sort();
+    owners.dedup();
+    sharing(c, netns).next().map(|_| format!("one of {}", phrase::owners(&owners)))
 }
 
 /// SYNs went to a listener of this host and were neither dropped with a reason nor answered: what the kernel drops while

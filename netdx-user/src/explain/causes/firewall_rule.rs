@@ -171,7 +171,7 @@ fn view<'a>(
         mark: Some(d.packet.mark),
         in_device,
         out_device,
-        uid: c.task.as_ref().filter(|_| sender).map(|t| t.uid),
+        uid: c.user().filter(|_| sender),
         interfaces: d.netns().map(|netns| interfaces(c, netns)).unwrap_or_default(),
         bridged: in_bridge(d.stack),
         engine: match d.at {

@@ -91,7 +91,7 @@ pub(super) fn find(c: &Connection) -> Vec<Forwarding> {
             mark: sent.then_some(c.mark),
             in_device: sent.then_some(""),
             out_device: if sent { None } else { Some("") },
-            uid: c.task.as_ref().filter(|_| sent).map(|t| t.uid),
+            uid: c.user().filter(|_| sent),
             interfaces: interfaces(c, netns),
             bridged: false,
             engine: None,

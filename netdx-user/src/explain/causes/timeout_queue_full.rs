@@ -1,7 +1,8 @@
 //! `timeout.queue-full`
 
 use super::evidence::{
-    listener, no_way_back, target_here, target_want, told, vanished_at, way_back_want, who_listens, who_listens_want,
+    listener, no_way_back, target_here, target_want, the_listener, told, vanished_at, way_back_want, who_listens,
+    who_listens_want,
 };
 use crate::{
     coverage::Coverage,
@@ -188,14 +189,15 @@ const TAKES_NONE: &str = "but does not take its connections: its accept queue is
 fn full(c: &Connection, netns: Netns, certainty: Certainty, why: &str, proof: Evidence) -> Judgement {
     let who = who_listens(c, netns).unwrap_or_else(|| "the listener".into());
     let at = phrase::endpoint(c.reached().remote, c.reached().remote_port);
-    let now = listener(c, netns).map(|l| (l.backlog, l.max_backlog));
+    let one = the_listener(c, netns);
+    let now = one.map(|l| (l.backlog, l.max_backlog));
     let fill = now.filter(|_| why == TAKES_NONE);
     let fill = fill.map(|(n, max)| format!(" (accept queue {n} of {max} now)")).unwrap_or_default();
     let place =
         if netns == c.netns { String::new() } else { format!(" in {}", phrase::namespace(&c.facts, netns, c.netns)) };
     let inside = &place;
     let because = format!("{who}{place} listens on {at} {why}{fill}");
-    let rows = listener(c, netns).map(phrase::listener_row).into_iter().collect();
+    let rows = one.map(phrase::listener_row).into_iter().collect();
     Judgement::Yes(
         Finding::new(certainty, because, proof)
             .and_all(now.map(|(n, max)| fact("listener", format!("accept queue of {who}: {n} of {max}"))))

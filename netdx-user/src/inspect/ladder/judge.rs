@@ -316,6 +316,7 @@ mod tests {
             max_backlog: 1,
             uid: 0,
             inode: 1,
+            cookie: None,
             owners: Vec::new(),
         }
     }
