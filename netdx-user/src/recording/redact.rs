@@ -282,6 +282,7 @@ impl Redactor {
 
     fn sock(&self, sock: &mut Sock) {
         self.tuple(&mut sock.tuple);
+        sock.uid.iter_mut().for_each(|uid| self.user(uid));
     }
 
     fn packet(&self, packet: &mut Packet) {
