@@ -105,6 +105,18 @@ impl Tuple {
             remote_port: self.local_port,
         }
     }
+
+    /// The same as a fragment behind the first has it, which carries no ports (RFC 791 §3.2, RFC 8200 §4.5).
+    #[must_use]
+    pub fn of_fragment(self) -> Tuple {
+        Tuple { local_port: 0, remote_port: 0, ..self }
+    }
+
+    /// Whether a packet's endpoints are those of a fragment behind the first.
+    #[must_use]
+    pub fn is_of_fragment(self) -> bool {
+        matches!(self.protocol, Protocol::Udp | Protocol::Tcp) && self == self.of_fragment()
+    }
 }
 
 /// A task as the kernel had it.

@@ -172,6 +172,7 @@ pub fn packet(p: &Packet) -> &'static str {
     const RST: u8 = 4;
     const ACK: u8 = 16;
     match p.tuple.map(|t| t.protocol) {
+        _ if p.tuple.is_some_and(Tuple::is_of_fragment) => "fragment",
         Some(Protocol::Tcp | Protocol::Mptcp) => match p.tcp_flags {
             f if f & RST != 0 => "RST",
             f if f & (SYN | ACK) == SYN | ACK => "SYN-ACK",

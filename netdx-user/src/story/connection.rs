@@ -233,7 +233,8 @@ impl Connection {
 
     /// A packet with these endpoints is one of this side's, wherever on its way it was seen.
     pub(super) fn sent_by_us(&self, packet: Tuple) -> bool {
-        packet == self.tuple || self.translated.iter().any(|hop| hop.to == packet)
+        let own = |tuple: Tuple| packet == tuple || packet.is_of_fragment() && packet == tuple.of_fragment();
+        own(self.tuple) || self.translated.iter().any(|hop| own(hop.to))
     }
 
     /// When the process ended whose end closed the socket, and its wait status: the kernel tells of the end before it closes

@@ -262,11 +262,12 @@ fn learn(c: &mut Connection, tuple: Tuple) {
     }
 }
 
-/// A drop or ICMP error of this conversation by itself says that an application failed: not for multicast, broadcast and
-/// addresses still being configured.
+/// A drop or ICMP error of this conversation by itself says that an application failed: not for multicast, broadcast,
+/// addresses still being configured, and a fragment, of which nobody knows whose it is.
 fn tells(tuple: Tuple) -> bool {
     let broadcast = matches!(tuple.remote, IpAddr::V4(a) if a.is_broadcast() || a.octets()[3] == 255);
-    !(tuple.remote.is_multicast() || broadcast || tuple.local.is_unspecified() || tuple.remote.is_unspecified())
+    let nowhere = tuple.local.is_unspecified() || tuple.remote.is_unspecified() || tuple.is_of_fragment();
+    !(tuple.remote.is_multicast() || broadcast || nowhere)
 }
 
 /// The C library tried out the address while it resolved a name: a datagram socket to the port that was asked for (or to

@@ -1,11 +1,11 @@
 //! What makes one lookup, and what becomes of it.
 
-use super::tests::{MS, attempt, closed, code, elsewhere, ip, reset_received, run, run_with, unknown};
+use super::tests::{MS, attempt, closed, code, dropped, elsewhere, ip, reset_received, run, run_with, unknown};
 use crate::{
     diagnosis::Settings,
     event::{Cookie, DnsMessage, DnsQuestion, Event, Netns, Protocol, Task, Tuple},
     fact::{self, Answer},
-    report::{Outcome, Report},
+    report::{Certainty, Outcome, Report},
     time::Time,
     want::Want,
 };
@@ -196,6 +196,20 @@ fn what_answers_nothing_is_told_and_believed_by_nobody() {
     let because = &reports[0].verdict.as_ref().expect("a verdict").because;
     assert!(because.contains("with an id that was not asked with"), "{because}");
     assert!(because.contains("to another question"), "{because}");
+}
+
+#[test]
+fn an_answer_whose_later_fragments_are_dropped_is_told_so() {
+    let Event::Dns { tuple, .. } = dns(1, "big.test", 1, None) else { panic!("a query") };
+    let told = |answer: Tuple| {
+        let events = vec![(MS, dns(1, "big.test", 1, None)), (2 * MS, dropped(answer.reversed()))];
+        let reports = run(events, elsewhere);
+        let verdict = reports[0].verdict.clone().expect("a verdict");
+        (reports.len(), verdict.code, verdict.certainty)
+    };
+    assert_eq!(told(tuple), (1, "dns.server-unreachable", Certainty::Proven));
+    assert_eq!(told(tuple.of_fragment()), (1, "dns.server-unreachable", Certainty::Likely));
+    assert_eq!(told(Tuple { local: ip("10.0.0.7"), ..tuple }.of_fragment()).1, "dns.timeout");
 }
 
 /// dnsmasq[77], which has 127.0.0.53.

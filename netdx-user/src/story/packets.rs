@@ -221,10 +221,14 @@ impl Packets {
         others
     }
 
-    /// The events of a conversation in a span of time, in order.
+    /// The events of a conversation in a span of time, in order; and those of fragments between the same hosts, which may be
+    /// of this one.
     pub(super) fn between(&self, tuple: Tuple, from: Time, to: Time) -> Vec<(Time, Arc<Event>)> {
-        let Some(events) = self.by_conversation.get(&Conversation::from(tuple)) else { return Vec::new() };
-        events.iter().filter(|(t, _)| (from..=to).contains(t)).cloned().collect()
+        let of = |tuple: Tuple| self.by_conversation.get(&Conversation::from(tuple)).into_iter().flatten();
+        let own = of(tuple).chain(of(tuple.of_fragment()).filter(|_| !tuple.is_of_fragment()));
+        let mut all: Vec<_> = own.filter(|(t, _)| (from..=to).contains(t)).cloned().collect();
+        all.sort_by_key(|(t, _)| *t);
+        all
     }
 }
 
@@ -302,6 +306,17 @@ mod tests {
     }
 
     #[test]
+    fn fragments_are_of_every_conversation_of_their_hosts() {
+        let (one, other) = (tuple("10.0.0.9", 80), tuple("10.0.0.6", 80));
+        let fragment = one.reversed().of_fragment();
+        let mut packets = Packets::default();
+        packets.push(fragment, Time(20), Arc::new(drop(fragment, 0, 0, 0)));
+        packets.push(one, Time(10), Arc::new(drop(one, 2, 7, 0)));
+        let times = |t| packets.between(t, Time(0), Time(99)).iter().map(|(t, _)| t.0).collect::<Vec<_>>();
+        assert_eq!((times(one), times(fragment), times(other)), (vec![10, 20], vec![20], vec![]));
+    }
+
+    #[test]
     fn what_was_told_is_forgotten_and_what_goes_on_is_not() {
         let after = |seconds: u64| Time(seconds * 1_000_000_000);
         let (over, on, silent) = (tuple("10.0.0.9", 80), tuple("10.0.0.5", 80), tuple("10.0.0.6", 80));
@@ -374,7 +389,7 @@ mod tests {
     #[test]
     fn what_was_told_makes_room_first() {
         let mut packets = Packets::default();
-        let of = |n: usize| Tuple { local_port: (n % 50_000) as u16, ..tuple("10.0.0.9", (n / 50_000) as u16) };
+        let of = |n: usize| Tuple { local_port: (n % 50_000) as u16, ..tuple("10.0.0.9", 1 + (n / 50_000) as u16) };
         for n in 0..LIMIT {
             packets.push(of(n), Time(n as u64), Arc::new(drop(of(n), 2, n as u32, 0)));
         }

@@ -96,6 +96,21 @@ fn packet(tuple: Tuple) -> Packet {
     }
 }
 
+pub(super) fn dropped(tuple: Tuple) -> Event {
+    Event::Drop {
+        packet: packet(tuple),
+        inner: None,
+        discovery: None,
+        sock: None,
+        receiver: false,
+        reason: Some("NETFILTER_DROP".into()),
+        at: Some("nft_do_chain".into()),
+        hook: None,
+        current: None,
+        stack: Arc::default(),
+    }
+}
+
 fn reset_sent() -> Event {
     Event::ResetSent {
         packet: Some(packet(tuple())),
@@ -607,31 +622,17 @@ fn what_became_of_another_attempt_with_the_same_endpoints_is_not_told() {
 fn silence_is_not_told_of_packets_that_were_forgotten() {
     // Its own drop, and then so many of others that there is no room for all.
     let drop = |n: u32| {
-        let other = Tuple { local_port: (n % 50_000) as u16, remote_port: (n / 50_000) as u16, ..tuple() };
-        let packet = packet(if n == 0 { tuple() } else { other });
-        let (reason, at) = (Some("NETFILTER_DROP".into()), Some("nft_do_chain".into()));
-        let stack = Arc::default();
-        Event::Drop {
-            packet,
-            inner: None,
-            discovery: None,
-            sock: None,
-            receiver: false,
-            reason,
-            at,
-            hook: None,
-            current: None,
-            stack,
-        }
+        let other = Tuple { local_port: (n % 50_000) as u16, remote_port: 1 + (n / 50_000) as u16, ..tuple() };
+        dropped(if n == 0 { tuple() } else { other })
     };
-    let dropped = |others: u32| {
+    let report = |others: u32| {
         let drops = (0..=others).map(|n| (2 * MS + u64::from(n), drop(n)));
         let rest = [(1000 * MS, retransmit()), (3000 * MS, closed(110))];
         let events = std::iter::once((MS, attempt())).chain(drops).chain(rest).collect();
         run(events, elsewhere)
     };
-    assert_eq!(code(&dropped(100)), ["firewall.dropped"]);
-    assert_eq!(code(&dropped(70_000)), ["unexplained"]);
+    assert_eq!(code(&report(100)), ["firewall.dropped"]);
+    assert_eq!(code(&report(70_000)), ["unexplained"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::route_icmp_unreachable::{by_tunnel, own_message, own_wants};
 use super::tunnel::{self, Tunnel, beneath_wants};
 use crate::{
     coverage::Coverage,
-    event::{Discovery, Netns},
+    event::{Discovery, Netns, Tuple},
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, here, phrase, seen},
     fact::{Answer, Interface},
     report::{Certainty, Evidence},
@@ -264,7 +264,11 @@ fn is_unique(c: &Connection, what: &Discovery) -> bool {
 /// done with asking, and one question of them was seen dropped, what became of the others is inferred. A tunnel may send the
 /// question to several ends.
 pub(super) fn certainty(c: &Connection, d: &Dropped<'_>) -> Certainty {
-    let Some(what) = d.discovery else { return Certainty::Proven };
+    let Some(what) = d.discovery else {
+        // Whose a fragment is only its addresses tell.
+        let whole = !d.inner.unwrap_or(d.packet).tuple.is_some_and(Tuple::is_of_fragment);
+        return if whole { Certainty::Proven } else { Certainty::Likely };
+    };
     if d.inner.is_some() {
         return Certainty::Likely;
     }
