@@ -5,6 +5,10 @@
 //! Kernel addresses are names here, kernel enumerations are the names of their variants: a recording means the same
 //! on every machine.
 
+mod dns;
+
+pub use dns::{Authority, DnsMessage, DnsQuestion, Empty};
+
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -575,36 +579,4 @@ pub enum Event {
     ProcessExit { task: Task, status: u32 },
     /// getaddrinfo returned. `result`: 0 or EAI_*.
     GetAddrInfo { task: Task, started: Time, result: i32, family: u32, name: String, service: String },
-}
-
-/// A DNS message as far as it was carried and could be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DnsMessage {
-    /// Its id.
-    pub id: u16,
-    /// It is an answer (QR).
-    pub answer: bool,
-    /// Cut by the server (TC).
-    pub truncated: bool,
-    /// RCODE, EDNS extension included when it was carried.
-    pub rcode: u16,
-    /// The first question.
-    pub question: Option<DnsQuestion>,
-    /// Number of answer records (ANCOUNT).
-    pub answers: u16,
-    /// Addresses in the answer (A, AAAA).
-    pub addresses: Vec<IpAddr>,
-    /// Length of the whole message in bytes.
-    pub length: u16,
-    /// It could not be read: why. Everything read before that stands.
-    pub malformed: Option<String>,
-}
-
-/// A question.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct DnsQuestion {
-    /// The name in presentation form, without the last dot, lower case. Comes from outside: escape before showing.
-    pub name: String,
-    /// TYPE by number (1 A, 28 AAAA).
-    pub kind: u16,
 }

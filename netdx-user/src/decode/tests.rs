@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Hook, Via};
+use crate::event::{Authority, Hook, Via};
 use netdx_common::record::{DNS_HEAD, DNS_LEN};
 use proptest::prelude::*;
 use zerocopy::{FromZeros, IntoBytes};
@@ -292,6 +292,32 @@ fn a_dns_answer_is_read() {
     let question = message.question.unwrap();
     assert_eq!((question.name.as_str(), question.kind), ("db.example", 1));
     assert_eq!(message.addresses, [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5))]);
+}
+
+/// NXDOMAIN of a zone's own server for "a.b", type A: a.b is an alias of c.b, as that is of D.b; and the SOA record of b.
+const ALIAS: &[u8] = b"\x12\x34\x84\x03\0\x01\0\x02\0\x01\0\0\x01a\x01b\0\0\x01\0\x01\
+    \x01c\xc0\x0e\0\x05\0\x01\0\0\0\x3c\0\x04\x01D\xc0\x0e\
+    \xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x02\xc0\x15\
+    \xc0\x0e\0\x06\0\x01\0\0\0\x3c\0\x16\0\0\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\x01";
+
+#[test]
+fn aliases_are_followed_and_the_zones_word_is_known() {
+    let message = dns(ALIAS, u16::try_from(ALIAS.len()).unwrap());
+    assert_eq!((message.malformed, message.rcode, &message.aliases[..]), (None, 3, &["c.b".into(), "d.b".into()][..]));
+    let own = Authority { authoritative: true, recursion: false, soa: true, servers: false };
+    assert_eq!(message.authority, Some(own));
+    // What was not carried is not known.
+    let message = dns(&ALIAS[..ALIAS.len() - 1], u16::try_from(ALIAS.len()).unwrap());
+    assert_eq!((message.aliases.len(), message.authority), (2, None));
+}
+
+#[test]
+fn aliases_that_go_round_in_circles_end() {
+    let circle = b"\x12\x34\x81\x80\0\x01\0\x02\0\0\0\0\x01a\x01b\0\0\x01\0\x01\
+        \x01c\xc0\x0e\0\x05\0\x01\0\0\0\x3c\0\x02\xc0\x0c\
+        \xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x02\xc0\x15";
+    let message = dns(circle, u16::try_from(circle.len()).unwrap());
+    assert_eq!((message.malformed, &message.aliases[..]), (None, &["c.b".into(), "a.b".into()][..]));
 }
 
 #[test]

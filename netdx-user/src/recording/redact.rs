@@ -301,6 +301,7 @@ impl Redactor {
     fn message(&self, message: &mut DnsMessage) {
         message.question.iter_mut().for_each(|question| self.name(&mut question.name));
         message.addresses.iter_mut().for_each(|address| self.address(address));
+        message.aliases.iter_mut().for_each(|name| self.name(name));
         message.malformed.iter_mut().for_each(|why| *why = self.text(why));
     }
 

@@ -60,6 +60,8 @@ pub(crate) fn inputs() -> Vec<Stamped> {
         question: Some(DnsQuestion { name: "a.example".into(), kind: 28 }),
         answers: 0,
         addresses: vec!["::1".parse().expect("an address")],
+        aliases: vec!["b.example".into()],
+        authority: Some(Authority { authoritative: true, recursion: false, soa: true, servers: false }),
         length: 40,
         malformed: None,
     };

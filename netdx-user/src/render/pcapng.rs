@@ -323,6 +323,8 @@ mod tests {
             question: Some(crate::event::DnsQuestion { name: "a.example".into(), kind: 1 }),
             answers: 0,
             addresses: vec![],
+            aliases: Vec::new(),
+            authority: None,
             length: 27,
             malformed: None,
         };

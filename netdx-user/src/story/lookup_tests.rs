@@ -16,7 +16,7 @@ fn task() -> Task {
 }
 
 /// A thread of the one process.
-fn thread(tid: u32) -> Task {
+pub(super) fn thread(tid: u32) -> Task {
     Task { tid, ..super::tests::task() }
 }
 
@@ -30,17 +30,26 @@ fn message(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -
         question: Some(DnsQuestion { name: name.into(), kind }),
         answers: u16::try_from(addresses.len()).unwrap_or(u16::MAX),
         addresses,
+        aliases: Vec::new(),
+        authority: None,
         length: 40,
         malformed: None,
     }
 }
 
-fn dns(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> Event {
+pub(super) fn dns(id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> Event {
     asked_by(&task(), 1, id, name, kind, answer)
 }
 
 /// The same by a thread, on a socket.
-fn asked_by(who: &Task, socket: u64, id: u16, name: &str, kind: u16, answer: Option<(u16, Vec<IpAddr>)>) -> Event {
+pub(super) fn asked_by(
+    who: &Task,
+    socket: u64,
+    id: u16,
+    name: &str,
+    kind: u16,
+    answer: Option<(u16, Vec<IpAddr>)>,
+) -> Event {
     let leaving = answer.is_none();
     Event::Dns {
         current: leaving.then(|| who.clone()),
@@ -112,7 +121,7 @@ fn a_query_without_answer_times_out() {
     assert_eq!(code(&reports), ["dns.timeout"]);
 }
 
-fn resolved(who: &Task, started: u64, result: i32, name: &str) -> Event {
+pub(super) fn resolved(who: &Task, started: u64, result: i32, name: &str) -> Event {
     let (task, name) = (who.clone(), name.to_owned());
     Event::GetAddrInfo { task, started: Time(started), result, family: 0, name, service: "80".into() }
 }
@@ -213,7 +222,7 @@ fn an_answer_whose_later_fragments_are_dropped_is_told_so() {
 }
 
 /// dnsmasq[77], which has 127.0.0.53.
-fn forwarder(want: &Want) -> Answer {
+pub(super) fn forwarder(want: &Want) -> Answer {
     let Want::Listeners { protocol: Protocol::Udp, port: 53 } = want else { return unknown(want) };
     Answer::Listeners(vec![fact::Listener {
         protocol: Protocol::Udp,
@@ -231,16 +240,22 @@ fn forwarder(want: &Want) -> Answer {
     }])
 }
 
+/// That one as a client of its own.
+pub(super) fn stub() -> Task {
+    Task { pid: 77, tid: 77, comm: "dnsmasq".into(), ..task() }
+}
+
+/// The same message to or from the server that it asks.
+pub(super) fn upstream(mut event: Event) -> Event {
+    if let Event::Dns { tuple, .. } = &mut event {
+        tuple.remote = ip("10.9.9.9");
+    }
+    event
+}
+
 #[test]
 fn a_lookup_made_for_another_process_is_told_by_that_one() {
-    let stub = Task { pid: 77, tid: 77, comm: "dnsmasq".into(), ..task() };
-    let upstream = |event: Event| match event {
-        Event::Dns { current, cookie, mut tuple, netns, leaving, resolving, message } => {
-            tuple.remote = ip("10.9.9.9");
-            Event::Dns { current, cookie, tuple, netns, leaving, resolving, message }
-        }
-        other => other,
-    };
+    let stub = stub();
     let events = || {
         vec![
             (MS, dns(1, "sf.test", 1, None)),

@@ -3,6 +3,8 @@
 //! Owns: joining events into stories, order across CPUs, when a story has ended. Must not know: causes, wording, where
 //! inputs come from. Time comes in with the inputs.
 
+#[cfg(test)]
+mod answer_tests;
 mod calls;
 mod connection;
 mod conversations;

@@ -3,7 +3,7 @@
 //!
 //! A stub resolver or forwarder on this host asks others what it is asked. Its client's report tells both.
 
-use super::{Lookup, lookup::Client};
+use super::{Lookup, Query, lookup::Client};
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -52,8 +52,10 @@ impl Relays {
     }
 }
 
-/// Two processes asked servers for the same name.
+/// Two processes asked servers for the same name, or one of them for what the other's is an alias of.
 fn same_name(a: &Lookup, b: &Lookup) -> bool {
     let (Some(x), Some(y)) = (&a.task, &b.task) else { return false };
-    x.pid != y.pid && a.queries.iter().any(|q| b.queries.iter().any(|o| o.name == q.name && o.kind == q.kind))
+    let leads = |from: &Query, to: &Query| from.answer.as_ref().is_some_and(|(_, m)| m.aliases.contains(&to.name));
+    let same = |q: &Query, o: &Query| q.kind == o.kind && (q.name == o.name || leads(q, o) || leads(o, q));
+    x.pid != y.pid && a.queries.iter().any(|q| b.queries.iter().any(|o| same(q, o)))
 }

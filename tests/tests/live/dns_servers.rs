@@ -2,6 +2,7 @@
 
 use crate::needs::less_sure_without_reasons;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, rdata};
 use netdx_tests::lab::Lab;
 use netdx_tests::names::{RESOLVER, also, client, lab, python, verdict};
 use netdx_tests::servers::{self, Zone};
@@ -213,6 +214,55 @@ fn an_answer_that_is_none_ends_the_lookup() {
         check(&report, &Expected { certainty: Some("likely"), names, code: "dns.error", ..UNREACHABLE });
         trace.only(&["dns.error"]);
     }
+}
+
+/// `any.test` is an alias of `gone.test`.
+fn alias() -> Record {
+    let name = |name| Name::from_ascii(name).expect("a name");
+    Record::from_rdata(name("any.test."), 60, RData::CNAME(rdata::CNAME(name("gone.test."))))
+}
+
+#[test]
+fn what_the_alias_stands_for_does_not_exist() {
+    let lab = lab(RESOLVER);
+    servers::raw_dns(&lab.server, "10.1.2.2", None, |query| {
+        vec![answer(query, |message| {
+            message.metadata.response_code = ResponseCode::NXDomain;
+            message.add_answer(alias());
+        })]
+    });
+    let names = &["any.test is an alias of gone.test, and gone.test does not exist, says 10.1.2.2"];
+    in_vain(&lab, &Expected { code: "dns.nxdomain", errno: Some("EAI_NONAME"), names, ..UNREACHABLE });
+}
+
+#[test]
+fn the_server_does_not_look_up_what_the_alias_stands_for() {
+    let lab = lab(RESOLVER);
+    servers::raw_dns(&lab.server, "10.1.2.2", None, |query| {
+        vec![answer(query, |message| {
+            message.metadata.authoritative = true;
+            message.metadata.recursion_available = false;
+            message.add_answer(alias());
+        })]
+    });
+    let names = &["any.test is an alias of gone.test, and 10.1.2.2 does not look gone.test up"];
+    in_vain(&lab, &Expected { code: "dns.refused", errno: Some("EAI_NONAME"), names, ..UNREACHABLE });
+}
+
+#[test]
+fn the_server_only_refers_to_others() {
+    let lab = lab(RESOLVER);
+    servers::raw_dns(&lab.server, "10.1.2.2", None, |query| {
+        vec![answer(query, |message| {
+            let name = |name| Name::from_ascii(name).expect("a name");
+            message.metadata.recursion_available = false;
+            message.add_authority(Record::from_rdata(name("test."), 60, RData::NS(rdata::NS(name("ns.test.")))));
+            // With an address of that server beside, the C library takes it for the answer (send_dg of res_send.c, 2.36).
+            message.add_additional(Record::from_rdata(name("ns.test."), 60, RData::A(rdata::A::new(10, 1, 2, 3))));
+        })]
+    });
+    let names = &["10.1.2.2 only refers to other name servers for any.test"];
+    in_vain(&lab, &Expected { code: "dns.refused", errno: Some("EAI_NODATA"), names, ..UNREACHABLE });
 }
 
 #[test]

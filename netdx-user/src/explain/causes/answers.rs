@@ -1,6 +1,7 @@
 //! What several causes look for in a lookup. Owns: the questions that more than one cause asks of its answers.
 
 use crate::{
+    event::DnsMessage,
     explain::{errno, nanos, noted, phrase},
     report::Evidence,
     story::{Connection, Lookup, Misfit, Query, rcode},
@@ -10,8 +11,8 @@ use std::{net::IpAddr, time::Duration};
 /// EAI_NONAME and EAI_NODATA: the library says that the name has no address, not that it could not find out.
 const NEGATIVE: [i32; 2] = [-2, -5];
 
-/// The answer with one RCODE that decided a lookup, as proof.
-pub(super) fn decided_by(l: &Lookup, code: u16) -> Option<Evidence> {
+/// The query whose answer, of this RCODE, decided a lookup.
+pub(super) fn decisive(l: &Lookup, code: u16) -> Option<&Query> {
     if !decided(l) {
         return None;
     }
@@ -24,25 +25,48 @@ pub(super) fn decided_by(l: &Lookup, code: u16) -> Option<Evidence> {
         .filter(|q| q.name == last.name && q.tuple.remote == last.tuple.remote)
         .filter_map(Query::rcode)
         .collect();
-    let decisive = if rcodes.contains(&rcode::NXDOMAIN) && !rcodes.iter().any(|r| failure(*r)) {
+    let decided = if rcodes.contains(&rcode::NXDOMAIN) && !rcodes.iter().any(|r| failure(*r)) {
         rcode::NXDOMAIN
     } else {
         *rcodes.iter().rev().find(|r| failure(**r)).or(rcodes.last())?
     };
-    if decisive != code {
+    if decided != code {
         return None;
     }
-    let query = l.queries.iter().rev().find(|q| q.name == last.name && q.rcode() == Some(code))?;
-    let (time, _) = query.answer.as_ref()?;
+    l.queries.iter().rev().find(|q| q.name == last.name && q.rcode() == Some(code))
+}
+
+/// Its answer as proof.
+pub(super) fn decided_by(l: &Lookup, code: u16) -> Option<Evidence> {
+    proof(l, decisive(l, code)?)
+}
+
+/// The answer to a query as proof.
+pub(super) fn proof(l: &Lookup, query: &Query) -> Option<Evidence> {
+    let (time, answer) = query.answer.as_ref()?;
     let took = phrase::duration(time.since(query.sent));
+    let aliases: String = answer.aliases.iter().map(|name| format!(", CNAME {name}")).collect();
     let text = format!(
-        "{} answered {} for {} {} after {took}",
+        "{} answered {} for {} {}{aliases} after {took}",
         query.tuple.remote,
-        phrase::rcode(code),
+        phrase::rcode(answer.rcode),
         phrase::dns_type(query.kind),
         query.name
     );
     Some(noted(l, *time, "answer", text))
+}
+
+/// The query whose answer without error and without the records asked for decided a lookup, and that answer.
+pub(super) fn decided_by_nothing(l: &Lookup) -> Option<(&Query, &DnsMessage)> {
+    l.last_answer().filter(|q| q.unreadable().is_none() && !q.useful())?;
+    let query = decisive(l, rcode::NOERROR)?;
+    Some((query, &query.answer.as_ref()?.1))
+}
+
+/// What a name is an alias of, by an answer: `a.test is an alias of b.test, that of c.test`, and the last of them.
+pub(super) fn alias<'a>(name: &str, answer: &'a DnsMessage) -> Option<(String, &'a str)> {
+    let last = answer.aliases.last()?;
+    Some((format!("{name} is an alias of {}", answer.aliases.join(", that of ")), last))
 }
 
 /// It failed by what was answered, not by what was not: no question is left open, or the library said so all the same.

@@ -1,10 +1,11 @@
 //! `dns.refused`
 
-use super::answers::{decided_by, resolver_said, tried, who_said};
+use super::answers::{alias, decided_by, decided_by_nothing, proof, resolver_said, tried, who_said};
 use crate::{
     coverage::Coverage,
+    event::Empty,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more},
-    report::Certainty,
+    report::{Certainty, Evidence},
     story::{Lookup, rcode},
 };
 
@@ -21,26 +22,61 @@ The name server will not answer this client.
 
 # What happened
 The server answered REFUSED: by its own rules it does not serve this client, or not for this name. A server that only
-answers for its own zones says so to everybody who asks for others.
+answers for its own zones says so to everybody who asks for others. Or, in the old manner, it answers without error and
+without a record, and only refers to other servers: it does no recursion, and whether the name exists it does not say.
 
 # How netdx knows
-The answer was seen arriving at the socket that had asked: its response code is REFUSED (RFC 1035).
+The answer was seen arriving at the socket that had asked: its response code is REFUSED (RFC 1035). A referral is not the
+server's own (no AA), has no SOA record, and has NS records or offers no recursion (no RA; RFC 2308).
 
 # What to do
 Is it the right server (resolv.conf)? On the server: allow recursion for this network (`allow-recursion`, `allow-query`,
 `access-control`).
 
 # Easily confused with
-dns.server-unreachable: its host or port refuses the packet. dns.servfail: it tried and failed.
+dns.server-unreachable: its host or port refuses the packet. dns.servfail: it tried and failed. dns.nodata: it knows the
+name.
 ";
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
-    let Some(proof) = decided_by(l, rcode::REFUSED) else { return Judgement::No };
-    let by = who_said(l, rcode::REFUSED);
-    let because = format!("{by} refuses to answer this client about {}{}", l.name(), tried(l));
+    let Some((by, because, proof)) = refuses(l).or_else(|| refers(l)) else { return Judgement::No };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because, proof)
+        Finding::new(Certainty::Proven, because + &tried(l), proof)
             .and_all(resolver_said(l))
             .advise(format!("use a server that serves this client, or allow it on {by}")),
     )
+}
+
+/// Who says so, that it does, and its answer.
+fn refuses(l: &Lookup) -> Option<(String, String, Evidence)> {
+    let proof = decided_by(l, rcode::REFUSED)?;
+    let by = who_said(l, rcode::REFUSED);
+    let because = format!("{by} refuses to answer this client about {}", l.name());
+    Some((by, because, proof))
+}
+
+/// The same of a server that says neither yes nor no: it only tells what its own zones have of the way to the name.
+fn refers(l: &Lookup) -> Option<(String, String, Evidence)> {
+    let (query, answer) = decided_by_nothing(l)?;
+    let authority = answer.authority.filter(|_| answer.empty() == Empty::Referral && !answer.is_alias_loop())?;
+    let (by, name) = (query.tuple.remote, &query.name);
+    let mut because = match alias(name, answer) {
+        Some((alias, last)) => format!("{alias}, and {by} does not look {last} up"),
+        None if authority.servers => format!("{by} only refers to other name servers for {name}"),
+        None => format!("{by} does not look {name} up, and has no zone that it is in"),
+    };
+    let mut says = Vec::new();
+    if !authority.authoritative {
+        says.push("it is not the server's own zone (no AA)");
+    }
+    if authority.servers {
+        says.push("other servers are named (NS, no SOA)");
+    }
+    if !authority.recursion {
+        because += ": it does no recursion for this client";
+        says.push("no recursion is offered (no RA)");
+    }
+    let mut proof = proof(l, query)?;
+    proof.text += &format!(": {}", says.join(", "));
+    Some((by.to_string(), because, proof))
 }
