@@ -124,13 +124,16 @@ pub(super) fn beneath(c: &Connection, netns: Netns, device: u32) -> &[Beneath] {
 }
 
 /// Listeners on the port that was asked for that this connection could not reach: bound to another address, family or
-/// namespace. `target`: the namespace that answered; in others nobody looks for a listener of their own.
+/// namespace. `target`: the namespace that answered; in others nobody looks for a listener of their own, nor, by a loopback
+/// address, for one that does not have that address there.
 pub(super) fn near_misses(c: &Connection, target: Netns) -> Option<Vec<&Listener>> {
     let want = Want::Listeners { protocol: c.tuple.protocol, port: c.reached().remote_port };
     let Some(Answer::Listeners(all)) = c.facts.get(&want) else { return None };
     let asker = c.task.as_ref().map(|task| task.pid);
-    let own = |l: &Listener| l.netns != target && l.owners.iter().any(|owner| Some(owner.pid) == asker);
-    let mut near: Vec<&Listener> = all.iter().filter(|l| !takes(c, l, target) && !own(l)).collect();
+    let address = c.reached().remote;
+    let own = |l: &Listener| l.owners.iter().any(|owner| Some(owner.pid) == asker);
+    let unwanted = |l: &Listener| l.netns != target && (own(l) || address.is_loopback() && !covers(l, address));
+    let mut near: Vec<&Listener> = all.iter().filter(|l| !takes(c, l, target) && !unwanted(l)).collect();
     near.sort_by_key(|l| (l.netns != target, l.netns != c.netns, l.addr));
     Some(near)
 }
@@ -142,11 +145,15 @@ pub(super) fn takes(c: &Connection, l: &Listener, target: Netns) -> bool {
 
 /// Whether a listener has an address of a namespace. `by`: the interface that it has to be bound to; 0: none.
 pub(super) fn serves(l: &Listener, address: IpAddr, target: Netns, by: u32) -> bool {
-    let family = match (l.addr, address) {
+    l.netns == target && l.device == by && covers(l, address)
+}
+
+/// Whether a listener is bound to an address, or to every one of its family.
+fn covers(l: &Listener, address: IpAddr) -> bool {
+    match (l.addr, address) {
         (IpAddr::V6(a), IpAddr::V4(_)) => a.is_unspecified() && !l.v6only,
         (a, b) => a == b || (a.is_unspecified() && a.is_ipv4() == b.is_ipv4()),
-    };
-    l.netns == target && l.device == by && family
+    }
 }
 
 /// The RST that came back.

@@ -59,7 +59,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             fact("listeners", format!("{} now: it came later", phrase::listener(l)))
         }
         (Some(_), None) => {
-            fact("listeners", format!("nobody has port {} in any namespace that can be seen", c.reached().remote_port))
+            let what = match table {
+                Some(Answer::Listeners(all)) if !all.is_empty() => at,
+                _ => format!("port {}", c.reached().remote_port),
+            };
+            fact("listeners", format!("nobody has {what} in any namespace that can be seen"))
         }
         (None, None) => {
             certainty = Certainty::Possible;
