@@ -294,6 +294,30 @@ pub struct Resolver {
     pub nsswitch: Vec<String>,
     /// Path of the resolv.conf that was read.
     pub path: String,
+    /// What is there; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<ResolvConf>,
+    /// The first `nameserver` line without an address that can be read, as it is written: such lines count for nothing. Comes from
+    /// outside: escape before showing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<String>,
+}
+
+/// What is found where a resolv.conf should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolvConf {
+    /// Nothing, or a link to nothing.
+    Missing,
+    /// A directory.
+    Directory,
+    /// A file, with its owner's user id and its permission bits.
+    File {
+        /// Owner's user id.
+        owner: u32,
+        /// Permission bits (`st_mode`), without the type.
+        mode: u32,
+    },
 }
 
 impl Resolver {

@@ -27,6 +27,9 @@ pub fn eai(result: i32) -> String {
         -10 => "EAI_MEMORY".into(),
         -11 => "EAI_SYSTEM".into(),
         -12 => "EAI_OVERFLOW".into(),
+        // glibc's own.
+        -104 => "EAI_INTR".into(),
+        -105 => "EAI_IDN_ENCODE".into(),
         n => format!("EAI-{n}"),
     }
 }

@@ -5,12 +5,18 @@
 //! as the libc does.
 
 use super::Error;
-use crate::fact::{HostsEntry, Resolver};
+use crate::fact::{HostsEntry, ResolvConf, Resolver};
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2},
     io::Errno,
 };
-use std::{fs::File, io::Read, net::IpAddr, path::PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    net::IpAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 /// Limits of glibc's resolver (`resolv/resolv.h`, `resolv/res_init.c`, glibc 2.36).
 const MAX_NDOTS: u32 = 15;
@@ -18,19 +24,32 @@ const MAX_TIMEOUT: u32 = 30;
 const MAX_ATTEMPTS: u32 = 5;
 /// What is read of a file at most. Hosts files that block advertisements have a few megabytes.
 const MAX_FILE: u64 = 16 << 20;
+/// So many characters of a line that counts for nothing are kept.
+const MAX_SHOWN: usize = 80;
 
 /// What resolves names for a process.
 ///
 /// # Errors
 /// It has ended, or its files may not be seen. A file that is not there is an empty one, as for the libc.
 pub fn resolver(pid: u32) -> Result<Resolver, Error> {
-    let resolv = read(pid, "etc/resolv.conf")?;
     let nsswitch = read(pid, "etc/nsswitch.conf")?;
+    let (file, resolv) = resolv_conf(pid)?;
     Ok(Resolver {
         nsswitch: hosts_sources(&nsswitch.unwrap_or_default()),
         path: "/etc/resolv.conf".into(),
-        ..parse_resolv(&resolv.unwrap_or_default())
+        file: Some(file),
+        ..parse_resolv(&resolv)
     })
+}
+
+/// What is found as resolv.conf, and its text.
+fn resolv_conf(pid: u32) -> Result<(ResolvConf, String), Error> {
+    let Some((path, file)) = open(pid, "etc/resolv.conf")? else { return Ok((ResolvConf::Missing, String::new())) };
+    let about = file.metadata().map_err(|e| Error::read(&path, e))?;
+    if about.is_dir() {
+        return Ok((ResolvConf::Directory, String::new()));
+    }
+    Ok((ResolvConf::File { owner: about.uid(), mode: about.mode() & 0o7777 }, text(&path, file)?))
 }
 
 /// The entries of the hosts file that have this name (case doesn't matter), or, for an address, that are of this address.
@@ -48,9 +67,14 @@ pub fn hosts(pid: u32, name: &str) -> Result<Vec<HostsEntry>, Error> {
     Ok(parse_hosts(&text).filter(wanted).collect())
 }
 
-/// A file as a process sees it; none: it is not there. Symbolic links are followed inside the process's own root, which
-/// may belong to somebody hostile: nothing there may lead outside, block, or fill the memory.
+/// The text of a file as a process sees it; none: it is not there.
 fn read(pid: u32, file: &str) -> Result<Option<String>, Error> {
+    open(pid, file)?.map(|(path, file)| text(&path, file)).transpose()
+}
+
+/// A file as a process sees it, with its path here; none: it is not there. Symbolic links are followed inside the process's own
+/// root, which may belong to somebody hostile: nothing there may lead outside, block, or fill the memory.
+fn open(pid: u32, file: &str) -> Result<Option<(PathBuf, File)>, Error> {
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     let path = root.join(file);
     let folder = match openat(CWD, &root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
@@ -60,26 +84,32 @@ fn read(pid: u32, file: &str) -> Result<Option<String>, Error> {
         Err(e) => return Err(Error::read(root, e.into())),
     };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = match openat2(&folder, file, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
-    {
-        Ok(fd) => File::from(fd),
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-        Err(e) => return Err(Error::read(path, e.into())),
-    };
+    match openat2(&folder, file, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
+        Ok(fd) => Ok(Some((path, File::from(fd)))),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(Error::read(path, e.into())),
+    }
+}
+
+fn text(path: &Path, file: File) -> Result<String, Error> {
     let mut bytes = Vec::new();
-    opened.take(MAX_FILE).read_to_end(&mut bytes).map_err(|e| Error::read(path, e))?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|e| Error::read(path, e))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// resolv.conf(5): the last of `domain` and `search` counts, options accumulate, numbers are cut to glibc's limits.
 fn parse_resolv(text: &str) -> Resolver {
     let mut resolver = Resolver { ndots: 1, timeout: 5, attempts: 2, ..Resolver::default() };
-    for line in text.lines().filter(|l| !l.starts_with(['#', ';'])) {
+    // A carriage return is part of a line for glibc, and makes an address that it ends unreadable.
+    for line in text.split('\n').filter(|l| !l.starts_with(['#', ';'])) {
         let mut words = line.split([' ', '\t']).filter(|w| !w.is_empty());
         // The keyword begins the line: glibc passes over indented lines.
         match words.next().filter(|keyword| line.starts_with(keyword)) {
             Some("nameserver") => {
-                let Some((address, word)) = words.next().and_then(|w| Some((parse_address(w)?, w))) else { continue };
+                let Some((address, word)) = words.next().and_then(|w| Some((parse_address(w)?, w))) else {
+                    resolver.passed_over.get_or_insert_with(|| line.chars().take(MAX_SHOWN).collect());
+                    continue;
+                };
                 resolver.servers.push(address);
                 if let Some((_, zone)) = word.split_once('%') {
                     resolver.zones.insert(address, zone.to_owned());
@@ -156,12 +186,17 @@ mod tests {
             attempts: 5,
             nsswitch: Vec::new(),
             path: String::new(),
+            file: None,
+            passed_over: Some("nameserver not-an-address".into()),
         };
         assert_eq!(parse_resolv(text), expected);
         assert_eq!(expected.written(), ["10.0.0.53", "fe80::1%eth0"]);
         let defaults = parse_resolv("");
         assert_eq!((defaults.ndots, defaults.timeout, defaults.attempts), (1, 5, 2));
         assert_eq!(parse_resolv("search a\ndomain b c").search, ["b"]);
+        let by_windows = parse_resolv("nameserver 10.0.0.53\r\noptions timeout:3\r\n");
+        assert_eq!((by_windows.servers, by_windows.timeout), (vec![], 3));
+        assert_eq!(by_windows.passed_over.as_deref(), Some("nameserver 10.0.0.53\r"));
         assert_eq!(parse_resolv("options ndots:99999999999999").ndots, MAX_NDOTS);
     }
 

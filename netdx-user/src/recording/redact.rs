@@ -13,7 +13,9 @@ mod text;
 
 use crate::{
     event::{Discovery, DnsMessage, Event, IcmpError, Packet, Sock, Task, Tuple},
-    fact::{Answer, BpfProgram, Fact, HostsEntry, Interface, Listener, Owner, Process, Resolver, Route, Rule},
+    fact::{
+        Answer, BpfProgram, Fact, HostsEntry, Interface, Listener, Owner, Process, ResolvConf, Resolver, Route, Rule,
+    },
     input::{Input, Stamped},
     want::Want,
 };
@@ -341,6 +343,23 @@ impl Redactor {
             })
             .collect();
         resolver.search.iter_mut().for_each(|name| self.name(name));
+        resolver.passed_over.iter_mut().for_each(|line| *line = self.server_line(line));
+        if let Some(ResolvConf::File { owner, mode: _ }) = &mut resolver.file {
+            self.user(owner);
+        }
+    }
+
+    /// A `nameserver` line: what stands there instead of an address may be a name.
+    fn server_line(&self, line: &str) -> String {
+        let word = |piece: &str| {
+            let mut word = piece.trim_end().to_owned();
+            let space = &piece[word.len()..];
+            if word != "nameserver" {
+                self.name(&mut word);
+            }
+            word + space
+        };
+        line.split_inclusive(char::is_whitespace).map(word).collect()
     }
 
     fn hosts(&self, entry: &mut HostsEntry) {

@@ -136,6 +136,8 @@ pub struct Resolved {
     pub name: String,
     /// The service it gave (a port, or a name of one).
     pub service: String,
+    /// The address family it asked for (AF_*); 0: any.
+    pub family: u32,
 }
 
 /// One lookup: every query that one thread sent for one name, with the search list applied, over all servers.
@@ -185,7 +187,8 @@ impl Lookup {
         if let Some(r) = &self.resolved
             && !r.name.is_empty()
         {
-            return r.name.trim_end_matches('.');
+            // The last dot says that the search list is not for it; with two of them it is no name.
+            return r.name.strip_suffix('.').filter(|name| !name.is_empty() && !name.ends_with('.')).unwrap_or(&r.name);
         }
         let Some(first) = self.queries.first() else { return "" };
         if self.queries.iter().all(|q| q.name == first.name) {

@@ -187,19 +187,9 @@ impl Lookups {
     }
 
     /// getaddrinfo returned: what its thread asked meanwhile was one lookup, and is over.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one event")]
-    pub(super) fn resolved(
-        &mut self,
-        time: Time,
-        started: Time,
-        task: Task,
-        result: i32,
-        name: String,
-        service: String,
-        memory: &mut Memory,
-    ) {
+    pub(super) fn resolved(&mut self, started: Time, task: Task, resolved: Resolved, memory: &mut Memory) {
         let of_thread = self.of_call(started, &task, memory);
-        let resolved = Resolved { time, result, name, service };
+        let (time, result) = (resolved.time, resolved.result);
         let key = match of_thread.split_first() {
             // Found without asking a server.
             None if resolved.name.is_empty() => return,

@@ -25,6 +25,8 @@ mod order;
 mod packets;
 mod questions;
 mod relays;
+#[cfg(test)]
+mod resolver_tests;
 mod settling;
 mod subflows;
 #[cfg(test)]

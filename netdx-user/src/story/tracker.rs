@@ -7,6 +7,7 @@ use super::{
     datagrams::Datagrams,
     fallback::{self, Fallbacks},
     inbound::Inbound,
+    lookup::Resolved,
     lookups::Lookups,
     memory::{Memory, Over},
     neighbors::Neighbors,
@@ -279,13 +280,14 @@ impl Tracker {
                 let wants = self.lookups.message(time, &event, &mut self.memory);
                 self.wants.extend(wants);
             }
-            Event::GetAddrInfo { task, started, result, name, service, .. } => {
+            Event::GetAddrInfo { task, started, result, family, name, service } => {
                 if *result == 0 && !name.is_empty() {
                     self.memory.resolved(task, *started, time, name);
                 }
                 self.datagrams.resolver_returned(task.tid, *started, time);
-                let (task, name, service) = (task.clone(), name.clone(), service.clone());
-                self.lookups.resolved(time, *started, task, *result, name, service, &mut self.memory);
+                let (name, service) = (name.clone(), service.clone());
+                let resolved = Resolved { time, result: *result, name, service, family: *family };
+                self.lookups.resolved(*started, task.clone(), resolved, &mut self.memory);
             }
             Event::Process { task, started, parent, argv, root } => {
                 let program = Program { argv: argv.clone(), parent: *parent, started: *started, root: *root };

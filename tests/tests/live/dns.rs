@@ -169,6 +169,58 @@ fn no_server_is_configured() {
     trace.only(&["dns.no-server"]);
 }
 
+/// A lookup in vain by `getent ahosts any.test` as this user, while the shell that started it is there to show its files. `before`:
+/// what the shell does first, in a mount namespace of its own.
+fn unusable_configuration(before: &str, user: u32, names: &[&str]) -> Value {
+    let lab = lab(RESOLVER);
+    let trace = Tracer::start(&lab);
+    let by = format!("setpriv --reuid {user} --regid {user} --clear-groups");
+    let script = format!("{before}; {by} getent ahosts any.test; test $? -ne 0 && sleep 5");
+    let shell = lab.client.command("unshare").args(["--mount", "sh", "-c", &script]).status();
+    assert!(shell.expect("unshare runs").success());
+    let report = verdict(&trace, "getent");
+    check(&report, &Expected { code: "dns.no-server", outcome: "failed", names, ..Expected::default() });
+    trace.only(&["dns.no-server"]);
+    report
+}
+
+#[test]
+fn the_process_may_not_read_resolv_conf() {
+    let names = &["may not read /etc/resolv.conf (mode 600, owner uid 0), so that 127.0.0.1 was asked"];
+    unusable_configuration("chmod 600 /etc/resolv.conf", 65534, names);
+}
+
+#[test]
+fn resolv_conf_was_written_on_windows() {
+    let names = &["the lines of /etc/resolv.conf end with a carriage return", "127.0.0.1"];
+    unusable_configuration("printf 'nameserver 10.1.2.2\\r\\n' >/etc/resolv.conf", 0, names);
+}
+
+#[test]
+fn resolv_conf_is_a_directory() {
+    // As a container engine has it that mounts a file that is not there.
+    let script = "mount -t tmpfs none /mnt; cp -a /etc/nsswitch.conf /etc/hosts /etc/passwd /mnt; mkdir /mnt/resolv.conf; \
+                  umount /etc/resolv.conf; mount --bind /mnt /etc";
+    let report = unusable_configuration(script, 0, &["/etc/resolv.conf is a directory"]);
+    assert_eq!(report["errno"], "EAI_NONAME");
+}
+
+#[test]
+fn there_is_no_address_of_the_family_asked_for() {
+    let lab = lab(RESOLVER);
+    servers::dns(&lab.server, "10.1.2.2", Zone::default().address("ok.test", "10.1.2.2"));
+    lab.client.sysctl("net.ipv6.conf.all.disable_ipv6=1");
+    lab.client.sysctl("net.ipv6.conf.lo.disable_ipv6=0");
+    let trace = Tracer::start(&lab);
+    // Of getaddrinfo's callers, getent sets AI_ADDRCONFIG.
+    assert!(!client(&lab, "getent ahostsv6 ok.test"));
+    let report = verdict(&trace, "getent");
+    let names = &["ok.test", "IPv6 addresses, and no interface has one but ::1", "AI_ADDRCONFIG"];
+    let certainty = Some("likely");
+    check(&report, &Expected { code: "dns.lookup-failed", outcome: "failed", names, certainty, ..Expected::default() });
+    trace.only(&["dns.lookup-failed"]);
+}
+
 #[test]
 fn the_address_came_from_the_hosts_file() {
     let mut lab = lab(RESOLVER);

@@ -74,6 +74,29 @@ fn the_server_is_a_silent_neighbour() {
 }
 
 #[test]
+fn the_stub_is_not_running() {
+    let lab = lab("nameserver 127.0.0.54\noptions timeout:1 attempts:2\n");
+    // Another namespace's server is none of its business.
+    servers::dns(&lab.server, "10.1.2.2", Zone::default());
+    let report = in_vain(&lab, &Expected { names: &["127.0.0.54", "(refused.no-listener)"], ..UNREACHABLE });
+    let advice = report["verdict"]["advice"].to_string();
+    assert!(!advice.contains("another network namespace"), "{advice}");
+}
+
+#[test]
+fn the_server_is_on_a_link_that_is_not_there() {
+    let lab = lab("nameserver fe80::dead%wlan9\noptions timeout:1 attempts:2\n");
+    let trace = Tracer::start(&lab);
+    let script = "getent ahosts any.test; test $? -ne 0 && sleep 5";
+    assert!(lab.client.command("sh").args(["-c", script]).status().expect("sh runs").success());
+    let report = verdict(&trace, "getent");
+    check(&report, &Expected { names: &["fe80::dead", "(local.bad-target)"], ..UNREACHABLE });
+    let evidence = report["verdict"]["evidence"].to_string();
+    assert!(evidence.contains("fe80::dead%wlan9, and there is no interface wlan9"), "{evidence}");
+    trace.only(&[UNREACHABLE.code]);
+}
+
+#[test]
 fn both_servers_have_no_listener() {
     let lab = lab("nameserver 10.1.2.2\nnameserver fd01:2::2\noptions timeout:1 attempts:2\n");
     let names = &["10.1.2.2", "fd01:2::2", "(refused."];

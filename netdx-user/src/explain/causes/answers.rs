@@ -5,6 +5,7 @@ use crate::{
     explain::{errno, nanos, noted, phrase},
     report::Evidence,
     story::{Connection, Lookup, Misfit, Query, rcode},
+    want::Want,
 };
 use std::{net::IpAddr, time::Duration};
 
@@ -126,6 +127,11 @@ pub(super) fn list(servers: &[IpAddr]) -> String {
 pub(super) fn tried(l: &Lookup) -> String {
     let names = l.candidates();
     if names.len() > 1 { format!(" (tried {})", names.join(", ")) } else { String::new() }
+}
+
+/// The question for the interfaces of the namespace that a lookup was made in.
+pub(super) fn interfaces_want(l: &Lookup) -> Option<Want> {
+    l.netns.map(|netns| Want::Interfaces { netns })
 }
 
 /// What came back and answers nothing, for a sentence: `2 messages from 10.0.0.53, with an id that was not asked with`.

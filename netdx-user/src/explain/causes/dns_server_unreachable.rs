@@ -1,7 +1,8 @@
 //! `dns.server-unreachable`
 
 use super::{
-    answers::{list, of_way, resolver_said},
+    answers::{interfaces_want, list, of_way, resolver_said},
+    dns_no_server::DEFAULT,
     route_neighbor_silent::{unheard, unresolved, unresolved_wants},
     tunnel,
 };
@@ -61,7 +62,9 @@ fn wants(l: &Lookup) -> Vec<Want> {
     if l.succeeded() || l.queries.iter().any(Query::heard) {
         return Vec::new();
     }
-    ways(l).iter().flat_map(|w| connection_wants(w).into_iter().chain(unresolved_wants(w))).collect()
+    let of_links = l.resolver().filter(|r| !r.zones.is_empty()).and_then(|_| interfaces_want(l));
+    let of_ways = ways(l).into_iter().flat_map(|w| connection_wants(&w).into_iter().chain(unresolved_wants(&w)));
+    of_ways.chain(of_links).collect()
 }
 
 /// Why a server can't be reached.
@@ -119,6 +122,7 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     let (are, servers) = if named.len() == 1 { ("is", "server") } else { ("are", "servers") };
     let finding = Finding::new(certainty, said.join("; "), first)
         .and_all(evidence)
+        .and_all(named.iter().filter_map(|server| without_link(l, *server)))
         .and_all(resolver_said(l))
         .and_all(unread(l, &named));
     Judgement::Yes(
@@ -127,6 +131,17 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
             .fold(finding, Finding::advise)
             .advise(format!("{are} {} the right name {servers} (resolv.conf)?", list(&named))),
     )
+}
+
+/// resolv.conf names an interface for a server that this namespace does not have: it was asked without one.
+fn without_link(l: &Lookup, server: IpAddr) -> Option<Evidence> {
+    let resolver = l.resolver()?;
+    let zone = resolver.zones.get(&server)?;
+    let Answer::Interfaces(all) = l.facts.get(&interfaces_want(l)?)? else { return None };
+    let is_there = all.iter().any(|i| i.name == *zone || i.index.to_string() == *zone);
+    (!is_there).then(|| {
+        fact("resolv.conf", format!("{} has {server}%{zone}, and there is no interface {zone}", resolver.path))
+    })
 }
 
 /// An error that nothing explains is still the socket's own word.
@@ -151,10 +166,10 @@ fn unread(l: &Lookup, servers: &[IpAddr]) -> Option<Evidence> {
         Some(Answer::Unavailable(why)) => why.as_str(),
         _ => "it was not read in time",
     };
-    servers.iter().any(IpAddr::is_loopback).then(|| {
+    servers.contains(&DEFAULT).then(|| {
         fact(
             "not-observed",
-            format!("resolv.conf: {why}; if it names no server, the C library asks {} by itself", list(servers)),
+            format!("resolv.conf: {why}; if it names no server, the C library asks {DEFAULT} by itself"),
         )
     })
 }

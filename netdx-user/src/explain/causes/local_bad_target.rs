@@ -62,14 +62,16 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         }
         _ => return Judgement::No,
     };
+    let advice = match call.errno {
+        errno::EINVAL if link_local && c.bound_device == 0 => format!("name its interface: {remote}%INTERFACE"),
+        _ => "use the address of one host (and a port above 0)".into(),
+    };
     let (certainty, target) = if unknown {
         (Certainty::Likely, "the address it sent to".to_owned())
     } else {
         (Certainty::Proven, remote.to_string())
     };
     Judgement::Yes(
-        Finding::new(certainty, format!("{target} is {kind}"), call_proof(c, &call))
-            .and_all(told(c))
-            .advise("use the address of one host (and a port above 0)"),
+        Finding::new(certainty, format!("{target} is {kind}"), call_proof(c, &call)).and_all(told(c)).advise(advice),
     )
 }

@@ -11,7 +11,7 @@ mod sockets;
 use super::*;
 use crate::{
     event::{Protocol, Tuple},
-    fact::{Listener, Route},
+    fact::{Listener, ResolvConf, Route},
 };
 use std::{
     net::{IpAddr, TcpListener},

@@ -151,6 +151,17 @@ fn files_are_those_of_the_process_that_asks() {
     let pid = child.id();
     let Answer::Resolver(resolver) = host.answer(&Want::Resolver { pid, root: None }) else { panic!() };
     assert_eq!((resolver.servers, resolver.ndots), (vec![ip("192.0.2.53")], 4));
+    let real = folder.path().join("real");
+    std::fs::set_permissions(&real, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let mut found = || {
+        let Answer::Resolver(resolver) = host.answer(&Want::Resolver { pid, root: None }) else { panic!() };
+        resolver.file
+    };
+    assert_eq!(found(), Some(ResolvConf::File { owner: 0, mode: 0o640 }));
+    std::fs::remove_file(&real).unwrap();
+    assert_eq!(found(), Some(ResolvConf::Missing));
+    std::fs::create_dir(&real).unwrap();
+    assert_eq!(found(), Some(ResolvConf::Directory));
     let Answer::Hosts(entries) = host.answer(&Want::Hosts { pid, root: None, name: "Only-Here".into() }) else {
         panic!()
     };
