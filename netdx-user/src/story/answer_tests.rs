@@ -124,3 +124,18 @@ fn a_forwarder_asks_for_what_an_alias_stands_for() {
         "dnsmasq[77], which serves 10.0.0.53, asked in turn: the name b.test does not exist",
     );
 }
+
+#[test]
+fn a_cut_answer_after_which_nobody_asks_by_tcp_is_not_the_firewalls() {
+    let mut cut = dns(1, "a.test", 1, Some((0, vec![])));
+    if let Event::Dns { message, .. } = &mut cut {
+        message.truncated = true;
+    }
+    let reports = run(vec![(MS, dns(1, "a.test", 1, None)), (2 * MS, cut)], unknown);
+    says(&reports[0], "dns.truncated", "it did not ask again over TCP");
+    let advice = &reports[0].verdict.as_ref().expect("a verdict").advice;
+    assert!(
+        advice.iter().all(|what| !what.contains("allow") && what.contains("a resolver that asks again")),
+        "{advice:?}"
+    );
+}

@@ -5,7 +5,7 @@ use crate::{
     coverage::Coverage,
     event::Protocol,
     explain::{Cause, Finding, Judgement, Opinions, Rule, Tells, connection_wants, errno, noted, phrase},
-    report::Certainty,
+    report::{Certainty, Outcome},
     story::{Connection, Lookup},
     want::Want,
 };
@@ -23,10 +23,11 @@ The answer was cut, and asking again over TCP failed.
 
 # What happened
 An answer that does not fit into one datagram is sent cut, with a flag (TC), and the resolver asks again over TCP. TCP port
-53 of the server can't be reached: a firewall that allows only UDP is the usual reason.
+53 of the server can't be reached: a firewall that allows only UDP is the usual reason. Or the server takes the
+connection and ends it without an answer, or the resolver is one that never asks over TCP (musl before 1.2.4).
 
 # How netdx knows
-The cut answer was seen arriving; the TCP connection to the same server failed or got no answer.
+The cut answer was seen arriving; the TCP connection to the same server failed or got no answer, or there was none.
 
 # What to do
 Allow TCP port 53 to and on the server (RFC 7766 requires it). Smaller answers, or a larger EDNS buffer, only hide it.
@@ -66,6 +67,15 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         (None, _) if l.used_tcp() => "the question over TCP got no answer".into(),
         (None, _) => "it did not ask again over TCP".into(),
     };
+    let server = q.tuple.remote;
+    let advice = match &tcp {
+        Some(p) if p.outcome != Outcome::Broken => format!("allow TCP port 53 to {server}"),
+        None if !l.used_tcp() => {
+            "have the answer fit (fewer records), or use a resolver that asks again over TCP (musl does since 1.2.4)"
+                .into()
+        }
+        _ => format!("{server} takes connections and does not answer on them: look at its log and its limits for TCP"),
+    };
     let failed: Vec<_> = match (&tcp, why) {
         (Some(way), Some((_, finding))) => finding.evidence.into_iter().map(|e| of_way(l, way, e)).collect(),
         (Some(way), None) => vec![noted(l, way.ended.unwrap_or(way.began), "tcp", how.clone())],
@@ -74,16 +84,16 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     Judgement::Yes(
         Finding::new(
             if tcp.is_some() || l.used_tcp() { Certainty::Proven } else { Certainty::Likely },
-            format!("the answer of {} for {} was cut, and {how}", q.tuple.remote, l.name()),
+            format!("the answer of {server} for {} was cut, and {how}", l.name()),
             noted(
                 l,
                 time,
                 "answer",
-                format!("cut answer (TC) for {} {} from {}", phrase::dns_type(q.kind), q.name, q.tuple.remote),
+                format!("cut answer (TC) for {} {} from {server}", phrase::dns_type(q.kind), q.name),
             ),
         )
         .and_all(failed)
         .and_all(resolver_said(l))
-        .advise(format!("allow TCP port 53 to {}", q.tuple.remote)),
+        .advise(advice),
     )
 }
