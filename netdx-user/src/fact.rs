@@ -143,6 +143,9 @@ pub struct Route {
     pub text: String,
     /// There is a default route of that family in the table that decided (or in main).
     pub has_default: bool,
+    /// No policy rule has sent the packet to table main.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub main_unasked: bool,
     /// A route that would fit but cannot be used, in `ip route` form with the reason (`linkdown`, interface down).
     pub unusable: Vec<String>,
     /// MTU of the path as the kernel has it, 0: unknown.

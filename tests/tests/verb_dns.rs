@@ -176,6 +176,36 @@ fn disagreement_is_shown() {
 }
 
 #[test]
+fn servers_beyond_the_third_are_not_those_of_the_c_library() {
+    let servers: Vec<String> = (1..=4).map(|host| format!("127.0.0.{host}")).collect();
+    let conf: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    let island = Island::new("fourth").with_file("/etc/resolv.conf", &format!("{conf}options timeout:1 attempts:1\n"));
+    servers::dns(&island, "127.0.0.4", zone());
+    let (answer, _) = ask(&island, &["db.lab.example."]);
+    let spare: Vec<bool> = answer["servers"].as_array().unwrap().iter().map(|s| s["spare"] == true).collect();
+    assert_eq!(spare, [false, false, false, true]);
+    assert_eq!(
+        answer["differences"][0],
+        "DNS answers 10.0.0.5, fd00::5, yet applications get EAI_AGAIN: the C library asks only the first three servers"
+    );
+    servers::dns(&island, "127.0.0.1", Zone { otherwise: Some(ResponseCode::NoError), ..Zone::default() });
+    let (answer, _) = ask(&island, &["db.lab.example."]);
+    let reason = "the C library takes the first answer, which is that of 127.0.0.1";
+    let differences = answer["differences"].as_array().unwrap();
+    assert!(differences.iter().any(|d| d.as_str().unwrap().ends_with(reason)), "{answer}");
+}
+
+#[test]
+fn without_a_server_the_c_library_asks_this_host() {
+    let island = Island::new("none").with_file("/etc/resolv.conf", "").with_file("/etc/nsswitch.conf", "hosts: dns\n");
+    let (answer, _) = ask(&island, &["db.lab.example."]);
+    assert_eq!(answer["servers"][0]["queries"][0]["code"], "dns.no-server");
+    servers::dns(&island, "127.0.0.1", zone());
+    let (answer, status) = ask(&island, &["db.lab.example."]);
+    assert_eq!((status, &answer["differences"]), (0, &Value::Array(vec![])), "{answer}");
+}
+
+#[test]
 fn dnssec_and_old_servers_are_told() {
     let island = island("flags", Zone { authentic: true, ..zone() }, Some(Zone { no_edns: true, ..zone() }));
     let (answer, _) = ask(&island, &["db.lab.example.", "A"]);

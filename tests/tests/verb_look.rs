@@ -297,6 +297,21 @@ fn which_step_would_fail() {
         (&"neighbor".into(), &"EHOSTUNREACH".into()),
         "{path}"
     );
+    for (from, call, errno) in [("9.9.9.9", "bind", "EADDRNOTAVAIL"), ("127.0.0.1", "connect", "EINVAL")] {
+        let path = lines_of(&here, &["routes", "10.71.0.2", "--from", from, "--format", "json"]);
+        let fails = &path["fails"];
+        assert_eq!((&fails["code"], &fails["call"]), (&"local.bad-source".into(), &call.into()), "{path}");
+        assert_eq!(fails["errno"], errno, "{path}");
+    }
+    here.ip("link add q0 type veth peer name q1");
+    here.ip("addr add 10.79.0.1/24 dev q0");
+    here.ip("link set q0 up");
+    let path = lines_of(&here, &["routes", "10.79.0.2", "--format", "json"]);
+    assert_eq!(
+        (&path["fails"]["step"], &path["fails"]["errno"]),
+        (&"interface".into(), &"EHOSTUNREACH".into()),
+        "{path}"
+    );
     here.ip("link set e0 down");
     let path = lines_of(&here, &["routes", "10.71.0.2", "--format", "json"]);
     assert_eq!(

@@ -2,8 +2,10 @@
 //! only way to ask what nsswitch's modules say. Must not know: what is done with the answer.
 
 use super::zone::{self, Scoped};
+use hickory_proto::rr::Name;
 use serde::Serialize;
 use std::{
+    borrow::Cow,
     ffi::{CStr, CString},
     io,
     mem::MaybeUninit,
@@ -48,12 +50,21 @@ impl Eai {
     }
 }
 
+/// A name as programs ask for it: international ones in A-labels (RFC 5890), for the C library takes the bytes as they are.
+#[must_use]
+pub fn a_labels(name: &str) -> Cow<'_, str> {
+    match Name::from_utf8(name) {
+        Ok(known) if !name.is_ascii() => known.to_ascii().into(),
+        Ok(_) | Err(_) => name.into(),
+    }
+}
+
 /// The addresses of a name, in the order an application gets them, each once; a link-local one with the link it came from.
 ///
 /// # Errors
 /// The EAI code getaddrinfo returned.
 pub fn addresses(name: &str) -> Result<Vec<Scoped>, Eai> {
-    let Ok(name) = CString::new(name) else { return Err(Eai::new(libc::EAI_NONAME)) };
+    let Ok(name) = CString::new(a_labels(name).as_bytes()) else { return Err(Eai::new(libc::EAI_NONAME)) };
     // SAFETY: addrinfo is a C struct for which all zero bytes are valid (null pointers, AF_UNSPEC).
     let mut hints: libc::addrinfo = unsafe { MaybeUninit::zeroed().assume_init() };
     hints.ai_socktype = libc::SOCK_STREAM;
@@ -167,6 +178,14 @@ mod tests {
     fn a_link_local_address_keeps_its_link() {
         // Loopback has the index 1 in every namespace.
         assert_eq!(addresses("fe80::7%lo").unwrap(), [Scoped { address: "fe80::7".parse().unwrap(), link: 1 }]);
+    }
+
+    #[test]
+    fn an_international_name_is_asked_for_in_a_labels() {
+        assert_eq!(a_labels("bücher.test"), "xn--bcher-kva.test");
+        assert_eq!(a_labels("bücher.test."), "xn--bcher-kva.test.");
+        assert_eq!(a_labels("_a.Db.test"), "_a.Db.test");
+        assert_eq!(a_labels("b\u{fc}..x"), "b\u{fc}..x", "no name is left as it is");
     }
 
     #[test]

@@ -213,9 +213,12 @@ fn way() -> Path {
         mtu: Some(1400),
         fails: Some(Failing {
             step: "neighbor",
+            call: "connect",
             errno: Some("EHOSTUNREACH".into()),
             code: "route.neighbor-silent",
-            text: "10.0.0.9 did not answer on eth0 when it was asked last".into(),
+            text: "10.0.0.9 did not answer on eth0 when it was asked last, and is asked again by the next packet; if it stays \
+                   silent"
+                .into(),
             advice: vec!["see whether 10.0.0.9 is up and on the link of eth0".into()],
         }),
     }
@@ -229,6 +232,7 @@ fn lookup() -> Lookup {
         code: None,
         certainty: None,
         error: None,
+        alias_of: None,
         errno: None,
         elapsed_ns: 12_400_000,
         tries: 1,
@@ -257,6 +261,7 @@ fn lookup() -> Lookup {
         address: address.parse().expect("an address"),
         zone: None,
         port: 53,
+        spare: false,
         queries,
     };
     Lookup {

@@ -1,6 +1,10 @@
 //! Names: servers that are dead or say no, the hosts file.
 
 use super::*;
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RData, rdata::CNAME},
+};
 
 #[test]
 fn the_dns_server_is_dead() {
@@ -25,6 +29,33 @@ fn nobody_serves_dns_there() {
     let client = client.with_file("/etc/resolv.conf", "");
     let checked = check(&client, &["db.example:5432"]);
     assert_eq!(checked.conclusion["code"], "dns.no-server", "{:?}", checked.failed());
+}
+
+#[test]
+fn the_name_server_that_the_c_library_asks_by_itself() {
+    let (client, _server) = pair("itself", zone());
+    let client = client.with_file("/etc/resolv.conf", "options timeout:1 attempts:1\n");
+    servers::dns(&client, "127.0.0.1", Zone { otherwise: Some(ResponseCode::ServFail), ..zone() });
+    let checked = check(&client, &["db.example"]);
+    assert_eq!(checked.status, 0, "{:#?}", checked.rungs);
+    assert_eq!(check(&client, &["bd.example"]).conclusion["code"], "dns.servfail");
+}
+
+#[test]
+fn an_international_name() {
+    let (client, server) = pair("idn", zone().address("xn--bcher-kva.example", "10.63.0.2"));
+    let _listener = servers::listen(&server, "10.63.0.2:5432");
+    let checked = check(&client, &["bücher.example:5432"]);
+    assert_eq!(checked.status, 0, "{:#?}", checked.rungs);
+}
+
+#[test]
+fn the_name_is_an_alias() {
+    let alias = RData::CNAME(CNAME(Name::from_ascii("gone.example.").expect("a name")));
+    let (client, _server) = pair("alias", zone().with("www.example", 60, alias));
+    let checked = check(&client, &["www.example:5432"]);
+    let words = "www.example. is an alias of gone.example., which exists, without A or AAAA";
+    assert!(checked.text().contains(words), "{}", checked.text());
 }
 
 #[test]

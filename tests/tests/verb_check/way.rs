@@ -44,6 +44,81 @@ fn the_gateway_is_silent() {
 }
 
 #[test]
+fn the_next_hop_was_silent_once() {
+    let (client, server) = pair("once", zone());
+    let ping = output(client.command("ping").args(["-c", "1", "-W", "4", "10.63.0.77"]));
+    assert!(!ping.status.success(), "its entry has failed");
+    server.ip("addr add 10.63.0.77/24 dev e0");
+    let _listener = servers::listen(&server, "10.63.0.77:5432");
+    client.nft(
+        "add table ip t; add chain ip t c { type filter hook output priority 0; }; add rule ip t c icmp type echo-request drop",
+    );
+    let checked = check(&client, &["10.63.0.77:5432"]);
+    assert_eq!((checked.status, checked.status_of("gateway")), (0, vec!["skipped"]), "{:#?}", checked.rungs);
+}
+
+#[test]
+fn this_host_sends_it_elsewhere() {
+    let (client, server) = pair("dnat", zone());
+    let _listener = servers::listen(&server, "10.63.0.2:5432");
+    client.nft(
+        "add table ip t; add chain ip t c { type nat hook output priority -100; }; \
+         add rule ip t c ip daddr 10.63.0.88 tcp dport 5432 dnat to 10.63.0.2:5432",
+    );
+    let checked = check(&client, &["10.63.0.88:5432"]);
+    assert_eq!((checked.status, checked.status_of("gateway")), (0, vec!["skipped"]), "{:#?}", checked.rungs);
+    assert_eq!(checked.status_of("port"), ["ok"]);
+}
+
+#[test]
+fn an_interface_has_no_carrier() {
+    let (client, _server) = pair("carrier", zone());
+    for command in ["link add q0 type veth peer name q1", "addr add 10.62.0.1/24 dev q0", "link set q0 up"] {
+        client.ip(command);
+    }
+    let checked = check(&client, &["10.62.0.5:5432"]);
+    assert_eq!(checked.failed(), ["route route.interface-down"]);
+    assert_eq!(checked.status_of("port"), ["skipped"], "a cause hides its consequences");
+    assert!(checked.text().contains("q0, which leads to 10.62.0.5, has no carrier"), "{}", checked.text());
+    let interfaces = checked.rungs[0]["text"].as_str().unwrap();
+    assert!(interfaces.contains("q0 up, no carrier 10.62.0.1/24"), "{interfaces}");
+}
+
+#[test]
+fn this_host_by_name_with_nothing_but_loopback() {
+    let host = Island::new("alone").with_file("/etc/hosts", "127.0.0.1 localhost\n");
+    let _listener = servers::listen(&host, "127.0.0.1:5461");
+    let checked = check(&host, &["-4", "localhost:5461"]);
+    assert_eq!((checked.status, checked.status_of("interfaces")), (0, vec!["skipped"]), "{:#?}", checked.rungs);
+    let checked = check(&host, &["-4", "localhost:5462"]);
+    assert_eq!(checked.failed(), ["port refused.no-listener"], "{}", checked.text());
+    host.sysctl("net.ipv6.conf.all.disable_ipv6=1");
+    let checked = check(&host, &["[::1]:5461"]);
+    assert_eq!(checked.failed(), ["route local.no-family"], "{}", checked.text());
+    let path = json_lines(&mut host.netdx(&["routes", "::1", "--format", "json"])).0.remove(0);
+    assert_eq!((&path["fails"]["errno"], &path["fails"]["code"]), (&"EADDRNOTAVAIL".into(), &"local.no-family".into()));
+}
+
+#[test]
+fn no_address_of_one_host() {
+    let (client, server) = pair_in(67, "target", zone_of(67));
+    client.ip("route add default via 10.67.0.2");
+    for target in ["10.67.0.255:5467", "224.0.0.1:5467"] {
+        let checked = check(&client, &["--no-trace", target]);
+        assert_eq!(checked.failed(), ["port local.bad-target"], "{}", checked.text());
+    }
+    let _listener = servers::listen(&server, "0.0.0.0:5468");
+    for target in ["127.0.0.1:5468", "0.0.0.0:5468"] {
+        let checked = check(&client, &["--no-trace", target]);
+        assert_eq!(checked.failed(), ["port refused.bound-elsewhere"], "{}", checked.text());
+        let elsewhere = format!("0.0.0.0:5468 in network namespace {}", server.name());
+        assert!(checked.text().contains(&elsewhere), "{}", checked.text());
+        let advice = checked.conclusion["advice"][0].as_str().unwrap();
+        assert!(advice.contains("is in another network namespace"), "{advice}");
+    }
+}
+
+#[test]
 fn there_is_no_route() {
     let (client, _server) = pair("noroute", zone());
     for target in ["10.99.0.1:5432", "[2001:db8::1]:5432"] {
@@ -54,6 +129,10 @@ fn there_is_no_route() {
     }
     client.ip("route add unreachable 10.98.0.0/16");
     assert_eq!(check(&client, &["10.98.0.1:80"]).failed(), ["route route.rejects"]);
+    client.ip("route add default via 10.63.0.2");
+    client.ip("rule del priority 32766");
+    let checked = check(&client, &["10.99.0.1:5432"]);
+    assert!(checked.text().contains("no rule has the kernel look into table main"), "{}", checked.text());
 }
 
 #[test]
@@ -141,6 +220,12 @@ fn only_ipv6_is_broken() {
     assert_eq!(checked.conclusion["also"][0], "dualstack.fallback");
     assert!(checked.text().contains("works over IPv4 (10.65.0.2), but not over IPv6"), "{}", checked.text());
     assert_eq!(check(&client, &["-4", "db.example:5465"]).status, 0);
+    let conf = "nameserver 10.65.0.1\nnameserver 10.65.0.2\noptions timeout:1 attempts:1\n";
+    let client = client.with_file("/etc/resolv.conf", conf);
+    let checked = check(&client, &["db.example:5465"]);
+    assert_eq!(checked.failed(), ["server dns.server-unreachable", "port refused.bound-elsewhere"]);
+    assert_eq!(checked.conclusion["code"], "refused.bound-elsewhere", "what failed over IPv6: {}", checked.text());
+    let client = client.with_file("/etc/resolv.conf", "nameserver 10.65.0.2\noptions timeout:1 attempts:1\n");
     assert_eq!(check(&client, &["-6", "db.example:5465"]).status, 3);
 }
 

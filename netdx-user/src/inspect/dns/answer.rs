@@ -26,6 +26,9 @@ pub struct Server {
     pub zone: Option<String>,
     /// Its port.
     pub port: u16,
+    /// The C library does not ask it: it takes the first three of resolv.conf.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub spare: bool,
     /// One entry for each name and type asked, in order.
     pub queries: Vec<Asked>,
 }
@@ -44,8 +47,11 @@ pub struct Asked {
     pub code: Option<&'static str>,
     /// How sure the code is; null where it is null.
     pub certainty: Option<Certainty>,
-    /// Why there is no answer, in words.
+    /// Why there is no answer, or none that says anything of the name, in words.
     pub error: Option<String>,
+    /// The name that the answer's aliases (CNAME) lead to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias_of: Option<String>,
     /// The errno of the socket call that failed.
     #[serde(skip)]
     pub errno: Option<i32>,
@@ -114,6 +120,7 @@ impl Asked {
             code: None,
             certainty: None,
             error: None,
+            alias_of: None,
             errno: None,
             elapsed_ns: nanoseconds(exchange.elapsed),
             tries: exchange.tries,
@@ -127,7 +134,7 @@ impl Asked {
             signed: false,
         };
         match exchange.result {
-            Ok(message) => asked.fill(&message, kind),
+            Ok(message) => asked.fill(&message, name, kind),
             Err(failure) => {
                 let (code, certainty) = judge(&failure);
                 asked.code = Some(code);
@@ -139,7 +146,7 @@ impl Asked {
         asked
     }
 
-    fn fill(&mut self, message: &Message, kind: RecordType) {
+    fn fill(&mut self, message: &Message, name: &Name, kind: RecordType) {
         let meta = &message.metadata;
         self.rcode = Some(rcode(meta.response_code));
         self.authoritative = meta.authoritative;
@@ -151,8 +158,11 @@ impl Asked {
         self.records = message.answers.iter().filter(keep).map(Data::from).collect();
         let found = kind == RecordType::ANY && !message.answers.is_empty()
             || message.answers.iter().any(|r| r.record_type() == kind);
+        self.alias_of = end_of_aliases(name, &message.answers).map(|name| name.to_ascii());
+        self.error = if meta.response_code == ResponseCode::NoError && !found { says_nothing(message) } else { None };
         self.code = match meta.response_code {
             ResponseCode::NoError if found => None,
+            ResponseCode::NoError if self.error.is_some() => Some("dns.error"),
             ResponseCode::NoError => Some("dns.nodata"),
             ResponseCode::NXDomain => Some("dns.nxdomain"),
             ResponseCode::ServFail => Some("dns.servfail"),
@@ -161,6 +171,41 @@ impl Asked {
         };
         self.certainty = self.code.map(|_| Certainty::Proven);
     }
+}
+
+/// Where the aliases of an answer lead from a name; none: it is no alias. Aliases in a circle end where they come back.
+fn end_of_aliases(name: &Name, answers: &[Record]) -> Option<Name> {
+    let mut ends = vec![name];
+    while let Some(RData::CNAME(next)) = answers
+        .iter()
+        .find(|r| r.record_type() == RecordType::CNAME && r.name.eq_ignore_root(ends[ends.len() - 1]))
+        .map(|r| &r.data)
+    {
+        let back = ends.iter().any(|end| next.0.eq_ignore_root(end));
+        ends.push(&next.0);
+        if back {
+            break;
+        }
+    }
+    (ends.len() > 1).then(|| ends[ends.len() - 1].clone())
+}
+
+/// Why an answer without data does not mean that there is none: a server that looks nothing up for its clients knows its own
+/// zones, and refers to others for the rest (RFC 1034, section 4.3.1). That there is no data it says with its zone's SOA (RFC
+/// 2308, section 2.2), or at least with AA.
+fn says_nothing(message: &Message) -> Option<String> {
+    let meta = &message.metadata;
+    let has = |records: &[Record], kind| records.iter().any(|r| r.record_type() == kind);
+    let alias = has(&message.answers, RecordType::CNAME);
+    if meta.recursion_available || meta.authoritative && !alias || has(&message.authorities, RecordType::SOA) {
+        return None;
+    }
+    let what = match (alias, has(&message.authorities, RecordType::NS)) {
+        (true, _) => "it says where the alias leads, and nothing of what is there",
+        (false, true) => "it only refers to other servers",
+        (false, false) => "it says nothing of the name",
+    };
+    Some(format!("{what}: it does not look names up for its clients (no recursion)"))
 }
 
 /// The code of a question without an answer. An errno of the socket is the kernel's own word.
@@ -215,5 +260,56 @@ impl From<&Record> for Data {
                 other => other.to_string(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::rr::rdata::{CNAME, NS, SOA};
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).expect("a name")
+    }
+
+    fn alias(from: &str, to: &str) -> Record {
+        Record::from_rdata(name(from), 60, RData::CNAME(CNAME(name(to))))
+    }
+
+    fn asked(answers: Vec<Record>, authorities: Vec<Record>, change: impl FnOnce(&mut Message)) -> Asked {
+        let mut message = Message::query();
+        (message.answers, message.authorities) = (answers, authorities);
+        change(&mut message);
+        let result = Ok(message);
+        let exchange =
+            Exchange { elapsed: Default::default(), tries: 1, truncated: false, without_edns: false, result };
+        Asked::from_exchange(&name("a.lab."), RecordType::A, false, exchange)
+    }
+
+    #[test]
+    fn aliases_lead_to_another_name() {
+        let chain = vec![alias("A.lab.", "b.lab."), alias("b.lab.", "gone.lab.")];
+        let missing = asked(chain, vec![], |m| m.metadata.response_code = ResponseCode::NXDomain);
+        assert_eq!((missing.code, missing.alias_of.as_deref()), (Some("dns.nxdomain"), Some("gone.lab.")));
+        let circle = vec![alias("a.lab.", "b.lab."), alias("b.lab.", "a.lab.")];
+        assert_eq!(asked(circle, vec![], |_| {}).alias_of.as_deref(), Some("a.lab."));
+        assert_eq!(asked(vec![], vec![], |_| {}).alias_of, None);
+    }
+
+    #[test]
+    fn only_a_server_that_knows_says_that_there_is_no_data() {
+        let ns = || Record::from_rdata(name("lab."), 60, RData::NS(NS(name("ns.lab."))));
+        let soa = || {
+            let soa = SOA::new(name("ns.lab."), name("root.lab."), 1, 1, 1, 1, 1);
+            Record::from_rdata(name("lab."), 60, RData::SOA(soa))
+        };
+        assert_eq!(asked(vec![], vec![soa()], |_| {}).code, Some("dns.nodata"));
+        assert_eq!(asked(vec![], vec![], |m| m.metadata.authoritative = true).code, Some("dns.nodata"));
+        assert_eq!(asked(vec![], vec![ns()], |m| m.metadata.recursion_available = true).code, Some("dns.nodata"));
+        let refers = asked(vec![], vec![ns()], |_| {});
+        assert_eq!(refers.code, Some("dns.error"));
+        assert!(refers.error.expect("words").starts_with("it only refers to other servers"));
+        let half = asked(vec![alias("a.lab.", "b.other.")], vec![], |m| m.metadata.authoritative = true);
+        assert_eq!((half.code, half.alias_of.as_deref()), (Some("dns.error"), Some("b.other.")));
     }
 }

@@ -1,6 +1,7 @@
 //! Where the sources of a name disagree. Owns: the comparison, and its sentences. Must not know: how they were asked. Pure.
 
 use super::{Asked, Lookup, Server};
+use crate::fact::Resolver;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -94,24 +95,20 @@ fn system_against_all(lookup: &Lookup, from_servers: &BTreeSet<IpAddr>, sentence
         return;
     }
     let hosts: BTreeSet<IpAddr> = lookup.hosts.iter().map(|e| e.address).collect();
-    let sources = match &lookup.resolver {
-        Some(resolver) if !resolver.nsswitch.is_empty() => {
-            format!("nsswitch.conf has `hosts: {}`", resolver.nsswitch.join(" "))
-        }
-        _ => "nsswitch.conf names no source for hosts".into(),
-    };
     if let Some(error) = &system.error {
         if !from_servers.is_empty() {
             sentences.push(format!(
-                "DNS answers {}, yet applications get {}: {sources}",
+                "DNS answers {}, yet applications get {}{}",
                 join(from_servers),
-                error.name
+                error.name,
+                because(lookup.resolver.as_ref().and_then(|r| without(r, "dns")).or_else(|| first_answer(lookup)))
             ));
         } else if !hosts.is_empty() {
             sentences.push(format!(
-                "the hosts file answers {}, yet applications get {}: {sources}",
+                "the hosts file answers {}, yet applications get {}{}",
                 join(&hosts),
-                error.name
+                error.name,
+                because(lookup.resolver.as_ref().and_then(|r| without(r, "files")))
             ));
         }
         return;
@@ -122,10 +119,43 @@ fn system_against_all(lookup: &Lookup, from_servers: &BTreeSet<IpAddr>, sentence
     let complete = lookup.servers.iter().all(|s| s.queries.iter().all(|q| q.rcode.is_some()));
     if !strange.is_empty() && (servers_answered || !hosts.is_empty() || complete) {
         sentences.push(format!(
-            "applications get {}, which neither the hosts file nor a server says: {sources}",
-            join(&strange)
+            "applications get {}, which neither the hosts file nor a server says{}",
+            join(&strange),
+            because(lookup.resolver.as_ref().and_then(others))
         ));
     }
+}
+
+/// A reason behind a colon, where one is known.
+fn because(reason: Option<String>) -> String {
+    reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+/// nsswitch.conf, where it leaves a source out.
+fn without(resolver: &Resolver, source: &str) -> Option<String> {
+    (!resolver.nsswitch.is_empty() && !resolver.nsswitch.iter().any(|s| s == source)).then(|| sources(resolver))
+}
+
+/// nsswitch.conf, where it has a source that is neither the hosts file nor DNS.
+fn others(resolver: &Resolver) -> Option<String> {
+    resolver.nsswitch.iter().any(|s| s != "files" && s != "dns").then(|| sources(resolver))
+}
+
+fn sources(resolver: &Resolver) -> String {
+    format!("nsswitch.conf has `hosts: {}`", resolver.nsswitch.join(" "))
+}
+
+/// The C library asks the next server only where one does not answer, and none beyond the third: the first answer counts.
+fn first_answer(lookup: &Lookup) -> Option<String> {
+    let has_data = |server: &Server| server.queries.iter().any(Asked::has_data);
+    let denies = |server: &Server| {
+        !has_data(server) && server.queries.iter().any(|q| matches!(q.code, Some("dns.nodata" | "dns.nxdomain")))
+    };
+    let first = lookup.servers.iter().find(|server| has_data(server) || denies(server))?;
+    if first.spare {
+        return Some("the C library asks only the first three servers".into());
+    }
+    denies(first).then(|| format!("the C library takes the first answer, which is that of {}", first.label()))
 }
 
 fn join<T: ToString>(items: impl IntoIterator<Item = T>) -> String {

@@ -23,7 +23,7 @@ use hickory_proto::rr::{Name, RecordType};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -103,6 +103,34 @@ pub enum Error {
     },
 }
 
+/// The C library reads so many `nameserver` lines (MAXNS, resolv/resolv.h, glibc 2.36; musl too).
+const READ: usize = 3;
+
+/// The servers that the C library asks, and those that it leaves out: where resolv.conf names none, 127.0.0.1 (`res_vinit_1`,
+/// resolv/res_init.c, glibc 2.36); none where nsswitch.conf lets it ask nobody.
+#[must_use]
+pub fn servers(resolver: &Resolver) -> Vec<IpAddr> {
+    let asks = resolver.nsswitch.is_empty() || resolver.nsswitch.iter().any(|source| source == "dns");
+    if resolver.servers.is_empty() && asks { vec![Ipv4Addr::LOCALHOST.into()] } else { resolver.servers.clone() }
+}
+
+/// `/etc/resolv.conf: 10.0.0.53`
+#[must_use]
+pub fn configuration(resolver: &Resolver) -> String {
+    let written = resolver.written();
+    let (read, rest) = written.split_at(written.len().min(READ));
+    let mut text = format!("{}: {}", resolver.path, read.join(", "));
+    if written.is_empty() {
+        let asked = servers(resolver);
+        let instead = asked.first().map(|server| format!(", so that the C library asks {server}"));
+        text += &format!("no server{}", instead.unwrap_or_default());
+    }
+    if !rest.is_empty() {
+        text += &format!("; beyond the {READ} that the C library asks: {}", rest.join(", "));
+    }
+    text
+}
+
 /// What getaddrinfo says, on a thread of its own: nothing can interrupt it, so it is left behind when it is too slow.
 pub async fn system(name: String, patience: Duration) -> System {
     let began = Instant::now();
@@ -155,7 +183,7 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
     // A server that was named is asked, and nothing else.
     let configured = request.servers.is_empty();
     let hosts = if configured {
-        let name = request.name.trim_end_matches('.').into();
+        let name = getaddrinfo::a_labels(request.name.trim_end_matches('.')).into_owned();
         match host.ask(&Want::Hosts { pid, root: None, name }) {
             Answer::Hosts(entries) => entries,
             Answer::Unavailable(reason) => {
@@ -197,7 +225,7 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
                 }),
             )
         };
-        settings.servers.iter().map(locate).collect()
+        resolver.iter().flat_map(self::servers).collect::<Vec<_>>().iter().map(locate).collect()
     } else {
         request.servers.clone()
     };
@@ -207,7 +235,13 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
     let from_system =
         async { if configured && system_knows { Some(system(request.name.clone(), limit).await) } else { None } };
     let from_servers = all(servers.iter().map(|&server| ask_server(server, &names, &types, patience)));
-    let (system, servers) = tokio::join!(from_system, from_servers);
+    let (system, mut servers) = tokio::join!(from_system, from_servers);
+    if configured {
+        servers.iter_mut().skip(READ).for_each(|server| server.spare = true);
+        // Nobody has said that a server is there.
+        let unnamed = servers.iter_mut().filter(|_| settings.servers.is_empty()).flat_map(|s| &mut s.queries);
+        unnamed.filter(|q| q.rcode.is_none()).for_each(|q| q.code = Some("dns.no-server"));
+    }
     let answered = !hosts.is_empty()
         || system.as_ref().is_some_and(|s| s.error.is_none())
         || servers.iter().any(|s| s.queries.iter().any(Asked::has_data));
@@ -268,7 +302,7 @@ fn ask_server(
             }
         }
         let link = if let SocketAddr::V6(v6) = server { v6.scope_id() } else { 0 };
-        Server { address: server.ip(), zone: zone::name(link), port: server.port(), queries }
+        Server { address: server.ip(), zone: zone::name(link), port: server.port(), spare: false, queries }
     }
 }
 

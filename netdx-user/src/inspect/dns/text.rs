@@ -23,10 +23,7 @@ pub fn write(lookup: &Lookup, view: View) -> String {
         self::server(server, &mut sheet);
     }
     if lookup.servers.is_empty() {
-        sheet.row(
-            "servers",
-            Phrase::of(BAD, "none configured").and(PLAIN, "  (").and(CODE, "dns.no-server").and(PLAIN, ")"),
-        );
+        sheet.row("servers", Phrase::of(BAD, "none that is known"));
     }
     for (index, difference) in lookup.differences.iter().enumerate() {
         sheet.row(Phrase::of(WARN, if index == 0 { "differ" } else { "" }), difference);
@@ -39,9 +36,7 @@ pub fn write(lookup: &Lookup, view: View) -> String {
 
 fn configuration(lookup: &Lookup, sheet: &mut Sheet) {
     let Some(resolver) = &lookup.resolver else { return };
-    let servers = resolver.written();
-    let mut text =
-        format!("{}: {}", resolver.path, if servers.is_empty() { "no server".into() } else { servers.join(", ") });
+    let mut text = super::configuration(resolver);
     if !resolver.search.is_empty() {
         text += &format!("; search {}; ndots {}", resolver.search.join(" "), resolver.ndots);
     }
@@ -81,6 +76,10 @@ fn system(lookup: &Lookup, sheet: &mut Sheet) {
 
 fn server(server: &Server, sheet: &mut Sheet) {
     let mut label = server.label();
+    if server.spare {
+        sheet.row(&label, Phrase::of(DIM, "not asked by the C library, which takes the first three"));
+        label.clear();
+    }
     for asked in &server.queries {
         sheet.row(&label, outcome(asked));
         label.clear();
@@ -98,7 +97,16 @@ fn outcome(asked: &Asked) -> Phrase {
     let mut said = match (asked.code, &asked.error) {
         (None, _) => said.and(PLAIN, format!("answered after {took}")),
         (Some("dns.nodata"), _) => {
-            said.and(WARN, format!("the name exists, without {}", asked.kind)).and(PLAIN, format!(", after {took}"))
+            let exists = match &asked.alias_of {
+                None => format!("the name exists, without {}", asked.kind),
+                Some(end) => format!("the name is an alias of {end}, which exists, without {}", asked.kind),
+            };
+            said.and(WARN, exists).and(PLAIN, format!(", after {took}"))
+        }
+        (Some("dns.nxdomain"), _) if asked.alias_of.is_some() => {
+            let end = asked.alias_of.as_deref().unwrap_or_default();
+            said.and(BAD, format!("the name is an alias of {end}, which does not exist (NXDOMAIN)"))
+                .and(PLAIN, format!(", after {took}"))
         }
         (Some("dns.timeout"), _) => {
             let tries = count(asked.tries.max(1).into(), "try");

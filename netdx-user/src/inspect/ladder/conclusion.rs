@@ -42,7 +42,12 @@ pub(super) fn draw(target: &Target, rungs: &[Rung], names: &Names) -> Conclusion
     let failed: Vec<&Rung> = rungs.iter().filter(|r| r.status == Status::Failed).collect();
     let working: Vec<IpAddr> = names.addresses.iter().copied().filter(|&a| works(rungs, a)).collect();
     let works = !working.is_empty() && names.resolved;
-    let cause = if works {
+    let v6_only = working.iter().any(IpAddr::is_ipv4)
+        && !working.iter().any(IpAddr::is_ipv6)
+        && names.addresses.iter().any(IpAddr::is_ipv6);
+    let cause = if works && v6_only {
+        over_ipv6(&failed, names)
+    } else if works {
         failed.first().copied()
     } else {
         let mut relevant: Vec<&Rung> = failed.iter().copied().filter(|r| matters(r, names, target)).collect();
@@ -51,9 +56,6 @@ pub(super) fn draw(target: &Target, rungs: &[Rung], names: &Names) -> Conclusion
     };
     let verdict = cause.and_then(|rung| rung.verdict.as_ref());
     let mut also: Vec<&'static str> = Vec::new();
-    let v6_only = working.iter().any(IpAddr::is_ipv4)
-        && !working.iter().any(IpAddr::is_ipv6)
-        && names.addresses.iter().any(IpAddr::is_ipv6);
     if v6_only {
         also.push("dualstack.fallback");
     }
@@ -73,7 +75,7 @@ pub(super) fn draw(target: &Target, rungs: &[Rung], names: &Names) -> Conclusion
         code: verdict.map(|v| v.code),
         certainty: verdict.map(|v| v.certainty),
         also,
-        text: sentence(target, rungs, cause, &failed, &working, works, v6_only),
+        text: sentence(target, &held(rungs, names), cause, &failed, &working, works, v6_only),
         advice: verdict.map(|v| v.advice.clone()).unwrap_or_default(),
         untraced: None,
     }
@@ -89,10 +91,20 @@ fn works(rungs: &[Rung], address: IpAddr) -> bool {
     of_service.peek().is_some() && of_service.all(|r| r.status == Status::Ok)
 }
 
+/// What failed for the IPv6 addresses of a name whose IPv4 addresses work: at one of them, else at their gateway.
+fn over_ipv6<'a>(failed: &[&'a Rung], names: &Names) -> Option<&'a Rung> {
+    let v6 = |r: &&&Rung| r.address.is_some_and(|a| a.is_ipv6());
+    let mut of_name = failed.iter().filter(v6).filter(|r| r.address.is_some_and(|a| names.addresses.contains(&a)));
+    let mut gateways = failed.iter().filter(v6).filter(|r| r.step == Step::Gateway);
+    of_name.next().or_else(|| gateways.next()).or(failed.first()).copied()
+}
+
 /// Whether a failed rung can be why the target does not work.
 fn matters(rung: &Rung, names: &Names, target: &Target) -> bool {
     match rung.step {
-        Step::Interfaces | Step::Hosts | Step::Ping | Step::Port | Step::Tls | Step::Http => true,
+        // A question that was answered found its way.
+        Step::Interfaces => names.resolved || !names.heard,
+        Step::Hosts | Step::Ping | Step::Port | Step::Tls | Step::Http => true,
         Step::Loopback => names.addresses.iter().chain(&target.address).any(IpAddr::is_loopback),
         // A server's rung, unless the name has become addresses all the same.
         Step::Resolver | Step::System | Step::Server => !names.resolved,
@@ -126,14 +138,13 @@ fn rank(rung: &Rung) -> (u8, Step) {
 
 fn sentence(
     target: &Target,
-    rungs: &[Rung],
+    held: &[&str],
     cause: Option<&Rung>,
     failed: &[&Rung],
     working: &[IpAddr],
     works: bool,
     v6_only: bool,
 ) -> String {
-    let held = held(rungs);
     let list: Vec<String> = working.iter().map(ToString::to_string).collect();
     let Some(cause) = cause else {
         let outcome = if works {
@@ -168,14 +179,15 @@ fn sentence(
 }
 
 /// What works, in words, from the bottom.
-fn held(rungs: &[Rung]) -> Vec<&'static str> {
+fn held(rungs: &[Rung], names: &Names) -> Vec<&'static str> {
     let all_ok = |steps: &[Step]| {
         let mut some = rungs.iter().filter(|r| steps.contains(&r.step) && r.status != Status::Skipped).peekable();
         some.peek().is_some() && some.all(|r| r.status == Status::Ok)
     };
     [
         (all_ok(&[Step::System]), "the name resolves"),
-        (all_ok(&[Step::Route, Step::Gateway]), "the route works"),
+        // Without an address only the way to the name servers was tried.
+        (!names.addresses.is_empty() && all_ok(&[Step::Route, Step::Gateway]), "the route works"),
         (all_ok(&[Step::Ping]), "it answers pings"),
         (all_ok(&[Step::Port]), "the port accepts connections"),
         (all_ok(&[Step::Tls]), "TLS and its certificate are good"),

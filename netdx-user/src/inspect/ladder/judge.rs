@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     event::{Netns, Protocol},
-    fact::{Answer, Listener, Route},
+    explain::phrase,
+    fact::{Answer, Interface, Listener, Route},
     inspect::{Ask, errno_text, nanoseconds},
     quantity::duration,
     report::{Certainty, Verdict},
@@ -21,6 +22,13 @@ use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
+
+/// A neighbour that doesn't answer is asked for a second at least (`retrans_time_ms`, net/ipv4/arp.c, Linux 6.18): less, because
+/// it may have been asked before.
+const ASKED: Duration = Duration::from_millis(500);
+
+/// IPv6 is switched off where it is 1; below /proc/sys/net.
+pub(in crate::inspect) const IPV6_OFF: &str = "ipv6/conf/all/disable_ipv6";
 
 /// A link-local address without its link. As connect says it: EINVAL (tcp_v6_connect, net/ipv6/tcp_ipv6.c, Linux 6.18).
 #[must_use]
@@ -33,6 +41,39 @@ pub(in crate::inspect) fn no_link(to: IpAddr) -> Verdict {
     failed
 }
 
+/// IPv6 is switched off in a namespace, and connect gets EADDRNOTAVAIL, whatever its tables hold (ip6_dst_lookup_tail,
+/// net/ipv6/ip6_output.c, Linux 6.18).
+pub(in crate::inspect) fn ipv6_is_off() -> Verdict {
+    let proof = [("sysctl", format!("net.{} = 1", IPV6_OFF.replace('/', ".")))];
+    let summary = "IPv6 is switched off in this network namespace";
+    let mut failed = verdict("local.no-family", Certainty::Proven, summary, &proof);
+    failed.advice.push("switch it on (sysctl net.ipv6.conf.all.disable_ipv6=0), or use IPv4".into());
+    failed
+}
+
+/// What is wrong with the interface that a route leads through; none: it can be used.
+pub(in crate::inspect) fn interface(to: IpAddr, interface: &Interface) -> Option<Verdict> {
+    let what = match (interface.up, interface.carrier) {
+        (false, _) => "is down",
+        (true, false) => "has no carrier",
+        (true, true) => return None,
+    };
+    let summary = format!("{}, which leads to {to}, {what}", interface.name);
+    let proof = [("interfaces", format!("{} {what}", interface.name))];
+    let mut failed = verdict("route.interface-down", Certainty::Proven, summary, &proof);
+    failed.advice.push(bring_up(interface));
+    Some(failed)
+}
+
+/// What to do about an interface that can't be used.
+pub(super) fn bring_up(interface: &Interface) -> String {
+    if interface.up {
+        format!("{}: plug it in, or see to its other end", interface.name)
+    } else {
+        format!("bring it up: ip link set {} up", interface.name)
+    }
+}
+
 /// What is wrong with a route; none: packets can leave.
 pub(in crate::inspect) fn route(to: IpAddr, route: &Route) -> Option<Verdict> {
     let family = if to.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -43,9 +84,10 @@ pub(in crate::inspect) fn route(to: IpAddr, route: &Route) -> Option<Verdict> {
     }
     let rejecting = matches!(route.kind.as_str(), "unreachable" | "prohibit" | "blackhole" | "throw");
     let mut said = if rejecting || route.rule.is_some() {
-        let what = match (&route.rule, &route.prefix) {
-            (Some(rule), _) => format!("the rule `{rule}`"),
-            (None, Some(prefix)) => format!("the {} route {prefix} of table {}", route.kind, route.table),
+        // A rule that only led to the table has the prefix of the table's route beside it.
+        let what = match (&route.prefix, &route.rule) {
+            (Some(prefix), _) => format!("the {} route {prefix} of table {}", route.kind, route.table),
+            (None, Some(rule)) => format!("the rule `{rule}`"),
             (None, None) => format!("an {} route", route.kind),
         };
         let mut said = verdict("route.rejects", Certainty::Proven, format!("{what} rejects {to}"), &proof);
@@ -55,6 +97,13 @@ pub(in crate::inspect) fn route(to: IpAddr, route: &Route) -> Option<Verdict> {
         let summary = format!("the route to {to} can't be used: {unusable}");
         let mut said = verdict("route.interface-down", Certainty::Proven, summary, &proof);
         said.advice.push("bring the interface up, and see to its carrier: netdx addrs".into());
+        said
+    } else if route.main_unasked {
+        let summary = format!("there is no {family} route to {to}: no rule has the kernel look into table main");
+        let mut said = verdict("route.none", Certainty::Proven, summary, &proof);
+        let flag = if to.is_ipv4() { "" } else { "-6 " };
+        said.advice
+            .push(format!("add a rule for it, such as the usual one: ip {flag}rule add lookup main priority 32766"));
         said
     } else {
         let default =
@@ -75,29 +124,28 @@ pub(in crate::inspect) fn route(to: IpAddr, route: &Route) -> Option<Verdict> {
 impl<H: Ask> Ladder<'_, H> {
     /// The verdict of a connection that failed.
     pub(super) fn judge(&mut self, attempt: &Attempt) -> Verdict {
-        let took = duration(nanoseconds(attempt.elapsed));
         match &attempt.error {
             Some(Failure::Silence(patience)) => self.silence(attempt.endpoint, *patience),
-            Some(Failure::Io(error)) => self.errno(attempt.endpoint, error, &took),
+            Some(Failure::Io(error)) => self.errno(attempt.endpoint, error, attempt.elapsed),
             None => verdict("unexplained", Certainty::Possible, "it did not fail", &[]),
         }
     }
 
-    fn errno(&mut self, endpoint: SocketAddr, error: &io::Error, took: &str) -> Verdict {
+    fn errno(&mut self, endpoint: SocketAddr, error: &io::Error, elapsed: Duration) -> Verdict {
         let to = endpoint.ip();
         let said = errno_text(error);
-        let proof = vec![("errno", format!("connect: {said} after {took}"))];
+        let proof = vec![("errno", format!("connect: {said} after {}", duration(nanoseconds(elapsed))))];
         match error.raw_os_error() {
             Some(libc::ECONNREFUSED) => self.refused(endpoint, proof),
             Some(libc::ETIMEDOUT) => self.silence(endpoint, Duration::ZERO),
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES | libc::EADDRNOTAVAIL) => {
-                self.no_way_there(to, error, proof)
+                self.no_way_there(to, error, elapsed, proof)
             }
             Some(libc::EPERM) => {
                 let summary =
                     format!("this host's kernel did not let the packet to {to} out: a firewall rule, or a BPF program");
                 let mut said = verdict("firewall.dropped", Certainty::Possible, summary, &proof);
-                said.advice.push("as root netdx can name the rule or the program".into());
+                said.advice.extend(self.ask_the_kernel("names the rule or the program"));
                 said
             }
             Some(libc::EAFNOSUPPORT) => {
@@ -126,15 +174,34 @@ impl<H: Ask> Ladder<'_, H> {
         }
     }
 
-    fn no_way_there(&mut self, to: IpAddr, error: &io::Error, mut proof: Vec<(&'static str, String)>) -> Verdict {
+    fn no_way_there(
+        &mut self,
+        to: IpAddr,
+        error: &io::Error,
+        elapsed: Duration,
+        mut proof: Vec<(&'static str, String)>,
+    ) -> Verdict {
         let looked_up = self.route(to);
+        if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) {
+            if to.is_ipv6() && self.is_ipv6_off() {
+                return ipv6_is_off();
+            }
+            let summary = format!("this host has no free local port or address to connect to {to} from");
+            return verdict("local.ports-exhausted", Certainty::Possible, summary, &proof);
+        }
         if let Some(failed) = looked_up.as_ref().and_then(|r| route(to, r)) {
             return failed;
         }
-        if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) {
-            return self.no_local_address(to, proof);
+        if let Some(route) = looked_up.as_ref().filter(|r| matches!(r.kind.as_str(), "broadcast" | "multicast")) {
+            let summary = format!("{to} is a {} address, and TCP connects to one host only", route.kind);
+            proof.push(("route", route.text.clone()));
+            let mut said = verdict("local.bad-target", Certainty::Proven, summary, &proof);
+            said.advice.push("use the address of one host".into());
+            return said;
         }
-        if let Some(route) = &looked_up {
+        // What failed sooner has not waited for the next hop, whose entry may have failed long ago.
+        let waited = error.raw_os_error() == Some(libc::EHOSTUNREACH) && elapsed >= ASKED;
+        if let Some(route) = looked_up.as_ref().filter(|_| waited) {
             let hop = route.gateway.unwrap_or(to);
             if let Some(neighbor) = self.neighbor(hop, route.device).filter(|n| n.state == "failed") {
                 proof.push(("neighbor", format!("{hop} dev {} failed", neighbor.device_name)));
@@ -158,17 +225,10 @@ impl<H: Ask> Ladder<'_, H> {
         }
     }
 
-    fn no_local_address(&mut self, to: IpAddr, mut proof: Vec<(&'static str, String)>) -> Verdict {
-        let key = "ipv6/conf/all/disable_ipv6".to_owned();
-        if to.is_ipv6()
-            && let Answer::Sysctl(value) = self.host.ask(&Want::Sysctl { netns: self.request.netns, key })
-            && value == "1"
-        {
-            proof.push(("sysctl", "net.ipv6.conf.all.disable_ipv6 = 1".into()));
-            return verdict("local.no-family", Certainty::Proven, "IPv6 is turned off on this host", &proof);
-        }
-        let summary = format!("this host has no free local port or address to connect to {to} from");
-        verdict("local.ports-exhausted", Certainty::Possible, summary, &proof)
+    /// Whether this namespace has IPv6 switched off.
+    pub(super) fn is_ipv6_off(&mut self) -> bool {
+        let want = Want::Sysctl { netns: self.request.netns, key: IPV6_OFF.into() };
+        matches!(self.host.ask(&want), Answer::Sysctl(value) if value == "1")
     }
 
     fn refused(&mut self, endpoint: SocketAddr, mut proof: Vec<(&'static str, String)>) -> Verdict {
@@ -214,10 +274,18 @@ impl<H: Ask> Ladder<'_, H> {
             return verdict(code, certainty, summary, &proof);
         }
         if let Some(listener) = elsewhere.first() {
-            proof.extend(elsewhere.iter().map(|l| ("listeners", said_of(l))));
-            let summary = format!("{to} is this host, but nothing listens on {endpoint}: {}", said_of(listener));
+            let places: Vec<String> = elsewhere.iter().map(|l| said_of(l) + &self.place(l, &owners)).collect();
+            let summary = format!("{to} is this host, but nothing listens on {endpoint}: {}", places[0]);
+            proof.extend(places.into_iter().map(|place| ("listeners", place)));
             let mut said = verdict("refused.bound-elsewhere", certainty, summary, &proof);
-            said.advice.push(format!("have {} listen on {to}, or connect to where it listens", who(listener)));
+            said.advice.push(if owners.contains(&listener.netns) {
+                format!("have {} listen on {to}, or connect to where it listens", who(listener))
+            } else {
+                format!(
+                    "{} is in another network namespace: connect to an address of that one, or publish the port",
+                    who(listener)
+                )
+            });
             return said;
         }
         proof.push(("listeners", format!("no socket listens on port {port} in any namespace that can be seen")));
@@ -226,6 +294,18 @@ impl<H: Ask> Ladder<'_, H> {
         let mut said = verdict("refused.no-listener", certainty, summary, &proof);
         said.advice.push(format!("start the service, or see on which port it listens: netdx listeners {port}"));
         said
+    }
+
+    /// ` in network namespace db`, where a listener is in none of these.
+    fn place(&mut self, listener: &Listener, owners: &[Netns]) -> String {
+        let netns = listener.netns;
+        if owners.contains(&netns) {
+            return String::new();
+        }
+        match self.host.ask(&Want::Namespace { netns }) {
+            Answer::Namespace(namespace) => format!(" in {}", phrase::namespace_name(&namespace)),
+            _ => format!(" in network namespace {}", netns.0),
+        }
     }
 
     /// Whether a firewall rule of a namespace may be what answers with a reset.
@@ -273,8 +353,14 @@ impl<H: Ask> Ladder<'_, H> {
             format!("{endpoint} is this host and did not answer{within}: a firewall of this host drops it, most likely")
         };
         let mut said = verdict("timeout.silent", Certainty::Possible, summary, &proof);
-        said.advice.push("as root netdx sees whether this host dropped it".into());
+        said.advice.extend(self.ask_the_kernel("sees whether this host dropped it"));
         said
+    }
+
+    /// How netdx would learn more; none: it was to be traced.
+    fn ask_the_kernel(&self, what: &str) -> Option<String> {
+        let how = if rustix::process::geteuid().is_root() { "without --no-trace" } else { "as root" };
+        (!self.request.trace).then(|| format!("{how} netdx {what}"))
     }
 }
 
@@ -339,6 +425,11 @@ mod tests {
         assert_eq!(route(to, &none).unwrap().code, "route.none");
         let rejects = Route { errno: libc::EHOSTUNREACH, kind: "unreachable".into(), ..Route::default() };
         assert_eq!(route(to, &rejects).unwrap().code, "route.rejects");
+        let prefix = Some("default".into());
+        let led_to = Route { rule: Some("54: lookup 88".into()), table: "88".into(), prefix, ..rejects };
+        assert!(route(to, &led_to).unwrap().summary.starts_with("the unreachable route default of table 88 rejects"));
+        let past = Route { has_default: true, main_unasked: true, ..none.clone() };
+        assert!(route(to, &past).unwrap().summary.contains("no rule has the kernel look into table main"));
         let down = Route { unusable: vec!["default dev eth0 linkdown".into()], ..none };
         assert_eq!(route(to, &down).unwrap().code, "route.interface-down");
         assert_eq!(route(to, &Route::default()), None);

@@ -1,7 +1,7 @@
 //! The lowest rungs: this host's interfaces, packets to itself, and a public address when asked for.
 //! Owns: those rungs. Must not know: names and services.
 
-use super::{Ladder, Rung, Step, ping, port, verdict};
+use super::{Ladder, Rung, Status, Step, judge, ping, port, verdict};
 use crate::{
     fact::{Answer, Interface},
     inspect::{Ask, nanoseconds},
@@ -32,7 +32,11 @@ impl<H: Ask> Ladder<'_, H> {
             Answer::Unavailable(reason) => Rung::skipped(Step::Interfaces, format!("can't be listed: {reason}")),
             _ => Rung::skipped(Step::Interfaces, "can't be listed"),
         };
-        self.push(rung.took(began));
+        if rung.status == Status::Failed {
+            self.hold(rung.took(began));
+        } else {
+            self.push(rung.took(began));
+        }
         let began = Instant::now();
         let rung = self.loopback().await;
         self.push(rung.took(began));
@@ -43,36 +47,34 @@ impl<H: Ask> Ladder<'_, H> {
         address.is_loopback() || self.interfaces.iter().any(|i| i.has(address))
     }
 
+    /// With the addresses of the target known: whether it matters that no interface is up.
+    pub(super) fn settle_interfaces(&mut self, addresses: &[IpAddr]) {
+        let failed = |r: &Rung| r.step == Step::Interfaces && r.status == Status::Failed;
+        let Some(index) = self.rungs.iter().position(failed) else { return };
+        if addresses.iter().any(|address| self.is_own(*address)) {
+            self.forgive(index, "the target is this host");
+        }
+        self.settle(index);
+    }
+
     fn judge_interfaces(&self) -> Rung {
         let others: Vec<&Interface> = self.interfaces.iter().filter(|i| !i.loopback).collect();
         let usable = |i: &&&Interface| i.up && i.carrier && i.addresses.iter().any(|(a, _)| !is_link_local(*a));
         let good: Vec<&&Interface> = others.iter().filter(usable).collect();
         if !good.is_empty() {
-            let list: Vec<String> = good.iter().map(|i| describe(i)).collect();
+            let bad = others.iter().filter(|i| !usable(i) && !i.addresses.is_empty() && !(i.up && i.carrier));
+            let list: Vec<String> = good.into_iter().chain(bad).map(|i| describe(i)).collect();
             return Rung::ok(Step::Interfaces, list.join("; "));
         }
         let states: Vec<String> = others.iter().map(|i| describe(i)).collect();
         let states = if states.is_empty() { "there is none but loopback".to_owned() } else { states.join("; ") };
-        if self.request.target.address.is_some_and(|a| self.is_own(a)) {
-            return Rung::skipped(Step::Interfaces, format!("the target is this host; {states}"));
-        }
         if others.iter().any(|i| i.up && i.carrier) {
             // Up, and no address: there is no code for that below the route, which fails on its own rung.
             return Rung::skipped(Step::Interfaces, format!("no interface has an address beyond its link: {states}"));
         }
         let summary = format!("no interface is up but loopback: {states}");
         let mut failed = verdict("route.interface-down", Certainty::Proven, summary, &[("interfaces", states)]);
-        failed.advice = others
-            .iter()
-            .filter(|i| !i.up)
-            .map(|i| format!("bring it up: ip link set {} up", i.name))
-            .chain(
-                others
-                    .iter()
-                    .filter(|i| i.up && !i.carrier)
-                    .map(|i| format!("{}: plug it in, or see to its other end", i.name)),
-            )
-            .collect();
+        failed.advice = others.iter().map(|i| judge::bring_up(i)).collect();
         Rung::failed(Step::Interfaces, failed)
     }
 
@@ -126,11 +128,13 @@ impl<H: Ask> Ladder<'_, H> {
             }
             None => self.pinged(Step::Internet, address).await,
         };
+        self.settle_ways((rung.status == Status::Ok).then_some(address));
         self.push(rung.took(began));
     }
 
     /// A rung that is one ping.
     pub(super) async fn pinged(&mut self, step: Step, address: IpAddr) -> Rung {
+        let began = Instant::now();
         match ping::ping(address, self.link(address), self.request.patience).await {
             Ok(took) => Rung::ok(step, format!("answers ping in {}", duration(nanoseconds(took)))),
             Err(ping::Error::NotAllowed) => Rung::skipped(step, ping::Error::NotAllowed.to_string()),
@@ -143,7 +147,7 @@ impl<H: Ask> Ladder<'_, H> {
                 Rung::failed(step, verdict("timeout.silent", Certainty::Possible, summary, &proof))
             }
             Err(ping::Error::Io(error)) => {
-                let attempt = port::Attempt::failed(self.endpoint(address, 0), error);
+                let attempt = port::Attempt::failed(self.endpoint(address, 0), began.elapsed(), error);
                 Rung::failed(step, self.judge(&attempt))
             }
         }

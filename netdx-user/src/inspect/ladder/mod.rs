@@ -28,7 +28,7 @@ use crate::{
 pub use conclusion::Conclusion;
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -218,17 +218,17 @@ pub struct Ladder<'a, H> {
     rungs: Vec<Rung>,
     /// How many of `rungs` have been said.
     shown: usize,
-    /// The hosts file's rung, which is not certain before the addresses have been tried.
-    pending: Option<usize>,
+    /// Rungs that are not certain before something above them has been tried. Nothing from the first of them on is said.
+    pending: BTreeSet<usize>,
     interfaces: Vec<Interface>,
     /// The tracer, where there is one.
     witness: Option<Witness>,
     /// Trusted certificates, once they are needed.
     roots: Option<tls::Roots>,
-    /// Next hops that have been tried, and whether they are there.
-    hops: BTreeMap<IpAddr, bool>,
-    /// The next hop on the way to an address.
-    next_hop: BTreeMap<IpAddr, IpAddr>,
+    /// Next hops that have been tried, and the rung of those that failed.
+    hops: BTreeMap<IpAddr, Option<usize>>,
+    /// Addresses to which packets seem to get no further than the rung with this index.
+    obstacles: BTreeMap<IpAddr, usize>,
     /// The links of link-local addresses, with their names.
     links: BTreeMap<IpAddr, (u32, String)>,
     /// Addresses whose route has been looked up, and whether there is one.
@@ -246,9 +246,32 @@ impl<H: Ask> Ladder<'_, H> {
         self.show();
     }
 
+    /// Adds a rung that is not certain yet, and is said when it is settled; its index.
+    fn hold(&mut self, rung: Rung) -> usize {
+        let index = self.rungs.len();
+        self.pending.insert(index);
+        self.push(rung);
+        index
+    }
+
+    /// What failed on a rung that was held back does not matter, for this reason.
+    fn forgive(&mut self, index: usize, why: &str) {
+        if self.pending.contains(&index) {
+            let rung = &mut self.rungs[index];
+            (rung.status, rung.verdict) = (Status::Skipped, None);
+            rung.text = format!("{}; {why}", rung.text);
+        }
+    }
+
+    /// A rung that was held back is certain now.
+    fn settle(&mut self, index: usize) {
+        self.pending.remove(&index);
+        self.show();
+    }
+
     /// Says whatever is certain, in order.
     fn show(&mut self) {
-        let end = self.pending.unwrap_or(self.rungs.len());
+        let end = self.pending.first().copied().unwrap_or(self.rungs.len());
         while self.shown < end {
             (self.said)(&self.rungs[self.shown]);
             self.shown += 1;
@@ -299,11 +322,11 @@ pub async fn climb<H: Ask>(request: &Request, host: &mut H, said: &mut dyn FnMut
         said,
         rungs: Vec::new(),
         shown: 0,
-        pending: None,
+        pending: BTreeSet::new(),
         interfaces: Vec::new(),
         roots: None,
         hops: BTreeMap::new(),
-        next_hop: BTreeMap::new(),
+        obstacles: BTreeMap::new(),
         links: BTreeMap::new(),
         routes: BTreeMap::new(),
     };
@@ -313,6 +336,7 @@ pub async fn climb<H: Ask>(request: &Request, host: &mut H, said: &mut dyn FnMut
     ladder.this_host().await;
     ladder.internet().await;
     let names = ladder.names().await;
+    ladder.settle_interfaces(&names.addresses);
     for &address in &names.addresses {
         ladder.way_to(address).await;
     }
@@ -321,7 +345,7 @@ pub async fn climb<H: Ask>(request: &Request, host: &mut H, said: &mut dyn FnMut
         ladder.service(endpoint).await;
     }
     ladder.hosts_against_dns(&names).await;
-    ladder.pending = None;
+    ladder.pending.clear();
     ladder.show();
     let mut conclusion = conclusion::draw(&request.target, &ladder.rungs, &names);
     conclusion.untraced = untraced;

@@ -14,7 +14,7 @@ use crate::{
     want::Want,
 };
 use hickory_proto::rr::RecordType;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// UDP tries for each question: enough to outlive one lost packet.
 const TRIES: u32 = 2;
@@ -30,6 +30,8 @@ pub(super) struct Names {
     pub(super) dns: Vec<IpAddr>,
     /// Applications get addresses for it.
     pub(super) resolved: bool,
+    /// A server has said something, if only that it can't.
+    pub(super) heard: bool,
 }
 
 impl<H: Ask> Ladder<'_, H> {
@@ -37,8 +39,11 @@ impl<H: Ask> Ladder<'_, H> {
     pub(super) async fn names(&mut self) -> Names {
         let target = &self.request.target;
         if let Some(address) = target.address {
-            self.push(Rung::skipped(Step::System, "the target is an address, no name has to be resolved"));
-            return Names { addresses: vec![address], resolved: true, ..Names::default() };
+            let meant = meant(address);
+            let this_host = if meant == address { "" } else { "; as a target it is this host" };
+            let why = format!("the target is an address, no name has to be resolved{this_host}");
+            self.push(Rung::skipped(Step::System, why));
+            return Names { addresses: vec![meant], resolved: true, ..Names::default() };
         }
         let pid = std::process::id();
         let resolver = match self.host.ask(&Want::Resolver { pid, root: None }) {
@@ -48,14 +53,12 @@ impl<H: Ask> Ladder<'_, H> {
         let name = target.host.trim_end_matches('.').to_owned();
         let in_hosts =
             matches!(self.host.ask(&Want::Hosts { pid, root: None, name }), Answer::Hosts(e) if !e.is_empty());
-        self.push(configured(resolver.as_ref(), in_hosts));
+        self.push(configured(resolver.as_ref()));
         for (server, zone) in resolver.iter().flat_map(|r| &r.zones) {
             self.learn_link(*server, zone);
         }
-        for server in resolver.iter().flat_map(|r| &r.servers) {
-            if !in_hosts {
-                self.way_to(*server).await;
-            }
+        for server in resolver.iter().flat_map(dns::servers).take_while(|_| !in_hosts) {
+            self.way_to(server).await;
         }
         let request = dns::Request {
             name: target.host.clone(),
@@ -69,7 +72,10 @@ impl<H: Ask> Ladder<'_, H> {
             tries: Some(TRIES),
             tcp: false,
         };
-        let lookup = match dns::look_up(&request, self.host).await {
+        let looked_up = dns::look_up(&request, self.host).await;
+        let answered = looked_up.iter().flat_map(|l| &l.servers).filter(|s| heard(s)).map(|s| s.address);
+        self.settle_ways(answered);
+        let lookup = match looked_up {
             Ok(lookup) => lookup,
             Err(error) => {
                 let summary = error.to_string();
@@ -89,7 +95,7 @@ impl<H: Ask> Ladder<'_, H> {
         let from_dns = lookup.servers.iter().flat_map(|s| &s.queries).flat_map(Asked::addresses);
         let from_hosts = lookup.hosts.iter().map(|e| e.address);
         let dns = self.wanted(from_dns);
-        let mut addresses = self.wanted(from_system);
+        let mut addresses = self.wanted(from_system.map(meant));
         let resolved = !addresses.is_empty();
         if !resolved {
             // Applications get nothing; what the sources say is tried all the same, to know what would work.
@@ -101,16 +107,18 @@ impl<H: Ask> Ladder<'_, H> {
             self.links.remove(address);
             self.routes.remove(address);
         }
-        if !lookup.hosts.is_empty() {
-            self.pending = Some(self.rungs.len());
+        if lookup.hosts.is_empty() {
+            self.push(hosts(lookup));
+        } else {
+            // Not certain before the addresses have been tried.
+            self.hold(hosts(lookup));
         }
-        self.push(hosts(lookup));
         self.push(system(lookup));
         for server in &lookup.servers {
             let rung = self.server(server, lookup);
             self.push(rung);
         }
-        Names { addresses, hosts: lookup.hosts.clone(), dns, resolved }
+        Names { addresses, hosts: lookup.hosts.clone(), dns, resolved, heard: lookup.servers.iter().any(heard) }
     }
 
     fn server(&mut self, server: &Server, lookup: &Lookup) -> Rung {
@@ -131,7 +139,13 @@ impl<H: Ask> Ladder<'_, H> {
                 if matches!(code, "dns.timeout" | "dns.server-unreachable") {
                     failed.advice.push("see that the server is the right one in resolv.conf".into());
                 }
-                if lookup.hosts.is_empty() {
+                if code == "dns.no-server" {
+                    failed.advice.push("add a `nameserver` line to resolv.conf".into());
+                }
+                if server.spare {
+                    let why = "not needed, the C library asks only the first three";
+                    Rung::skipped(Step::Server, format!("{}; {why}", failed.summary))
+                } else if lookup.hosts.is_empty() {
                     Rung::failed(Step::Server, failed)
                 } else {
                     Rung::skipped(Step::Server, format!("{}; not needed, the hosts file has the name", failed.summary))
@@ -158,7 +172,7 @@ impl<H: Ask> Ladder<'_, H> {
                 r.address == Some(address)
                     && r.status == super::Status::Failed
                     && matches!(r.step, Step::Route | Step::Gateway | Step::Port | Step::Ping)
-            }) || self.next_hop.get(&address).and_then(|hop| self.hops.get(hop)) == Some(&false)
+            }) || self.obstacles.contains_key(&address)
         };
         if others.is_empty() || from_hosts.is_empty() || !from_hosts.iter().all(|&a| failed_here(a)) {
             return;
@@ -198,20 +212,25 @@ impl<H: Ask> Ladder<'_, H> {
     }
 }
 
-/// resolv.conf and nsswitch.
-fn configured(resolver: Option<&Resolver>, in_hosts: bool) -> Rung {
-    let Some(resolver) = resolver else { return Rung::skipped(Step::Resolver, "its configuration can't be read") };
-    let asks_dns = resolver.nsswitch.is_empty() || resolver.nsswitch.iter().any(|s| s == "dns" || s == "resolve");
-    if resolver.servers.is_empty() && asks_dns && !in_hosts {
-        let summary = format!("{} names no server, so names can only come from the hosts file", resolver.path);
-        let proof = [("resolv.conf", format!("{}: no nameserver line", resolver.path))];
-        let mut failed = verdict("dns.no-server", Certainty::Proven, summary, &proof);
-        failed.advice.push(format!("add a `nameserver` line to {}", resolver.path));
-        return Rung::failed(Step::Resolver, failed);
+/// The address that is reached under one: the unspecified address is this host itself (`ip_route_output_key_hash_rcu`,
+/// net/ipv4/route.c, and `tcp_v6_connect`, net/ipv6/tcp_ipv6.c, Linux 6.18).
+fn meant(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        _ => address,
     }
-    let servers = resolver.written();
-    let mut text =
-        format!("{}: {}", resolver.path, if servers.is_empty() { "no server".into() } else { servers.join(", ") });
+}
+
+/// Whether a server has answered anything.
+fn heard(server: &Server) -> bool {
+    server.queries.iter().any(|asked| asked.rcode.is_some())
+}
+
+/// resolv.conf and nsswitch.
+fn configured(resolver: Option<&Resolver>) -> Rung {
+    let Some(resolver) = resolver else { return Rung::skipped(Step::Resolver, "its configuration can't be read") };
+    let mut text = dns::configuration(resolver);
     if !resolver.search.is_empty() {
         text += &format!("; search {}", resolver.search.join(" "));
     }
@@ -253,10 +272,8 @@ fn system(lookup: &Lookup) -> Rung {
 
 /// The code that every server's answer has, if it is one.
 fn same_failure(lookup: &Lookup) -> Option<&'static str> {
-    if lookup.servers.is_empty() {
-        return Some("dns.no-server");
-    }
-    let mut codes = lookup.servers.iter().map(|server| failure(server).and_then(|asked| asked.code));
+    let asked = lookup.servers.iter().filter(|server| !server.spare);
+    let mut codes = asked.map(|server| failure(server).and_then(|asked| asked.code));
     let first = codes.next()??;
     codes.all(|code| code == Some(first)).then_some(first)
 }
@@ -276,10 +293,9 @@ fn failure(server: &Server) -> Option<&Asked> {
 }
 
 fn described(asked: &Asked) -> String {
-    match (&asked.rcode, &asked.error) {
-        (Some(rcode), _) => format!("{} {}: {rcode} after {}", asked.name, asked.kind, duration(asked.elapsed_ns)),
-        (None, Some(error)) => format!("{} {}: {error} after {}", asked.name, asked.kind, duration(asked.elapsed_ns)),
-        (None, None) => format!("{} {}", asked.name, asked.kind),
+    match asked.error.as_ref().or(asked.rcode.as_ref()) {
+        Some(said) => format!("{} {}: {said} after {}", asked.name, asked.kind, duration(asked.elapsed_ns)),
+        None => format!("{} {}", asked.name, asked.kind),
     }
 }
 
@@ -297,6 +313,13 @@ fn said(server: &Server, asked: &Asked, lookup: &Lookup) -> String {
     tried.dedup();
     let tried = tried.join(" and ");
     match asked.code {
+        Some("dns.nxdomain") if let Some(end) = &asked.alias_of => {
+            format!("{label} says that {} is an alias of {end}, which does not exist", asked.name)
+        }
+        Some("dns.nodata") if let Some(end) = &asked.alias_of => {
+            let types = lookup.types.join(" or ");
+            format!("{label} says that {} is an alias of {end}, which exists, without {types}", asked.name)
+        }
         Some("dns.nxdomain") => {
             format!("{label} says that {tried} {} not exist", if tried.contains(' ') { "do" } else { "does" })
         }
@@ -305,6 +328,10 @@ fn said(server: &Server, asked: &Asked, lookup: &Lookup) -> String {
         Some("dns.refused") => format!("{label} refuses to answer (REFUSED)"),
         Some("dns.timeout") => {
             format!("{label} did not answer {} queries within {}", asked.tries, duration(asked.elapsed_ns))
+        }
+        Some("dns.no-server") => {
+            let why = asked.error.as_deref().unwrap_or("no answer");
+            format!("resolv.conf names no server, and {label}, which the C library asks instead: {why}")
         }
         Some("dns.server-unreachable") => {
             format!("{label} can't be reached: {}", asked.error.as_deref().unwrap_or("no reason given"))

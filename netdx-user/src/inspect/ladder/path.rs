@@ -1,7 +1,7 @@
 //! The way to an address: the kernel's route, and whether the next hop is there. Owns: those rungs.
 //! Must not know: what waits at the other end.
 
-use super::{Ladder, Rung, Step, judge, ping, verdict};
+use super::{Ladder, Rung, Status, Step, judge, ping, verdict};
 use crate::{
     fact::{Answer, Neighbor, Route},
     inspect::{Ask, nanoseconds, zone},
@@ -40,21 +40,59 @@ impl<H: Ask> Ladder<'_, H> {
             return;
         };
         self.routes.insert(to, route.errno == 0);
-        if let Some(failed) = judge::route(to, &route) {
+        let switched_off = route.errno != 0 && to.is_ipv6() && self.is_ipv6_off();
+        let failed = if switched_off { Some(judge::ipv6_is_off()) } else { judge::route(to, &route) };
+        if let Some(failed) = failed {
             self.push(Rung::failed(Step::Route, failed).about(to).took(began));
             return;
         }
+        // Nobody is asked for the link address of this host itself, of a broadcast or of a multicast address.
+        let leaves = route.kind == "unicast";
+        let interface = self.interfaces.iter().find(|i| leaves && i.index == route.device);
+        if let Some(failed) = interface.and_then(|i| judge::interface(to, i)) {
+            let index = self.hold(Rung::failed(Step::Route, failed).about(to).took(began));
+            self.obstacles.insert(to, index);
+            return;
+        }
         self.push(Rung::ok(Step::Route, said(&route)).about(to).took(began));
-        if route.kind == "local" {
+        if !leaves {
             return;
         }
         let hop = route.gateway.unwrap_or(to);
-        self.next_hop.insert(to, hop);
         if !self.hops.contains_key(&hop) {
             let began = Instant::now();
             let rung = self.hop(hop, to, &route).await.about(hop).took(began);
-            self.hops.insert(hop, rung.status != super::Status::Failed);
-            self.push(rung);
+            let failed = (rung.status == Status::Failed).then_some(self.rungs.len());
+            match failed {
+                Some(_) => _ = self.hold(rung),
+                None => self.push(rung),
+            }
+            self.hops.insert(hop, failed);
+        }
+        if let Some(Some(index)) = self.hops.get(&hop) {
+            self.obstacles.insert(to, *index);
+        }
+    }
+
+    /// These addresses have answered: what seemed to be in the way to one is not, for this host may send what goes there
+    /// elsewhere (DNAT in OUTPUT). The others stay behind their obstacles.
+    pub(super) fn settle_ways(&mut self, answered: impl IntoIterator<Item = IpAddr>) {
+        for address in answered {
+            if let Some(&index) = self.obstacles.get(&address) {
+                self.forgive(index, &format!("{address} answered all the same, so packets to it take another way"));
+                self.obstacles.retain(|_, obstacle| *obstacle != index);
+                self.settle(index);
+            }
+        }
+        let certain: Vec<usize> = self.obstacles.values().copied().collect();
+        certain.into_iter().for_each(|index| self.settle(index));
+    }
+
+    /// What is in the way to an address, which has not answered; none: nothing that is known.
+    pub(super) fn behind(&self, address: IpAddr) -> Option<&'static str> {
+        match self.rungs[*self.obstacles.get(&address)?].step {
+            Step::Gateway => Some("the next hop on the way to it does not answer"),
+            _ => Some("the interface on the way to it can't be used"),
         }
     }
 
@@ -82,13 +120,14 @@ impl<H: Ask> Ladder<'_, H> {
         }
     }
 
-    /// Pings a next hop and watches what the kernel learns about its link address meanwhile.
+    /// Pings a next hop and watches what the kernel learns about its link address meanwhile. An entry that had failed before
+    /// is asked for anew by the next packet; one that fails while it is watched says that the hop is silent now.
     async fn hop(&mut self, hop: IpAddr, to: IpAddr, route: &Route) -> Rung {
         let what = if hop == to { "it" } else { "the gateway" };
         let deadline = Deadline::now() + RESOLVED.max(self.request.patience.min(RESOLVED * 2));
         let echo = ping::ping(hop, route.device, RESOLVED);
         tokio::pin!(echo);
-        let mut reply = None;
+        let (mut reply, mut asked) = (None, false);
         loop {
             tokio::select! {
                 answer = &mut echo, if reply.is_none() => reply = Some(answer),
@@ -100,8 +139,9 @@ impl<H: Ask> Ladder<'_, H> {
             }
             let neighbor = self.neighbor(hop, route.device);
             let state = neighbor.as_ref().map_or("none", |n| n.state.as_str());
+            asked |= !matches!(state, "failed" | "none");
             match (state, &reply) {
-                ("failed", _) => return silent(hop, to, route, "failed"),
+                ("failed", _) if asked => return silent(hop, to, route, "failed"),
                 // The link address has been confirmed a moment ago: it is there, whether it answers pings or not.
                 ("reachable" | "permanent", Some(Err(error))) => {
                     let lladdr = neighbor.and_then(|n| n.lladdr).unwrap_or_default();
@@ -111,8 +151,9 @@ impl<H: Ask> Ladder<'_, H> {
                 ("incomplete", Some(Err(_))) if Deadline::now() >= deadline => {
                     return silent(hop, to, route, "incomplete");
                 }
-                ("none", Some(Err(ping::Error::NotAllowed))) => {
-                    return Rung::skipped(Step::Gateway, ping::Error::NotAllowed.to_string());
+                // The ping did not leave this host, so nobody is being asked.
+                ("failed" | "none", Some(Err(error))) if !asked && !matches!(error, ping::Error::Silence) => {
+                    return Rung::skipped(Step::Gateway, format!("not certain yet: ping: {error}"));
                 }
                 (_, Some(Err(error))) if Deadline::now() >= deadline => {
                     let text = format!("{what}: ping: {error}; neighbour entry on {}: {state}", route.device_name);

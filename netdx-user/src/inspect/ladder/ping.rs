@@ -33,7 +33,7 @@ pub(super) enum Error {
     #[error("no reply")]
     Silence,
     /// The kernel refused, or an ICMP error came back.
-    #[error("{0}")]
+    #[error("{}", crate::inspect::errno_text(.0))]
     Io(#[from] io::Error),
 }
 

@@ -1,6 +1,6 @@
 //! TCP connections to every address, side by side. Owns: [`Attempt`], and the rungs of ports. Must not know: what is spoken there.
 
-use super::{Ladder, Rung, Step, names::Names};
+use super::{Ladder, Rung, Status, Step, names::Names};
 use crate::{
     inspect::{Ask, all, nanoseconds},
     report::Verdict,
@@ -34,8 +34,18 @@ pub(super) enum Failure {
 
 impl Attempt {
     /// One that failed outside of [`connect`].
-    pub(super) fn failed(endpoint: SocketAddr, error: io::Error) -> Attempt {
-        Attempt { endpoint, elapsed: Duration::ZERO, error: Some(Failure::Io(error)) }
+    pub(super) fn failed(endpoint: SocketAddr, elapsed: Duration, error: io::Error) -> Attempt {
+        Attempt { endpoint, elapsed, error: Some(Failure::Io(error)) }
+    }
+
+    /// Somebody answered, with a yes or a no.
+    fn answered(&self) -> bool {
+        let refused = [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset];
+        match &self.error {
+            None => true,
+            Some(Failure::Io(error)) => refused.contains(&error.kind()),
+            Some(Failure::Silence(_)) => false,
+        }
     }
 }
 
@@ -55,13 +65,18 @@ impl<H: Ask> Ladder<'_, H> {
     pub(super) async fn ports(&mut self, names: &Names) -> Vec<SocketAddr> {
         let Some(port) = self.request.target.port else {
             self.push(Rung::skipped(Step::Port, "no port was given"));
+            let mut rungs = Vec::new();
             for &address in &names.addresses {
                 let began = Instant::now();
-                let rung = match self.no_way(address) {
+                rungs.push(match self.no_way(address) {
                     Some(why) => Rung::skipped(Step::Ping, why).about(address),
                     None => self.pinged(Step::Ping, address).await.took(began),
-                };
-                self.push(rung);
+                });
+            }
+            self.settle_ways(rungs.iter().filter(|r| r.status == Status::Ok).filter_map(|r| r.address));
+            for (rung, &address) in rungs.into_iter().zip(&names.addresses) {
+                let told = self.behind(address).map(|why| Rung::skipped(Step::Ping, why).about(address));
+                self.push(told.unwrap_or(rung));
             }
             return Vec::new();
         };
@@ -77,6 +92,7 @@ impl<H: Ask> Ladder<'_, H> {
             .collect();
         let patience = self.request.patience;
         let mut attempts = all(tried.into_iter().map(|endpoint| connect(endpoint, patience))).await;
+        self.settle_ways(attempts.iter().filter(|a| a.answered()).map(|a| a.endpoint.ip()));
         let mut reached = Vec::new();
         for &address in &names.addresses {
             let endpoint = self.endpoint(address, port);
@@ -86,12 +102,13 @@ impl<H: Ask> Ladder<'_, H> {
                 continue;
             };
             let attempt = attempts.swap_remove(index);
-            let mut rung = match attempt.error {
-                None => {
+            let mut rung = match (&attempt.error, self.behind(address)) {
+                (_, Some(why)) => Rung::skipped(Step::Port, why),
+                (None, None) => {
                     reached.push(endpoint);
                     Rung::ok(Step::Port, "accepts connections")
                 }
-                Some(_) => Rung::failed(Step::Port, self.proven(&attempt).await),
+                (Some(_), None) => Rung::failed(Step::Port, self.proven(&attempt).await),
             }
             .at(endpoint);
             rung.elapsed_ns = Some(nanoseconds(attempt.elapsed));
@@ -116,10 +133,6 @@ impl<H: Ask> Ladder<'_, H> {
 
     /// Why it makes no sense to try an address; none: there is a way to it.
     fn no_way(&self, address: IpAddr) -> Option<String> {
-        if self.routes.get(&address) == Some(&false) {
-            return Some("there is no route to it".into());
-        }
-        (self.next_hop.get(&address).and_then(|hop| self.hops.get(hop)) == Some(&false))
-            .then(|| "the next hop on the way to it does not answer".into())
+        (self.routes.get(&address) == Some(&false)).then(|| "there is no route to it".into())
     }
 }

@@ -1,6 +1,6 @@
 //! What a person wants to reach. Owns: [`Target`], and how `TARGET[:PORT]` and URLs are read. Must not know: how it is reached.
 
-use crate::inspect::zone;
+use crate::inspect::{getaddrinfo::a_labels, zone};
 use std::{
     borrow::Cow,
     net::{IpAddr, Ipv6Addr},
@@ -10,7 +10,7 @@ use url::{Host, Url};
 /// Where to, and what is spoken there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// A name as typed, or an address without brackets and zone: what a server is asked for (RFC 6874, section 4).
+    /// A name as typed, in A-labels, or an address without brackets and zone: what a server is asked for (RFC 6874, section 4).
     pub host: String,
     /// The link of a link-local address, as typed after `%`: an interface's name or index.
     pub zone: Option<String>,
@@ -88,7 +88,7 @@ impl Target {
         let address = zoned.map(|(address, _)| address.into()).or_else(|| host.parse().ok());
         let http = port.is_some_and(|p| HTTP_PORTS.contains(&p));
         Ok(Target {
-            host: zoned.map_or(host, |_| host.split('%').next().unwrap_or(host)).into(),
+            host: a_labels(zoned.map_or(host, |_| host.split('%').next().unwrap_or(host))).into_owned(),
             zone: zoned.map(|(_, zone)| zone.into()),
             address,
             port,
@@ -203,6 +203,12 @@ mod tests {
             assert_eq!((target.address, target.label().as_str()), (Some("fe80::1".parse().unwrap()), label));
         }
         assert_eq!(Target::parse("[::1]:80").unwrap().address, Some("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_international_name_is_one_name_however_it_is_typed() {
+        assert_eq!(Target::parse("bücher.test:5000").unwrap().host, "xn--bcher-kva.test");
+        assert_eq!(Target::parse("http://bücher.test:5000").unwrap().host, "xn--bcher-kva.test");
     }
 
     #[test]

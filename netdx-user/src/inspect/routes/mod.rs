@@ -14,7 +14,7 @@ use crate::{
         decision::{Outcome, Step},
         fib, interface, neigh,
         route::{self, Query},
-        rule,
+        rule, sysctl,
     },
     report::{SCHEMA, Verdict},
 };
@@ -175,9 +175,11 @@ pub struct Asked {
 /// A step that would fail.
 #[derive(Debug, Serialize)]
 pub struct Failing {
-    /// address, rules, interface or neighbor.
+    /// address (the target's, or the source), rules, interface or neighbor.
     pub step: &'static str,
-    /// What connect would get, by name; null: nothing at once, packets would be lost.
+    /// The call that would fail: connect, or bind for a source that isn't there.
+    pub call: &'static str,
+    /// What it would get, by name; null: nothing at once, packets would be lost.
     pub errno: Option<String>,
     /// The verdict it would be.
     pub code: &'static str,
@@ -192,15 +194,25 @@ pub struct Failing {
 /// # Errors
 /// The namespace may not be entered, or the kernel could not be asked.
 pub fn path(netns: Netns, query: Query, host: &mut Host) -> Result<Path, Error> {
-    let look = || -> io::Result<(route::Explained, Vec<Interface>, Option<Neighbor>, rule::Tables)> {
+    let look = || -> io::Result<Looked> {
         let explained = route::explain(&query)?;
         let hop = explained.route.gateway.unwrap_or(query.to);
         let neighbor = if leaves(&explained.route) { neigh::find(hop, explained.route.device)? } else { None };
-        Ok((explained, interface::list()?, neighbor, rule::Tables::read()))
+        let from = query.from.map_or(Ok(vec![true]), |from| route::are_local(&[from]))?;
+        let ipv6_is_off = sysctl::read(ladder::judge::IPV6_OFF).is_ok_and(|value| value == "1");
+        Ok(Looked {
+            explained,
+            interfaces: interface::list()?,
+            neighbor,
+            names: rule::Tables::read(),
+            from_is_local: from == [true],
+            ipv6_is_off,
+        })
     };
     let looked = host.namespaces()?.within(netns, look)?;
-    let (explained, interfaces, neighbor, names) =
-        looked.map_err(|source| Error::Kernel { what: "the route", netns, source })?;
+    let looked = looked.map_err(|source| Error::Kernel { what: "the route", netns, source })?;
+    let fails = fails(&query, &looked);
+    let Looked { explained, interfaces, neighbor, names, .. } = looked;
     let by_index: BTreeMap<u32, String> = interfaces.iter().map(|i| (i.index, i.name.clone())).collect();
     let name = |index: u32| by_index.get(&index).cloned().unwrap_or_default();
     let steps = explained.decision.steps.iter().enumerate();
@@ -213,11 +225,25 @@ pub fn path(netns: Netns, query: Query, host: &mut Host) -> Result<Path, Error> 
         .collect();
     let route = explained.route;
     let interface = interfaces.into_iter().find(|i| route.errno == 0 && i.index == route.device);
-    let next_hop = leaves(&route).then(|| route.gateway.unwrap_or(query.to));
+    let next_hop = next_hop(query.to, &route);
     let mtu = Some(route.mtu).filter(|mtu| *mtu > 0).or(interface.as_ref().map(|i| i.mtu));
-    let no_link = (query.device == 0 && zone::is_needed(query.to)).then(|| ladder::judge::no_link(query.to));
-    let fails = fails(query.to, no_link, &route, next_hop, interface.as_ref(), neighbor.as_ref());
     Ok(Path { schema: SCHEMA, kind: "path", to: query.to, steps, route, next_hop, interface, neighbor, mtu, fails })
+}
+
+/// What was read in the namespace.
+struct Looked {
+    explained: route::Explained,
+    interfaces: Vec<Interface>,
+    neighbor: Option<Neighbor>,
+    names: rule::Tables,
+    /// The source that was asked for is an address of this namespace.
+    from_is_local: bool,
+    ipv6_is_off: bool,
+}
+
+/// Who gets the packet first; none: it does not leave this namespace to one other host.
+fn next_hop(to: IpAddr, route: &Route) -> Option<IpAddr> {
+    leaves(route).then(|| route.gateway.unwrap_or(to))
 }
 
 /// Whether the packet leaves this namespace to one other host.
@@ -252,50 +278,66 @@ fn outcome(step: &Step, names: &rule::Tables, name: &dyn Fn(u32) -> String) -> S
     words(&step.outcome, names, name)
 }
 
-fn fails(
-    to: IpAddr,
-    no_link: Option<Verdict>,
-    route: &Route,
-    next_hop: Option<IpAddr>,
-    interface: Option<&Interface>,
-    neighbor: Option<&Neighbor>,
-) -> Option<Failing> {
-    if let Some(verdict) = no_link {
-        return Some(Failing {
-            step: "address",
-            errno: Some("EINVAL".into()),
-            code: verdict.code,
-            text: verdict.summary,
-            advice: verdict.advice,
-        });
+fn fails(query: &Query, looked: &Looked) -> Option<Failing> {
+    let (to, route) = (query.to, &looked.explained.route);
+    let failing = |step, errno: Option<i32>, verdict: Verdict| Failing {
+        step,
+        call: "connect",
+        errno: errno.map(errno::name),
+        code: verdict.code,
+        text: verdict.summary,
+        advice: verdict.advice,
+    };
+    if query.device == 0 && zone::is_needed(to) {
+        return Some(failing("address", Some(libc::EINVAL), ladder::judge::no_link(to)));
+    }
+    if to.is_ipv6() && route.errno != 0 && looked.ipv6_is_off {
+        return Some(failing("address", Some(libc::EADDRNOTAVAIL), ladder::judge::ipv6_is_off()));
+    }
+    if let Some(source) = query.from.and_then(|from| bad_source(from, looked)) {
+        return Some(source);
     }
     if let Some(verdict) = ladder::judge::route(to, route) {
-        return Some(Failing {
-            step: "rules",
-            errno: Some(errno::name(route.errno)),
-            code: verdict.code,
-            text: verdict.summary,
-            advice: verdict.advice,
-        });
+        return Some(failing("rules", Some(route.errno), verdict));
     }
-    if let Some(interface) = interface.filter(|i| !i.up || !i.carrier) {
-        let what = if interface.up { "has no carrier" } else { "is down" };
-        return Some(Failing {
-            step: "interface",
-            errno: None,
-            code: "route.interface-down",
-            text: format!("{} {what}: packets to {to} are lost", interface.name),
-            advice: vec![format!("ip link set {} up, and see to what it is plugged into", interface.name)],
-        });
+    let interface = looked.interfaces.iter().find(|i| leaves(route) && i.index == route.device);
+    if let Some((interface, verdict)) = interface.and_then(|i| Some((i, ladder::judge::interface(to, i)?))) {
+        // Without carrier neighbours are asked for in vain; where nobody is to be asked, packets are lost.
+        let known = looked.neighbor.as_ref().is_some_and(|n| n.lladdr.is_some());
+        let asks = interface.up && interface.has_ethernet_address() && !known;
+        return Some(failing("interface", asks.then_some(libc::EHOSTUNREACH), verdict));
     }
-    if let (Some(hop), Some(neighbor)) = (next_hop, neighbor.filter(|n| n.state == "failed")) {
+    if let (Some(hop), Some(neighbor)) = (next_hop(to, route), looked.neighbor.as_ref().filter(|n| n.state == "failed"))
+    {
         return Some(Failing {
             step: "neighbor",
-            errno: Some("EHOSTUNREACH".into()),
+            call: "connect",
+            errno: Some(errno::name(libc::EHOSTUNREACH)),
             code: "route.neighbor-silent",
-            text: format!("{hop} did not answer on {} when it was asked last", neighbor.device_name),
+            text: format!(
+                "{hop} did not answer on {} when it was asked last, and is asked again by the next packet; if it stays silent",
+                neighbor.device_name
+            ),
             advice: vec![format!("see whether {hop} is up and on the link of {}", neighbor.device_name)],
         });
     }
     None
+}
+
+/// A source that can't be used for that way.
+fn bad_source(from: IpAddr, looked: &Looked) -> Option<Failing> {
+    let outside = looked.explained.route.kind != "local";
+    let (call, errno, text, advice) = if !looked.from_is_local {
+        let advice = "use an address of this namespace: netdx addrs; or set net.ipv4.ip_nonlocal_bind=1";
+        ("bind", Some(libc::EADDRNOTAVAIL), format!("{from} is no address of this namespace"), advice)
+    } else if from.is_loopback() && outside {
+        // IPv6 lets a socket send so, and nobody can answer (`__mkroute_output`, net/ipv4/route.c, gives EINVAL for IPv4).
+        let errno = from.is_ipv4().then_some(libc::EINVAL);
+        let text = format!("{from} is an address that this host has for itself only");
+        ("connect", errno, text, "use an address that others can answer")
+    } else {
+        return None;
+    };
+    let (step, code, errno, advice) = ("address", "local.bad-source", errno.map(errno::name), vec![advice.into()]);
+    Some(Failing { step, call, errno, code, text, advice })
 }

@@ -17,8 +17,9 @@ pub fn path(path: &Path, name: Option<&str>, view: View) -> String {
         Some(name) => format!("{name} ({})", path.to),
         None => path.to.to_string(),
     };
-    let verdict = match path.fails {
-        Some(_) => Phrase::of(BAD, "can't be reached"),
+    let verdict = match &path.fails {
+        Some(failing) if failing.step == "neighbor" => Phrase::of(WARN, "may not get there"),
+        Some(_) => Phrase::of(BAD, "would not get there"),
         None => Phrase::of(BOLD, "would go this way"),
     };
     let mut title = Phrase::of(BOLD, format!("a packet to {to} "));
@@ -31,8 +32,9 @@ pub fn path(path: &Path, name: Option<&str>, view: View) -> String {
     }
     let route = &path.route;
     if route.errno == 0 {
-        sheet
-            .row("route", format!("{} {} (table {})", route.kind, route.prefix.as_deref().unwrap_or("?"), route.table));
+        // A lookup that no entry of a table answers has neither.
+        let prefix = route.prefix.as_ref().map(|prefix| format!(" {prefix} (table {})", route.table));
+        sheet.row("route", format!("{}{}", route.kind, prefix.unwrap_or_default()));
         sheet.row("kernel", &route.text);
         if let Some(source) = route.source {
             sheet.row("source", source.to_string());
@@ -65,10 +67,7 @@ pub fn path(path: &Path, name: Option<&str>, view: View) -> String {
         sheet.row("mtu", format!("{mtu} bytes"));
     }
     if let Some(failing) = &path.fails {
-        let errno = match &failing.errno {
-            Some(errno) => format!("connect gets {errno}"),
-            None => "connect gets no answer".into(),
-        };
+        let errno = format!("{} gets {}", failing.call, failing.errno.as_deref().unwrap_or("no answer"));
         let said = Phrase::of(BAD, &failing.text).and(PLAIN, format!(": {errno} (")).and(CODE, failing.code);
         sheet.row(Phrase::of(BAD, "FAILS"), said.and(PLAIN, ")"));
         for advice in &failing.advice {
