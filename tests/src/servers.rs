@@ -339,12 +339,27 @@ impl Authority {
         parameters.not_before = rcgen::date_time_ymd(years.0, 1, 1);
         parameters.not_after = rcgen::date_time_ymd(years.1, 1, 1);
         let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate");
-        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a private key");
-        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("TLS versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .expect("a certificate and its key")
+        tls(&certificate, &key)
     }
+
+    /// A server's TLS with a certificate that is its own authority, as `openssl req -x509` makes it.
+    #[must_use]
+    pub fn itself(name: &str) -> (Authority, ServerConfig) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        let config = tls(&certificate, &key);
+        (Authority { pem: certificate.pem(), issuer: rcgen::Issuer::new(parameters, key) }, config)
+    }
+}
+
+fn tls(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> ServerConfig {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a private key");
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .expect("a certificate and its key")
 }

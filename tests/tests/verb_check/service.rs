@@ -42,6 +42,46 @@ fn each_bad_certificate_is_told_and_shown() {
 }
 
 #[test]
+fn a_certificate_signed_by_itself() {
+    let (client, server) = pair("itself", zone());
+    let (authority, config) = Authority::itself("db.example");
+    servers::https(&server, "10.63.0.2:443", "200 OK", config);
+    let checked = check_with(&client, &["https://db.example"], Some(&Authority::default()));
+    assert_eq!(checked.failed(), ["tls certificate-untrusted"]);
+    let words = "the certificate is signed by itself, and is not among those this system trusts.";
+    assert!(checked.text().ends_with(words), "{}", checked.text());
+    let checked = check_with(&client, &["https://db.example"], Some(&authority));
+    assert_eq!(checked.status, 0, "trusted as OpenSSL trusts it: {}", checked.text());
+}
+
+#[test]
+fn a_server_wants_something_of_the_client() {
+    let (client, server) = pair("wants", zone());
+    server.ip("addr add 10.63.0.3/24 dev e0");
+    // An alert: handshake_failure (RFC 8446, section 6).
+    servers::raw_dns_over_tcp(&server, "10.63.0.3", |_| vec![vec![21, 3, 3, 0, 2, 2, 40]]);
+    let checked = check(&client, &["--tls", "10.63.0.3:53"]);
+    assert_eq!(checked.failed(), ["tls handshake"]);
+    assert!(checked.text().contains("netdx offers TLS 1.2 and 1.3"), "{}", checked.text());
+}
+
+#[test]
+fn http_that_is_unusual() {
+    let (client, server) = pair("unusual", zone());
+    let headers: String = (0..150).map(|number| format!("\r\nX-{number}: y")).collect();
+    servers::http(&server, "10.63.0.2:80", &format!("200 All Good\r\nX : y\r\nX-Control: a\x01b{headers}"));
+    let checked = check(&client, &["http://db.example/"]);
+    assert_eq!(checked.status, 0, "{}", checked.text());
+    let http = checked.rungs.iter().find(|r| r["step"] == "http").unwrap();
+    assert_eq!(http["http"]["reason"], "All Good");
+    server.ip("addr add 10.63.0.3/24 dev e0");
+    // A SETTINGS frame without any (RFC 9113, section 6.5).
+    servers::raw_dns_over_tcp(&server, "10.63.0.3", |_| vec![vec![0, 0, 0, 4, 0, 0, 0, 0, 0]]);
+    let checked = check(&client, &["--http", "10.63.0.3:53"]);
+    assert_eq!((checked.status, checked.status_of("http")), (0, vec!["skipped"]), "{:#?}", checked.rungs);
+}
+
+#[test]
 fn plain_http_on_the_tls_port() {
     let (client, server) = pair("plain", zone());
     servers::http(&server, "10.63.0.2:443", "200 OK");

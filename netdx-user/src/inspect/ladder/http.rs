@@ -3,11 +3,12 @@
 
 use super::{
     Ladder, Rung, Status, Step,
+    tap::{First, Tap},
     tls::{self, Handshake, Problem},
 };
 use crate::inspect::{Ask, errno_text};
 use http_body_util::Empty;
-use hyper::{Request, body::Bytes, client::conn::http1, header};
+use hyper::{Request, body::Bytes, client::conn::http1, ext::ReasonPhrase, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use std::{
@@ -22,12 +23,17 @@ use tokio::{
     time::timeout,
 };
 
+/// More headers than any server should send.
+const MOST_HEADERS: usize = 2000;
+/// The name of a [`Problem`] that is none of the server's.
+const HTTP2: &str = "http2-only";
+
 /// An answer to HEAD.
 #[derive(Clone, Debug, Serialize)]
 pub struct Head {
     /// Status code.
     pub status: u16,
-    /// What the status code means (RFC 9110); empty: not registered.
+    /// What the server says of the status code; what RFC 9110 calls it, where it says the same.
     pub reason: String,
     /// Headers in the order they came; bytes that are not UTF-8 replaced.
     pub headers: Vec<(String, String)>,
@@ -125,13 +131,25 @@ fn authority(port: Option<u16>, host: &str, default: u16) -> String {
     }
 }
 
+/// What browsers and curl read, too.
+fn lenient() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(MOST_HEADERS)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true);
+    builder
+}
+
 /// Asks for the head of a page.
 async fn head<S>(stream: S, host: &str, path: &str, patience: Duration) -> Result<Head, Problem>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let (stream, first) = Tap::new(stream);
     let exchange = async {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) = lenient().handshake(TokioIo::new(stream)).await?;
         let request = Request::head(path)
             .header(header::HOST, host)
             .header(header::USER_AGENT, concat!("netdx/", env!("CARGO_PKG_VERSION")))
@@ -154,20 +172,29 @@ where
             let text = format!("the request was sent, but no answer came within {} s", patience.as_secs_f32());
             return Err(Problem::new("http-silent", text));
         }
-        Ok(Err(error)) => return Err(described(&error)),
+        Ok(Err(error)) => return Err(described(&error, &first)),
         Ok(Ok(None)) => return Err(Problem::new("http", format!("{host}{path} can't be asked for in HTTP"))),
         Ok(Ok(Some(response))) => response,
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(Head {
         status: response.status().as_u16(),
-        reason: response.status().canonical_reason().unwrap_or_default().to_owned(),
+        reason: match response.extensions().get::<ReasonPhrase>() {
+            Some(reason) => text(reason.as_bytes()),
+            None => response.status().canonical_reason().unwrap_or_default().to_owned(),
+        },
         headers: response.headers().iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
     })
 }
 
 /// Why there was no HTTP answer.
-fn described(error: &hyper::Error) -> Problem {
+fn described(error: &hyper::Error, first: &First) -> Problem {
+    if first.is_http2() {
+        return Problem::new(HTTP2, "it speaks HTTP/2 only (as gRPC does), and netdx asks in HTTP/1.1");
+    }
+    if error.is_parse() && first.is_http1() {
+        return Problem::new("http", format!("it answers in HTTP, in a way that can't be read: {error}"));
+    }
     if error.is_parse() {
         return Problem::new("not-http", "what came back is not HTTP");
     }
@@ -183,6 +210,8 @@ fn described(error: &hyper::Error) -> Problem {
 /// A server that answers is there; one that answers 5xx says itself that it does not work (RFC 9110 section 15.6).
 fn judge(answer: Result<Head, Problem>) -> Rung {
     match answer {
+        // It is no fault of the server.
+        Err(problem) if problem.name == HTTP2 => Rung::skipped(Step::Http, problem.text),
         Err(problem) => {
             let mut rung = Rung::new(Step::Http, Status::Failed, problem.text);
             rung.problems.push(problem.name);

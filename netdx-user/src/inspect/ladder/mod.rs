@@ -14,6 +14,7 @@ mod ping;
 mod port;
 #[cfg(test)]
 pub(super) mod samples;
+mod tap;
 pub mod target;
 pub mod text;
 mod tls;

@@ -9,7 +9,10 @@ use serde::Serialize;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 use tokio::{net::TcpStream, time::timeout};
@@ -17,13 +20,15 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        self, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
         client::{
+            ResolvesClientCert,
             danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
             verify_server_cert_signed_by_trust_anchor, verify_server_name,
         },
         crypto::{CryptoProvider, ring},
         server::ParsedCertificate,
+        sign::CertifiedKey,
     },
 };
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
@@ -124,10 +129,14 @@ pub(super) async fn shake(
         }
     };
     let provider = Arc::new(ring::default_provider());
-    let witness = Arc::new(Witness { provider: provider.clone(), chain: Mutex::default() });
+    let witness =
+        Arc::new(Witness { provider: provider.clone(), chain: Mutex::default(), asked: AtomicBool::new(false) });
     let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let mut config = match config {
-        Ok(config) => config.dangerous().with_custom_certificate_verifier(witness.clone()).with_no_client_auth(),
+        Ok(config) => config
+            .dangerous()
+            .with_custom_certificate_verifier(witness.clone())
+            .with_client_cert_resolver(witness.clone()),
         Err(error) => {
             result.problems.push(Problem::new("handshake", error.to_string()));
             return result;
@@ -146,7 +155,7 @@ pub(super) async fn shake(
             "handshake",
             format!("the connection was accepted, but the handshake did not end within {} s", patience.as_secs_f32()),
         )),
-        Ok(Err(error)) => result.problems.push(failed(&error)),
+        Ok(Err(error)) => result.problems.push(failed(&error, &witness)),
         Ok(Ok(stream)) => {
             let (_, connection) = stream.get_ref();
             result.session.version =
@@ -192,13 +201,30 @@ fn server_name(name: &str) -> Result<ServerName<'static>, String> {
         .map_err(|_| format!("{name:?} can't be asked for in TLS (SNI): it is no valid host name"))
 }
 
+/// What netdx offers in a handshake, for those that find nothing in it (the ciphers of rustls).
+const OFFERED: &str = "TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20";
+
 /// A handshake that was not finished.
-fn failed(error: &io::Error) -> Problem {
+fn failed(error: &io::Error, witness: &Witness) -> Problem {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidMessage(_)) => Problem::new("not-tls", "what came back is not TLS"),
         Some(rustls::Error::AlertReceived(alert)) => {
-            Problem::new("handshake", format!("the server broke the handshake off with the alert {alert:?}"))
+            let shown = witness.chain.lock().is_ok_and(|chain| !chain.is_empty());
+            let why = match alert {
+                _ if witness.asked.load(Ordering::Relaxed) => {
+                    "; it asks for a certificate of the client, and netdx has none".to_owned()
+                }
+                // Before it has said anything of itself: it has found nothing in what was offered.
+                AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion if !shown => {
+                    format!("; netdx offers {OFFERED}: it may take older ones only")
+                }
+                AlertDescription::NoApplicationProtocol => {
+                    "; netdx asks for HTTP/1.1, and it may take HTTP/2 only".to_owned()
+                }
+                _ => String::new(),
+            };
+            Problem::new("handshake", format!("the server broke the handshake off with the alert {alert:?}{why}"))
         }
         Some(other) => Problem::new("handshake", format!("the handshake failed: {other}")),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -267,9 +293,25 @@ fn judge(
             };
             problems.push(Problem::new("certificate-untrusted", text));
         }
+        // Whether it may sign others (CA:TRUE, as `openssl req -x509` has it) matters to nobody whose own list has it.
+        Err(_) if is_root(own, roots) => {}
+        Err(error) if shown.self_signed && chain.len() == 1 => {
+            let why = match error {
+                rustls::Error::InvalidCertificate(CertificateError::Other(_)) => String::new(),
+                error => format!(" ({error})"),
+            };
+            let text = format!("the certificate is signed by itself, and is not among those this system trusts{why}");
+            problems.push(Problem::new("certificate-untrusted", text));
+        }
         Err(error) => problems.push(Problem::new("certificate-untrusted", format!("the chain does not hold: {error}"))),
     }
     problems
+}
+
+/// Whether a certificate is itself one of those that are trusted.
+fn is_root(own: &CertificateDer<'static>, roots: &RootCertStore) -> bool {
+    let mut alone = RootCertStore::empty();
+    alone.add(own.clone()).is_ok() && alone.roots.iter().all(|root| roots.roots.contains(root))
 }
 
 /// The fields of a certificate; one that can't be read is shown empty, and judged unreadable.
@@ -312,10 +354,23 @@ fn moment(seconds: i64) -> String {
 }
 
 /// A verifier that remembers the chain and lets the handshake go on; signatures of the handshake are checked as always.
+/// It has no certificate of its own, and remembers that the server asked for one.
 #[derive(Debug)]
 struct Witness {
     provider: Arc<CryptoProvider>,
     chain: Mutex<Vec<CertificateDer<'static>>>,
+    asked: AtomicBool,
+}
+
+impl ResolvesClientCert for Witness {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
 }
 
 impl ServerCertVerifier for Witness {
