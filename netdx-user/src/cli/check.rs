@@ -1,6 +1,6 @@
 //! `netdx check`. Owns: its arguments. Must not know: how a rung is tried (see `inspect::ladder`).
 
-use super::{Format, Page};
+use super::{Format, Page, Usage};
 use crate::{
     exit::Exit,
     host::Host,
@@ -9,7 +9,7 @@ use crate::{
         zone,
     },
 };
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use std::{net::IpAddr, time::Duration};
 
 /// Try every step to a target: interfaces, route, next hop, names, port, TLS, HTTP
@@ -35,8 +35,8 @@ pub(super) struct Args {
     #[arg(long)]
     no_http: bool,
     /// Try this public address too: with a ping, or with a TCP connection if :PORT is given.
-    #[arg(long, value_name = "ADDRESS[:PORT]")]
-    internet: Option<String>,
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = internet)]
+    internet: Option<(IpAddr, Option<u16>)>,
     /// Do not trace beside it; as root it is traced, so that verdicts have the kernel's proof.
     #[arg(long)]
     no_trace: bool,
@@ -66,18 +66,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     } else if args.http {
         target.path.get_or_insert_with(|| "/".into());
     }
+    let family = match (args.ipv4, args.ipv6) {
+        (true, _) => Some(Family::Ipv4),
+        (_, true) => Some(Family::Ipv6),
+        _ => None,
+    };
     if let Some(address) = target.address {
+        if family.is_some_and(|family| family != Family::of(address)) {
+            let flag = if args.ipv4 { "-4" } else { "-6" };
+            return Err(Usage(format!("{flag} leaves nothing of {address}")).into());
+        }
         zone::index(address, target.zone.as_deref())?;
     }
     let mut host = Host::new();
     let request = Request {
         target,
-        internet: args.internet.as_deref().map(internet).transpose()?,
-        family: match (args.ipv4, args.ipv6) {
-            (true, _) => Some(Family::Ipv4),
-            (_, true) => Some(Family::Ipv6),
-            _ => None,
-        },
+        internet: args.internet,
+        family,
         patience: args.timeout,
         netns: host.namespaces()?.own(),
         trace: !args.no_trace && rustix::process::geteuid().is_root(),
@@ -107,11 +112,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; never a name, so that nothing is sent that was not asked for.
-fn internet(text: &str) -> anyhow::Result<(IpAddr, Option<u16>)> {
-    let target = Target::parse(text)?;
-    let address = target.address.with_context(|| format!("--internet {text}: it has to be an address"))?;
-    if zone::is_needed(address) {
-        bail!("--internet {}: that is no public address", text.escape_debug());
+fn internet(text: &str) -> Result<(IpAddr, Option<u16>), String> {
+    let target = Target::parse(text).map_err(|error| error.to_string())?;
+    match target.address {
+        None => Err("it has to be an address".into()),
+        Some(address) if zone::is_needed(address) => Err("that is no public address".into()),
+        Some(address) => Ok((address, target.port)),
     }
-    Ok((address, target.port))
 }

@@ -1,6 +1,6 @@
 //! `netdx dns`. Owns: its arguments. Must not know: DNS (see `inspect::dns`).
 
-use super::{Format, Page};
+use super::{Format, Page, Usage};
 use crate::{
     exit::Exit,
     host::Host,
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     }
     let runtime = super::runtime()?;
-    let lookup = runtime.block_on(dns::look_up(&request, &mut Host::new()))?;
+    let lookup = runtime.block_on(dns::look_up(&request, &mut Host::new())).map_err(Usage::from)?;
     let mut page = Page::new(args.format);
     match args.format {
         Format::Text => page.text(&dns::text::write(&lookup, page.view()))?,
@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 /// `ADDRESS`, `ADDRESS#PORT` or a name, which the system resolves.
 fn servers(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
     let (host, port) = match text.split_once('#') {
-        Some((host, port)) => (host, port.parse().with_context(|| format!("@{text}: {port:?} is no port"))?),
+        Some((host, port)) => (host, port.parse().map_err(|_| Usage(format!("@{text}: {port:?} is no port")))?),
         None => (text, dns::PORT),
     };
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);

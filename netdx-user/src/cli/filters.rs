@@ -1,7 +1,7 @@
 //! The filters that verbs share: `trace`, `record` and `replay` all of them, `conns` those of a connection. Owns: their
 //! flags, and how names become numbers (users, network namespaces). Must not know: what a filter means (see `filter`).
 
-use super::{Format, complete};
+use super::{Format, Usage, complete};
 use crate::{
     explain,
     filter::{Code, Filter, Host, Ports},
@@ -29,7 +29,7 @@ pub(super) struct Connections {
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     host: Vec<Host>,
     /// Process id.
-    #[arg(long, value_name = "PID", value_delimiter = ',', add = ArgValueCandidates::new(complete::pids))]
+    #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PID)), add = ArgValueCandidates::new(complete::pids))]
     pid: Vec<u32>,
     /// Name of the process or of its program.
     #[arg(long, value_name = "NAME", value_delimiter = ',', add = ArgValueCandidates::new(complete::comms))]
@@ -212,9 +212,9 @@ pub(super) fn uid(user: &str) -> anyhow::Result<u32> {
         return Ok(uid);
     }
     let passwd = fs::read_to_string("/etc/passwd").context("read /etc/passwd")?;
-    find_uid(&passwd, user).with_context(|| {
-        format!("there is no user '{}' in /etc/passwd: give the number (id -u USER)", user.escape_debug())
-    })
+    let no_user =
+        || Usage(format!("there is no user '{}' in /etc/passwd: give the number (id -u USER)", user.escape_debug()));
+    Ok(find_uid(&passwd, user).ok_or_else(no_user)?)
 }
 
 /// The third field of the line that begins with the user's name (passwd(5)).
@@ -291,6 +291,7 @@ mod tests {
     #[test]
     fn wrong_flags_are_told() {
         assert!(parse("--port http").is_err());
+        assert!(parse("--pid 99999999").is_err(), "no process ever has that id");
         assert!(parse("--dns --no-dns").is_err());
         let error = parse("--uid nobody-of-that-name").expect("a name").resolve().expect_err("no such user");
         assert!(error.to_string().contains("no user 'nobody-of-that-name'"), "{error}");

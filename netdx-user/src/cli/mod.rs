@@ -133,17 +133,42 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Says what failed, on one line for each cause; a reader that went away is no failure.
+/// What was typed makes no sense, as far as only the verb itself can tell.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl Usage {
+    /// The error as that of what was typed.
+    fn from(error: impl Into<anyhow::Error>) -> Usage {
+        Usage(chain(&error.into()))
+    }
+}
+
+/// An error with its causes, without those that its own words have at their end already.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
+}
+
+/// Says what failed, with its causes; a reader that went away is no failure.
 fn fail(error: &anyhow::Error) -> Exit {
     let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
     if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(closed)) {
         return Exit::Done;
     }
     // What was typed, or what another host sent, may be part of it.
-    let text = format!("{error:#}");
+    let text = chain(error);
     let lines: Vec<_> = text.lines().map(escape).collect();
     say(&format!("netdx: {}\n", lines.join("\n")));
-    Exit::Failed
+    if error.is::<Usage>() { Exit::Usage } else { Exit::Failed }
 }
 
 /// Says something on stderr. Nobody is left to tell when that is closed.
@@ -232,5 +257,19 @@ mod tests {
         let error = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("write a report");
         assert_eq!(fail(&error), Exit::Done);
         assert_eq!(fail(&anyhow::anyhow!("anything else")), Exit::Failed);
+        assert_eq!(fail(&Usage("no such user".into()).into()), Exit::Usage);
+    }
+
+    #[test]
+    fn a_recording_goes_to_a_file() {
+        let cli = Cli::try_parse_from(["netdx", "record", "--output", "-"]).expect("well formed");
+        let Some(Verb::Record(args)) = cli.verb else { panic!("it is record") };
+        assert!(record::run(*args).expect_err("stdout is for the reports").is::<Usage>());
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::Error::new(io::Error::other("Is a directory")).context("read /tmp: Is a directory");
+        assert_eq!(chain(&error.context("replay")), "replay: read /tmp: Is a directory");
     }
 }

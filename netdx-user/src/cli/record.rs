@@ -1,6 +1,6 @@
 //! `netdx record`: what `trace` does, and a recording of it. Owns: its flags. Must not know: the recording's shape.
 
-use super::{filters, trace};
+use super::{Usage, filters, trace};
 use crate::{
     exit::Exit,
     pipeline::{Reporter, recorder::Target, reporter::Style},
@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
     /// Keep so much in memory (60s, 5m), and write it only when something fails.
-    #[arg(long, value_name = "DURATION", value_parser = filters::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = filters::duration, allow_hyphen_values = true)]
     window: Option<Duration>,
     /// Write pseudonyms for addresses, names, users and command lines: the same all through one recording. The reports
     /// shown meanwhile are plain.
@@ -44,6 +44,9 @@ pub(super) struct Args {
 /// # Errors
 /// Nothing can be traced, or the file can't be made.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
+    if args.output.as_os_str() == "-" {
+        return Err(Usage("the reports go to stdout, the recording to a file: --output NAME.netdx.jsonl".into()).into());
+    }
     let style = if args.quiet { Style::Silent } else { filters::style(args.live.format(), true) };
     let reporter = Reporter::new(Box::new(io::stdout()), "stdout".into(), style, super::stderr_sheet());
     args.live

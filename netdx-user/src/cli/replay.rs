@@ -1,6 +1,6 @@
 //! `netdx replay`: the reports of a recording, offline. Owns: its flags, and opening the file. Must not know: its shape.
 
-use super::{complete, filters};
+use super::{Usage, complete, filters};
 use crate::{
     exit::Exit,
     filter::Code,
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap_complete::ArgValueCandidates;
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, IsTerminal as _, Read},
     path::PathBuf,
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
     /// End after so many reports.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
     count: Option<u64>,
     /// Exit with status 3 when such a verdict was shown: a code, a family of codes, or any.
     #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = filters::fail_on, add = ArgValueCandidates::new(complete::codes))]
@@ -58,6 +58,9 @@ pub(super) struct Args {
 /// # Errors
 /// The file can't be read at all, or the reports can't be written.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    if args.format == Format::Pcapng && io::stdout().is_terminal() {
+        return Err(Usage("a capture is no text for a terminal: add > NAME.pcapng".into()).into());
+    }
     let plan =
         Plan { filter: args.filters.resolve()?, fail_on: args.fail_on.clone(), count: args.count, ..Plan::default() };
     let open = || format!("open {}", args.file.display());

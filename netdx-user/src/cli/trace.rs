@@ -53,16 +53,16 @@ pub(super) struct LiveArgs {
     #[arg(long)]
     all: bool,
     /// Report what worked but took longer than this (500ms, 2s), too.
-    #[arg(long, value_name = "DURATION", value_parser = filters::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = filters::duration, allow_hyphen_values = true)]
     slow: Option<Duration>,
     /// How reports are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
     /// End after so much time (30s, 5m).
-    #[arg(long, value_name = "DURATION", value_parser = filters::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = filters::duration, allow_hyphen_values = true)]
     duration: Option<Duration>,
     /// End after so many reports.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
     count: Option<u64>,
     /// Exit with status 3 when such a verdict was shown: a code, a family of codes, or any.
     #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = filters::fail_on, add = ArgValueCandidates::new(complete::codes))]

@@ -11,6 +11,7 @@ use netlink_packet_route::{
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::{
+    fmt::Write as _,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::ControlFlow,
@@ -56,6 +57,8 @@ pub struct Hop {
     pub device: u32,
     /// Gateway.
     pub gateway: Option<IpAddr>,
+    /// Its share among several, 1 to 256; 0: it is the only one.
+    pub weight: u16,
     /// RTNH_F_DEAD: its interface is down.
     pub dead: bool,
     /// RTNH_F_LINKDOWN: its interface has no carrier.
@@ -125,6 +128,7 @@ pub fn parse(payload: &[u8]) -> Option<Entry> {
             }
             Ok(RouteAttribute::MultiPath(hops)) => entry.hops.extend(hops.iter().map(|hop| Hop {
                 device: hop.interface_index,
+                weight: u16::from(hop.hops) + 1,
                 gateway: hop.attributes.iter().find_map(|a| match a {
                     RouteAttribute::Gateway(gateway) => address(gateway),
                     RouteAttribute::Via(via) => via_address(via),
@@ -192,15 +196,23 @@ impl Entry {
             RouteType::Unicast => self.prefix(),
             kind => format!("{} {}", kind_name(kind), self.prefix()),
         };
+        let word = |text: &mut String, name: &str, value: Option<String>| {
+            // Writing to a string does not fail.
+            let _ = value.map(|value| write!(text, " {name} {value}"));
+        };
+        word(&mut text, "from", self.from.filter(|(_, length)| *length > 0).map(|(a, length)| format!("{a}/{length}")));
+        word(&mut text, "tos", (self.tos != 0).then(|| format!("{:#04x}", self.tos)));
         for hop in &self.hops {
             let via = hop.gateway.map(|g| format!(" via {g}")).unwrap_or_default();
             let state = if hop.dead { " dead" } else { "" }.to_string() + if hop.linkdown { " linkdown" } else { "" };
-            text +=
-                &format!("{}{via} dev {}{state}", if self.hops.len() > 1 { " nexthop" } else { "" }, name(hop.device));
+            let (one, weight) =
+                if self.hops.len() > 1 { (" nexthop", format!(" weight {}", hop.weight)) } else { ("", String::new()) };
+            text += &format!("{one}{via} dev {}{weight}{state}", name(hop.device));
         }
-        if self.table != MAIN {
-            text += &format!(" table {}", tables.name(self.table));
-        }
+        word(&mut text, "table", (self.table != MAIN).then(|| tables.name(self.table)));
+        word(&mut text, "src", self.source.map(|source| source.to_string()));
+        word(&mut text, "metric", (self.priority != 0).then(|| self.priority.to_string()));
+        word(&mut text, "mtu", (self.mtu != 0).then(|| self.mtu.to_string()));
         text
     }
 
@@ -235,4 +247,26 @@ pub fn kind_name(kind: RouteType) -> String {
         other => return u8::from(other).to_string(),
     };
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_written_with_what_tells_it_from_others() {
+        let tables = Tables::read();
+        let address = |text: &str| Some(text.parse::<IpAddr>().expect("an address"));
+        let hop = Hop { device: 2, gateway: address("10.0.0.1"), ..Hop::default() };
+        let text = |entry: &Entry| entry.text(&tables, &|index| format!("eth{index}"));
+        let plain = Entry { table: MAIN, hops: vec![hop], ..Entry::new(RouteType::Unicast) };
+        assert_eq!(text(&plain), "default via 10.0.0.1 dev eth2");
+        let whole = Entry { source: address("10.0.0.5"), tos: 0x10, priority: 100, mtu: 1400, ..plain.clone() };
+        assert_eq!(text(&whole), "default tos 0x10 via 10.0.0.1 dev eth2 src 10.0.0.5 metric 100 mtu 1400");
+        let from = Entry { from: Some(("fd00::".parse().expect("an address"), 64)), ..plain.clone() };
+        assert_eq!(text(&from), "default from fd00::/64 via 10.0.0.1 dev eth2");
+        let hops = vec![Hop { weight: 1, ..hop }, Hop { weight: 3, dead: true, ..hop }];
+        let expected = "default nexthop via 10.0.0.1 dev eth2 weight 1 nexthop via 10.0.0.1 dev eth2 weight 3 dead";
+        assert_eq!(text(&Entry { hops, ..plain }), expected);
+    }
 }

@@ -190,6 +190,7 @@ fn way() -> Path {
             text: "10.1.0.5 via 10.0.0.9 dev eth0 src 10.0.0.2".into(),
             ..Route::default()
         },
+        ways: 2,
         next_hop: Some(address("10.0.0.9")),
         interface: Some(Interface {
             index: 2,

@@ -181,6 +181,9 @@ impl From<aya::maps::MapError> for Error {
 
 /// How to get type information for the running kernel.
 fn btf_advice() -> String {
+    if !Path::new("/sys/kernel").is_dir() {
+        return "the kernel has it below /sys, which is not mounted here: mount -t sysfs sysfs /sys".into();
+    }
     let release = features::kernel_release();
     format!(
         "netdx needs it to find its way in kernel memory. Run a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions build \

@@ -12,6 +12,8 @@ use super::{
 };
 use crate::{
     coverage,
+    fact::Ruleset,
+    host::{self, firewall},
     privilege::{self, Privileges},
 };
 use serde::Serialize;
@@ -22,6 +24,9 @@ use std::{
 
 /// The first kernel with a ring buffer for programs.
 const OLDEST: (u32, u32) = (5, 8);
+
+/// Verdicts that name a firewall's rule.
+const OF_RULES: [&str; 2] = ["firewall.dropped", "firewall.rejected"];
 
 /// How good something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -92,6 +97,9 @@ pub fn survey(file: Option<PathBuf>) -> Survey {
     checks.push(function_names());
     checks.push(process_ids());
     checks.extend(kernel.as_ref().map(drop_reasons));
+    let firewall = firewall_rules(firewall::read());
+    let knows_rules = firewall.state == State::Good;
+    checks.push(firewall);
 
     let attempt = Live::start(&Settings { btf: file, ..Settings::default() });
     let probes: Vec<Probe> = FACTS
@@ -111,6 +119,9 @@ pub fn survey(file: Option<PathBuf>) -> Survey {
         probes.iter().filter(|p| p.coverage.hook.is_none()).flat_map(|p| p.verdicts.iter().copied()).collect();
     if kernel.as_ref().is_some_and(|kernel| kernel.arguments.kfree_skb_reason == 0) {
         weakened.extend(unhooked::OF_REASONS);
+    }
+    if !knows_rules {
+        weakened.extend(OF_RULES);
     }
     let advice = [State::Missing, State::Limited]
         .iter()
@@ -277,6 +288,18 @@ fn drop_reasons(kernel: &Kernel) -> Check {
     }
 }
 
+/// Whether the rules of firewalls can be listed, to name the one that did it.
+fn firewall_rules(read: Result<Ruleset, host::Error>) -> Check {
+    let found = match &read {
+        Ok(ruleset) if ruleset.missing.is_empty() => "can be listed".to_owned(),
+        Ok(ruleset) => ruleset.missing.join("; "),
+        Err(error) => error.to_string(),
+    };
+    let good = read.as_ref().is_ok_and(|ruleset| ruleset.missing.is_empty());
+    let advice = matches!(read, Err(host::Error::NoTool(_))).then(|| "install nftables".to_owned());
+    Check { name: "firewall rules", state: if good { State::Good } else { State::Limited }, found, advice }
+}
+
 fn function_names() -> Check {
     let hidden = symbols::hidden();
     let restricted = features::sysctl("kernel/kptr_restrict").is_some_and(|v| v == "2");
@@ -308,6 +331,16 @@ mod tests {
         assert_eq!(release("5.10.223").state, State::Good);
         assert_eq!(release("7.3").state, State::Good);
         assert!(release("4.18.0-553.el8").advice.expect("advice").contains("5.8"));
+    }
+
+    #[test]
+    fn rules_that_can_not_be_listed_are_told() {
+        assert_eq!(firewall_rules(Ok(Ruleset::default())).state, State::Good);
+        let legacy =
+            Ruleset { missing: vec!["the rules of legacy iptables: it is not there".into()], ..Ruleset::default() };
+        assert_eq!(firewall_rules(Ok(legacy)).state, State::Limited);
+        let none = firewall_rules(Err(host::Error::NoTool("nft".into())));
+        assert!(none.found.starts_with("nft is not installed") && none.advice.is_some(), "{none:?}");
     }
 
     #[test]

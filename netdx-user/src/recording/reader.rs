@@ -27,7 +27,7 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The bytes could not be had.
-    #[error("read the recording: {0}")]
+    #[error(transparent)]
     Read(#[from] io::Error),
     /// There is nothing in it.
     #[error("the recording is empty")]
@@ -236,6 +236,8 @@ enum Line {
 struct Lines<'r> {
     source: Box<dyn BufRead + 'r>,
     number: u64,
+    /// The rest of a line that is too long comes next.
+    too_long: bool,
 }
 
 impl<'r> Lines<'r> {
@@ -249,11 +251,14 @@ impl<'r> Lines<'r> {
         } else {
             Box::new(source)
         };
-        Ok(Lines { source, number: 0 })
+        Ok(Lines { source, number: 0, too_long: false })
     }
 
     fn next(&mut self) -> io::Result<Line> {
         self.number += 1;
+        if std::mem::take(&mut self.too_long) {
+            self.skip_line()?;
+        }
         let mut text = Vec::new();
         let limit = MAX_LINE as u64 + 1;
         if let Err(error) = (&mut self.source).take(limit).read_until(b'\n', &mut text) {
@@ -265,7 +270,7 @@ impl<'r> Lines<'r> {
             return Ok(Line::Whole(text));
         }
         if text.len() > MAX_LINE {
-            self.skip_line()?;
+            self.too_long = true;
             return Ok(Line::TooLong);
         }
         Ok(if text.is_empty() { Line::End } else { Line::Cut(text, "its last line is not whole".into()) })

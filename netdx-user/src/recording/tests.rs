@@ -231,6 +231,12 @@ fn a_line_without_end_is_skipped() {
 }
 
 #[test]
+fn what_never_ends_is_no_recording() {
+    let error = Reader::new(std::io::repeat(b'x')).map(drop).expect_err("it has no first line");
+    assert!(error.to_string().contains("no header"), "{error}");
+}
+
+#[test]
 fn why_a_line_cannot_be_read_steers_no_terminal() {
     // serde names what it does not know as it stands there.
     let mut file = write(&[], false);

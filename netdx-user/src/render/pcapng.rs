@@ -134,7 +134,13 @@ fn known(name: &Option<Name>) -> &str {
 fn told(packet: &Packet, quoted: Option<(u32, &Tuple)>, comment: String) -> Option<Rebuilt> {
     let tuple = packet.tuple?;
     let payload = match tuple.protocol {
-        Protocol::Tcp | Protocol::Mptcp => tcp(&tuple, packet.sequence, packet.acknowledgement, packet.tcp_flags),
+        Protocol::Tcp | Protocol::Mptcp => {
+            let mut header = tcp(&tuple, packet.sequence, packet.acknowledgement, packet.tcp_flags);
+            if packet.tcp_flags & (SYN | RST) != 0 {
+                with_options(&mut header, packet.length.saturating_sub(ip_length(&tuple)));
+            }
+            header
+        }
         Protocol::Udp => udp(&tuple, packet.length.saturating_sub(ip_length(&tuple))),
         Protocol::Icmp | Protocol::Icmpv6 => icmp(packet, quoted),
         Protocol::Other(_) => Vec::new(),
@@ -205,6 +211,15 @@ fn tcp(tuple: &Tuple, sequence: u32, acknowledgement: u32, flags: u8) -> Vec<u8>
     header.extend(acknowledgement.to_be_bytes());
     header.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
     header
+}
+
+/// A segment that carries no data is its header: what is longer are options, which are not known and have the zeros of the
+/// list's end.
+fn with_options(header: &mut Vec<u8>, length: u32) {
+    // The length in words has four bits.
+    let length = usize::try_from(length).unwrap_or(0).clamp(header.len(), 60) / 4 * 4;
+    header.resize(length, 0);
+    header[12] = ((length / 4) as u8) << 4;
 }
 
 /// RFC 768; the length includes the header.
@@ -333,6 +348,16 @@ mod tests {
         assert_eq!(rebuilt.length, 55);
         assert_eq!(checksum(&rebuilt.bytes[..20]), 0, "a right checksum sums to nothing");
         assert_eq!(&rebuilt.bytes[28..], b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01");
+    }
+
+    #[test]
+    fn options_of_a_syn_are_no_data() {
+        let tuple = tuple(Protocol::Tcp, "10.0.0.5", "10.0.0.53");
+        for (length, words) in [(20 + 40, 10), (20 + 20, 5), (0, 5), (1500, 15)] {
+            let mut header = tcp(&tuple, 7, 0, SYN);
+            with_options(&mut header, length - length.min(20));
+            assert_eq!((header.len(), header[12]), (usize::from(words) * 4, words << 4));
+        }
     }
 
     #[test]

@@ -237,6 +237,10 @@ fn a_public_address_only_when_asked() {
     assert_eq!(checked.status_of("ping"), ["ok"]);
     let named = output(&mut client.netdx(&["check", "10.63.0.2", "--internet", "db.example"]));
     assert!(String::from_utf8_lossy(&named.stderr).contains("it has to be an address"));
+    assert_eq!(named.status.code(), Some(2), "wrong usage");
+    for arguments in [["check", "-4", "::1"], ["check", "-6", "10.63.0.2"]] {
+        assert_eq!(output(&mut client.netdx(&arguments)).status.code(), Some(2), "{arguments:?}");
+    }
 }
 
 #[test]

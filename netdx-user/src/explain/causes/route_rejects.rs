@@ -196,8 +196,10 @@ fn meanwhile(c: &Connection) -> Option<Finding> {
 }
 
 fn entry(r: &Route) -> String {
+    // A rule that only led to the table has the prefix of the table's route beside it.
     match &r.rule {
-        Some(rule) => format!("the routing rule `{rule}`"),
+        Some(rule) if r.prefix.is_none() => format!("the routing rule `{rule}`"),
+        Some(_) => format!("the {} route of table {}", r.kind, r.table),
         None => format!("the {} route", r.kind),
     }
 }

@@ -134,14 +134,14 @@ fn routes_that_cannot_be_used_are_told() {
     };
     let Answer::Route(found) = host.answer(&want) else { panic!() };
     assert_eq!((found.errno, found.prefix.as_deref(), found.device), (0, None, dumdum));
-    assert_eq!(found.unusable, ["10.99.0.0/24 dev va (the socket is bound to dumdum)"]);
+    assert_eq!(found.unusable, ["10.99.0.0/24 dev va src 10.99.0.1 (the socket is bound to dumdum)"]);
     // Without carrier the kernel drops the route only if told to.
     run(&format!("ip netns exec {} sysctl -qw net.ipv4.conf.all.ignore_routes_with_linkdown=1", lab.names[0]));
     lab.ip(1, "link set vb down");
     // The kernel takes note of a lost carrier within a second (`linkwatch_schedule_work`).
     let lost = eventually(|| {
         let found = route(&mut host, lab.netns(0), "10.99.0.2");
-        found.errno == libc::ENETUNREACH && found.unusable == ["10.99.0.0/24 dev va dead linkdown"]
+        found.errno == libc::ENETUNREACH && found.unusable == ["10.99.0.0/24 dev va dead linkdown src 10.99.0.1"]
     });
     assert!(lost, "{:?}", route(&mut host, lab.netns(0), "10.99.0.2"));
 }

@@ -257,6 +257,11 @@ impl From<&Record> for Data {
                     let hex: String = rdata.anything.iter().map(|byte| format!("{byte:02x}")).collect();
                     format!("\\# {} {hex}", rdata.anything.len())
                 }
+                // Each of their lists ends in a comma that the zone-file form (RFC 9460, section 2.1) has not.
+                RData::HTTPS(_) | RData::SVCB(_) => {
+                    let text = record.data.to_string();
+                    text.split(' ').map(|word| word.trim_end_matches(',')).collect::<Vec<_>>().join(" ")
+                }
                 other => other.to_string(),
             },
         }

@@ -19,7 +19,10 @@ use crate::{
 };
 pub use answer::{Asked, Data, Server};
 use exchange::Patience;
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::{
+    ProtoError,
+    rr::{Name, RecordType},
+};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -264,16 +267,30 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
 
 /// The full names to try, in the resolver's order.
 fn names(name: &str, settings: &Resolver) -> Result<Vec<Name>, Error> {
+    check_name(name)?;
+    // A search domain that makes the name too long can't be asked for, by no resolver: it is passed over.
+    Ok(search::candidates(name, &settings.search, settings.ndots).iter().filter_map(|c| parse(c).ok()).collect())
+}
+
+/// International names become punycode; names with underscores and other bytes are taken as they are.
+fn parse(name: &str) -> Result<Name, ProtoError> {
+    Name::from_utf8(name).or_else(|_| Name::from_ascii(name))
+}
+
+/// Whether a name can be asked for.
+///
+/// # Errors
+/// It can't, and why.
+pub fn check_name(name: &str) -> Result<(), Error> {
     let bad = |reason: String| Error::BadName { name: name.into(), reason };
     if name.is_empty() {
         return Err(bad("it is empty".into()));
     }
-    // International names become punycode; names with underscores and other bytes are taken as they are.
-    let parse = |candidate: &String| Name::from_utf8(candidate).or_else(|_| Name::from_ascii(candidate));
-    let whole = format!("{}.", name.trim_end_matches('.'));
-    parse(&whole).map_err(|error| bad(error.to_string()))?;
-    // A search domain that makes the name too long can't be asked for, by no resolver: it is passed over.
-    Ok(search::candidates(name, &settings.search, settings.ndots).iter().filter_map(|c| parse(c).ok()).collect())
+    let whole = format!("{}.", name.strip_suffix('.').unwrap_or(name));
+    if whole.len() > 1 && whole.split_terminator('.').any(str::is_empty) {
+        return Err(bad("there is nothing between two of its dots, or before the first".into()));
+    }
+    parse(&whole).map(drop).map_err(|error| bad(error.to_string()))
 }
 
 /// Asks one server as a resolver would: the next candidate only after NXDOMAIN, NODATA or SERVFAIL for every type.

@@ -1,6 +1,6 @@
 //! What a person wants to reach. Owns: [`Target`], and how `TARGET[:PORT]` and URLs are read. Must not know: how it is reached.
 
-use crate::inspect::{getaddrinfo::a_labels, zone};
+use crate::inspect::{dns, getaddrinfo::a_labels, zone};
 use std::{
     borrow::Cow,
     net::{IpAddr, Ipv6Addr},
@@ -86,6 +86,9 @@ impl Target {
         }
         let zoned = zone::split(host);
         let address = zoned.map(|(address, _)| address.into()).or_else(|| host.parse().ok());
+        if address.is_none() {
+            dns::check_name(host).map_err(|error| bad(&error.to_string()))?;
+        }
         let http = port.is_some_and(|p| HTTP_PORTS.contains(&p));
         Ok(Target {
             host: a_labels(zoned.map_or(host, |_| host.split('%').next().unwrap_or(host))).into_owned(),
@@ -245,6 +248,8 @@ mod tests {
             ("gopher://a.example", "port"),
             ("http://", "host"),
             ("a/b", "host name"),
+            ("a..b:80", "between two of its dots"),
+            (".a", "before the first"),
         ] {
             let error = Target::parse(text).expect_err(text).to_string();
             assert!(error.contains(word), "{text}: {error}");

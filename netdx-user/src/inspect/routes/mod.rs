@@ -149,6 +149,8 @@ pub struct Path {
     pub steps: Vec<Asked>,
     /// The kernel's answer.
     pub route: Route,
+    /// How many ways on the route has; with several, a hash of the packet says which is taken (net.ipv4.fib_multipath_hash_policy).
+    pub ways: usize,
     /// Who gets the packet first: the gateway, or the target itself; null where it does not leave.
     pub next_hop: Option<IpAddr>,
     /// The interface it would leave through.
@@ -223,11 +225,27 @@ pub fn path(netns: Netns, query: Query, host: &mut Host) -> Result<Path, Error> 
             decided: explained.decided == Some(index),
         })
         .collect();
+    let ways = match explained.decided.map(|index| &explained.decision.steps[index].outcome) {
+        Some(Outcome::Takes(entry)) => entry.hops.len(),
+        _ => 1,
+    };
     let route = explained.route;
     let interface = interfaces.into_iter().find(|i| route.errno == 0 && i.index == route.device);
     let next_hop = next_hop(query.to, &route);
     let mtu = Some(route.mtu).filter(|mtu| *mtu > 0).or(interface.as_ref().map(|i| i.mtu));
-    Ok(Path { schema: SCHEMA, kind: "path", to: query.to, steps, route, next_hop, interface, neighbor, mtu, fails })
+    Ok(Path {
+        schema: SCHEMA,
+        kind: "path",
+        to: query.to,
+        steps,
+        route,
+        ways,
+        next_hop,
+        interface,
+        neighbor,
+        mtu,
+        fails,
+    })
 }
 
 /// What was read in the namespace.

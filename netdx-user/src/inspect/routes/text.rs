@@ -36,6 +36,12 @@ pub fn path(path: &Path, name: Option<&str>, view: View) -> String {
         let prefix = route.prefix.as_ref().map(|prefix| format!(" {prefix} (table {})", route.table));
         sheet.row("route", format!("{}{}", route.kind, prefix.unwrap_or_default()));
         sheet.row("kernel", &route.text);
+        if path.ways > 1 {
+            sheet.row(
+                "",
+                format!("one of {} ways: a hash of the packet says which, so that others go elsewhere", path.ways),
+            );
+        }
         if let Some(source) = route.source {
             sheet.row("source", source.to_string());
         }
