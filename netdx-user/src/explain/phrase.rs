@@ -123,6 +123,16 @@ pub fn namespace_name(n: &fact::Namespace) -> String {
     }
 }
 
+/// What rejects by routing: `the prohibit route`, with the rule that leads to a table of its own; or `the routing rule ...` itself.
+#[must_use]
+pub fn rejecter(r: &fact::Route) -> String {
+    match (&r.rule, &r.prefix) {
+        (Some(rule), None) => format!("the routing rule `{rule}`"),
+        (Some(rule), Some(_)) => format!("the {} route of table {} (the rule `{rule}` leads there)", r.kind, r.table),
+        (None, _) => format!("the {} route", r.kind),
+    }
+}
+
 /// Who holds a listening socket: `postgres[812]`, several of the same name as `nginx[1, 2, 3]`; `a process that can't be
 /// seen` when none is known.
 #[must_use]

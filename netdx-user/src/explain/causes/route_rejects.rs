@@ -177,12 +177,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     }
     let Some((s, r)) = stopped(c).and_then(|s| s.route(c).map(|r| (s, r))) else { return Judgement::No };
     let at = phrase::namespace(&c.facts, s.netns, c.netns);
-    let because = format!("{} in {at} forbids it: {}", entry(r), r.text);
+    let because = format!("{} in {at} forbids it: {}", phrase::rejecter(r), r.text);
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, s.proof)
             .and(fact("route", r.text.clone()))
             .and_all(told(c))
-            .advise(format!("in {at}: remove {} if it is not meant", entry(r))),
+            .advise(format!("in {at}: remove {} if it is not meant", phrase::rejecter(r))),
     )
 }
 
@@ -190,18 +190,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 fn meanwhile(c: &Connection) -> Option<Finding> {
     let proof = lost_route::proof(c)?;
     let r = c.route().filter(|r| rejecting(r))?;
-    let because = format!("{} forbids {} now: {}", entry(r), c.tuple.remote, r.text);
+    let because = format!("{} forbids {} now: {}", phrase::rejecter(r), c.tuple.remote, r.text);
     let advice = format!("remove that entry if it is not meant; `netdx routes {}` shows the decision", c.tuple.remote);
     Some(Finding::new(Certainty::Proven, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(advice))
-}
-
-fn entry(r: &Route) -> String {
-    // A rule that only led to the table has the prefix of the table's route beside it.
-    match &r.rule {
-        Some(rule) if r.prefix.is_none() => format!("the routing rule `{rule}`"),
-        Some(_) => format!("the {} route of table {}", r.kind, r.table),
-        None => format!("the {} route", r.kind),
-    }
 }
 
 /// A policy rule rejects before the main table is asked (only the local table is).
@@ -243,7 +234,7 @@ fn at_once_rejected(c: &Connection, call: &FailedCall) -> Option<Finding> {
             c,
             call.time,
             "route-lookup",
-            format!("the call returned {}, which is what {} gives", errno::name(call.errno), entry(r)),
+            format!("the call returned {}, which is what {} gives", errno::name(call.errno), phrase::rejecter(r)),
         )),
         (None, None, true) => Some(seen(
             c,
@@ -254,7 +245,7 @@ fn at_once_rejected(c: &Connection, call: &FailedCall) -> Option<Finding> {
         _ => None,
     })?;
     let (certainty, because) = match now {
-        Some(r) => (Certainty::Proven, format!("{} forbids {}: {}", entry(r), c.tuple.remote, r.text)),
+        Some(r) => (Certainty::Proven, format!("{} forbids {}: {}", phrase::rejecter(r), c.tuple.remote, r.text)),
         None if by_kernel.is_some() => {
             (Certainty::Proven, format!("a route of type {} forbids {}", by_kernel.unwrap_or_default(), c.tuple.remote))
         }

@@ -84,13 +84,9 @@ pub(in crate::inspect) fn route(to: IpAddr, route: &Route) -> Option<Verdict> {
     }
     let rejecting = matches!(route.kind.as_str(), "unreachable" | "prohibit" | "blackhole" | "throw");
     let mut said = if rejecting || route.rule.is_some() {
-        // A rule that only led to the table has the prefix of the table's route beside it.
-        let what = match (&route.prefix, &route.rule) {
-            (Some(prefix), _) => format!("the {} route {prefix} of table {}", route.kind, route.table),
-            (None, Some(rule)) => format!("the rule `{rule}`"),
-            (None, None) => format!("an {} route", route.kind),
-        };
-        let mut said = verdict("route.rejects", Certainty::Proven, format!("{what} rejects {to}"), &proof);
+        let entry = route.prefix.as_ref().map(|_| format!(": {}", route.text)).unwrap_or_default();
+        let summary = format!("{} rejects {to}{entry}", phrase::rejecter(route));
+        let mut said = verdict("route.rejects", Certainty::Proven, summary, &proof);
         said.advice.push("remove it, or add a more specific route: netdx routes shows them all".into());
         said
     } else if let Some(unusable) = route.unusable.first() {
@@ -427,7 +423,7 @@ mod tests {
         assert_eq!(route(to, &rejects).unwrap().code, "route.rejects");
         let prefix = Some("default".into());
         let led_to = Route { rule: Some("54: lookup 88".into()), table: "88".into(), prefix, ..rejects };
-        assert!(route(to, &led_to).unwrap().summary.starts_with("the unreachable route default of table 88 rejects"));
+        assert!(route(to, &led_to).unwrap().summary.starts_with("the unreachable route of table 88 (the rule `"));
         let past = Route { has_default: true, main_unasked: true, ..none.clone() };
         assert!(route(to, &past).unwrap().summary.contains("no rule has the kernel look into table main"));
         let down = Route { unusable: vec!["default dev eth0 linkdown".into()], ..none };

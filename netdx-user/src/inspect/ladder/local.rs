@@ -62,7 +62,7 @@ impl<H: Ask> Ladder<'_, H> {
         let usable = |i: &&&Interface| i.up && i.carrier && i.addresses.iter().any(|(a, _)| !is_link_local(*a));
         let good: Vec<&&Interface> = others.iter().filter(usable).collect();
         if !good.is_empty() {
-            let bad = others.iter().filter(|i| !usable(i) && !i.addresses.is_empty() && !(i.up && i.carrier));
+            let bad = others.iter().filter(|i| !(i.addresses.is_empty() || i.up && i.carrier));
             let list: Vec<String> = good.into_iter().chain(bad).map(|i| describe(i)).collect();
             return Rung::ok(Step::Interfaces, list.join("; "));
         }
