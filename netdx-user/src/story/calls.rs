@@ -115,8 +115,9 @@ impl Tracker {
         let tuple = Tuple { protocol, local: local.0, local_port: local.1, remote: remote.0, remote_port: remote.1 };
         let blank = Sock {
             cookie: sock.as_ref().and_then(|s| s.cookie),
-            v6: family == 10,
+            v6: sock.as_ref().map_or(family == 10, |s| s.v6),
             mark: sock.as_ref().map_or(0, |s| s.mark),
+            bound_device: sock.as_ref().map_or(0, |s| s.bound_device),
             ..Sock::unseen(tuple, netns)
         };
         let mut c = Connection::new(self.memory.serial.next(), began, &blank);

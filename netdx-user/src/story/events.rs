@@ -29,6 +29,8 @@ pub struct FailedCall {
     pub protocol: u32,
     /// AF_* of the address given.
     pub family: u16,
+    /// Interface index given with a link-local IPv6 address (its scope id), 0: none.
+    pub scope: u32,
 }
 
 /// An RST sent by this host.
@@ -157,9 +159,18 @@ impl Connection {
     /// The last call that failed, and whether its entry was seen.
     fn last_call(&self) -> Option<(FailedCall, bool)> {
         self.events.iter().rev().find_map(|(time, e)| match &**e {
-            Event::CallFailed { call, result, route, cgroup_hook, started, socket_type, protocol, family, .. }
-                if *call != Call::Receive || self.established.is_some() || !self.is_tcp() =>
-            {
+            Event::CallFailed {
+                call,
+                result,
+                route,
+                cgroup_hook,
+                started,
+                socket_type,
+                protocol,
+                family,
+                scope,
+                ..
+            } if *call != Call::Receive || self.established.is_some() || !self.is_tcp() => {
                 let failed = FailedCall {
                     time: *time,
                     call: *call,
@@ -169,6 +180,7 @@ impl Connection {
                     socket_type: *socket_type,
                     protocol: *protocol,
                     family: *family,
+                    scope: *scope,
                 };
                 // Sending and receiving are seen on their return only.
                 Some((failed, started.is_some() || matches!(call, Call::Send | Call::Receive)))

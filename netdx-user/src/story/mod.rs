@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod answer_tests;
+#[cfg(test)]
+mod call_tests;
 mod calls;
 mod connection;
 mod conversations;

@@ -63,6 +63,8 @@ enum How {
     IoUring,
     /// An IPv6 socket to an IPv4-mapped address.
     Mapped,
+    /// A socket of the IP family that the address is not of.
+    OtherFamily,
     /// Data in the SYN.
     FastOpen,
     /// IPPROTO_MPTCP.
@@ -124,6 +126,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
         Some("exit") => How::Exit,
         Some("io-uring") => How::IoUring,
         Some("mapped") => How::Mapped,
+        Some("other-family") => How::OtherFamily,
         Some("fast-open") => How::FastOpen,
         Some("mptcp") => How::Mptcp,
         Some("udp") => How::Udp,
@@ -210,6 +213,8 @@ fn connect_and_talk(plan: &Plan, kept: &mut Option<OwnedFd>) -> Result<(), Failu
         (How::Mapped, IpAddr::V4(v4)) => {
             (AddressFamily::INET6, SocketAddr::new(v4.to_ipv6_mapped().into(), plan.to.port()))
         }
+        (How::OtherFamily, IpAddr::V4(_)) => (AddressFamily::INET6, plan.to),
+        (How::OtherFamily, IpAddr::V6(_)) => (AddressFamily::INET, plan.to),
         (_, IpAddr::V4(_)) => (AddressFamily::INET, plan.to),
         (_, IpAddr::V6(_)) => (AddressFamily::INET6, plan.to),
     };
@@ -247,7 +252,7 @@ fn connect_and_talk(plan: &Plan, kept: &mut Option<OwnedFd>) -> Result<(), Failu
             net::listen(&*socket, 8)?;
             return Ok(());
         }
-        How::Blocking | How::Thread | How::Exit | How::Mapped | How::Mptcp | How::Udp => {
+        How::Blocking | How::Thread | How::Exit | How::Mapped | How::OtherFamily | How::Mptcp | How::Udp => {
             net::connect(&*socket, &to)?;
         }
     }

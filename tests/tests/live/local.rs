@@ -261,3 +261,37 @@ fn a_source_that_is_not_ours_is_found_out_late() {
     let names = &["its source address 10.1.1.77 is not an address of this host"];
     set_up(&lab, "blocking 10.1.2.2:80 --bind 10.1.1.77:0", unreachable, "local.bad-source", names);
 }
+
+/// connect is given an address that its socket can't be connected to.
+fn bad_target(client: &str, errno: (&'static str, i32), remote: &str, names: &[&str]) {
+    let lab = Lab::new();
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(client);
+    assert_eq!(attempt.errno, errno.1);
+    let code = "local.bad-target";
+    trace.explains(&attempt, &Expected { code, errno: Some(errno.0), remote: Some(remote), names, ..LOCAL });
+    trace.only(&[code]);
+}
+
+#[test]
+fn the_socket_is_of_the_other_family() {
+    let not_supported = ("EAFNOSUPPORT", libc::EAFNOSUPPORT);
+    let target = "[fd01:2::2]:80";
+    bad_target("other-family [fd01:2::2]:80", not_supported, target, &["an IPv6 address, and the socket is for IPv4"]);
+    let invalid = ("EINVAL", libc::EINVAL);
+    let target = "10.1.2.2:80";
+    bad_target("other-family 10.1.2.2:80", invalid, target, &["an IPv4 address, and the socket is for IPv6"]);
+}
+
+#[test]
+fn a_link_local_targets_interface_is_none() {
+    let unreachable = ("ENETUNREACH", libc::ENETUNREACH);
+    let names = &["fe80::9 is a link-local address of interface 99, and there is no such interface"];
+    bad_target("blocking [fe80::9%99]:80", unreachable, "[fe80::9]:80", names);
+}
+
+#[test]
+fn the_port_is_0() {
+    let refused = ("ECONNREFUSED", libc::ECONNREFUSED);
+    bad_target("blocking 10.1.2.2:0", refused, "10.1.2.2:0", &["port 0, which is no port"]);
+}

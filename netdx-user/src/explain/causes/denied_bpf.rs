@@ -1,6 +1,6 @@
 //! `denied.bpf`
 
-use super::evidence::{listener, obstructing_drops, place, told, who_listens, who_listens_want};
+use super::evidence::{listener, obstructing_drops, other_family, place, told, who_listens, who_listens_want};
 use crate::{
     coverage::Coverage,
     event::{Call, Netns, Protocol},
@@ -84,7 +84,7 @@ fn refused(c: &Connection) -> bool {
         c.id.is_none()
             && call.cgroup_hook == Some(true)
             && call.route.count == 0
-            && (call.errno == errno::EPERM || !unroutable(c))
+            && (call.errno == errno::EPERM || !unroutable(c) && other_family(c, &call).is_none())
     })
 }
 

@@ -2,12 +2,12 @@
 
 use crate::{
     coverage::Coverage,
-    event::{IcmpError, Netns, Protocol},
+    event::{Call, IcmpError, Netns, Protocol},
     explain::{errno, fact, here, owners_want, phrase, seen},
     fact::{Answer, Beneath, Interface, Listener, Owner, Route},
     report::{Certainty, Evidence},
     ruleset::hook_name,
-    story::{Connection, Dropped, SentReset},
+    story::{Connection, Dropped, FailedCall, SentReset},
     time::Time,
     want::Want,
 };
@@ -347,8 +347,30 @@ pub(super) fn no_way_back(c: &Connection) -> Option<(Netns, &Route)> {
     })
 }
 
+/// How an address was given to a call, where the socket takes only those of the other family (inet_bind_sk,
+/// tcp_v4_connect, udp_sendmsg: EAFNOSUPPORT; inet6_bind_sk, tcp_v6_connect: EINVAL for being too short; 6.18). IPv6
+/// datagram sockets take IPv4 addresses, unless they are for IPv6 only.
+pub(super) fn other_family(c: &Connection, call: &FailedCall) -> Option<&'static str> {
+    const AF_INET: u16 = 2;
+    const AF_INET6: u16 = 10;
+    let refused = call.errno == errno::EAFNOSUPPORT;
+    match (c.v6_socket, call.family) {
+        (false, AF_INET6) if refused => Some("given as an IPv6 address, and the socket is for IPv4"),
+        (true, AF_INET) if c.tuple.protocol == Protocol::Udp && call.call != Call::Bind => {
+            refused.then_some("an IPv4 address, and the socket is for IPv6 only (IPV6_V6ONLY)")
+        }
+        (true, AF_INET) if refused || call.errno == errno::EINVAL => {
+            Some("given as an IPv4 address, and the socket is for IPv6")
+        }
+        _ => None,
+    }
+}
+
+/// What to do about that.
+pub(super) const MATCH_FAMILY: &str = "make the socket for the family of the address (`getaddrinfo` says which it is)";
+
 /// A call's failure as proof.
-pub(super) fn call_proof(c: &Connection, call: &crate::story::FailedCall) -> Evidence {
+pub(super) fn call_proof(c: &Connection, call: &FailedCall) -> Evidence {
     let name = phrase::call(call.call);
     seen(c, call.time, "call-failed", format!("{name} returned {}", errno::name(call.errno)))
 }

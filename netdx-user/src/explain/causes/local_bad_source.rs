@@ -1,7 +1,10 @@
 //! `local.bad-source`
 
 use super::{
-    evidence::{anything_came_back, call_proof, interfaces, stopping_drops, target_here, target_want, told},
+    evidence::{
+        MATCH_FAMILY, anything_came_back, call_proof, interfaces, other_family, stopping_drops, target_here,
+        target_want, told,
+    },
     lost_route,
 };
 use crate::{
@@ -37,8 +40,9 @@ The local address can't be used for that.
 
 # What happened
 The program bound its socket to a source address that is not (or not any more) an address of this host, or to one from which
-that target can't be reached: a loopback address for a target elsewhere, an address of another scope. Or the address was
-taken away while the connection was up: then nothing can be sent from it, or no answer to it is taken in.
+that target can't be reached: a loopback address for a target elsewhere, an address of another scope. Or the address is of
+one IP family and the socket of the other. Or it was taken away while the connection was up: then nothing can be sent from
+it, or no answer to it is taken in.
 
 # How netdx knows
 bind failed with EADDRNOTAVAIL, connect failed with EINVAL although its routing lookup found a route, or with ENETUNREACH
@@ -100,6 +104,13 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         );
     }
     let Some(call) = c.failed_call() else { return Judgement::No };
+    if let Some(other) = other_family(c, &call).filter(|_| call.call == Call::Bind) {
+        return Judgement::Yes(
+            Finding::new(Certainty::Proven, format!("{local} is {other}"), call_proof(c, &call))
+                .and_all(told(c))
+                .advise(MATCH_FAMILY),
+        );
+    }
     let because = match (call.call, call.errno) {
         (Call::Bind, errno::EADDRNOTAVAIL) if !super::local_no_family::switched_off(c) => {
             if local.is_unspecified() {

@@ -3,10 +3,11 @@
 use super::evidence::{call_proof, told};
 use crate::{
     coverage::Coverage,
+    event::Call,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact},
     fact::Answer,
     report::Certainty,
-    story::Connection,
+    story::{Connection, FailedCall},
     want::Want,
 };
 
@@ -25,14 +26,16 @@ The address family is switched off here.
 The program wants IPv6 (or another family), and this kernel or this network namespace has it switched off.
 
 # How netdx knows
-The call failed with EAFNOSUPPORT, or with EADDRNOTAVAIL while `net.ipv6.conf.all.disable_ipv6` (read right after) is 1.
+socket(2) failed with EAFNOSUPPORT, or a call with EADDRNOTAVAIL or ENETUNREACH while `net.ipv6.conf.all.disable_ipv6` (read
+right after) is 1.
 
 # What to do
 Switch it on (`sysctl net.ipv6.conf.all.disable_ipv6=0`), or have the program use IPv4. A kernel started with ipv6.disable=1
 has none at all.
 
 # Easily confused with
-route.none: the family works and has no route. local.bad-source: the address isn't this host's.
+route.none: the family works and has no route. local.bad-source: the address isn't this host's. local.bad-target: the family
+works, and the program gave an address of it to a socket of the other one, which is EAFNOSUPPORT, too.
 ";
 
 fn key(c: &Connection) -> Want {
@@ -46,9 +49,13 @@ pub(super) fn switched_off(c: &Connection) -> bool {
 }
 
 fn suspicious(c: &Connection) -> bool {
-    c.id.is_none()
-        && c.failed_call()
-            .is_some_and(|f| matches!(f.errno, errno::EAFNOSUPPORT | errno::EADDRNOTAVAIL | errno::ENETUNREACH))
+    let fits = |f: FailedCall| match f.errno {
+        // There is a socket of that family where another call says so: it was given an address of another one.
+        errno::EAFNOSUPPORT => f.call == Call::Socket,
+        errno::EADDRNOTAVAIL | errno::ENETUNREACH => true,
+        _ => false,
+    };
+    c.id.is_none() && c.failed_call().is_some_and(fits)
 }
 
 fn wants(c: &Connection) -> Vec<Want> {

@@ -1,0 +1,125 @@
+//! The core with calls that failed and are all there is, made by hand.
+
+use super::tests::{MS, attempt, closed, code, elsewhere, ip, reset_received, run, task};
+use crate::{
+    event::{Call, Event, Netns, Protocol, RouteLookups, Sock, Tuple},
+    fact::{Answer, Interface},
+    report::{Certainty, Report, Verdict},
+    want::Want,
+};
+use std::net::IpAddr;
+
+/// A call of a socket that has neither end yet.
+fn failed(call: Call, protocol: Protocol, v6: bool, (family, address): (u16, &str), errno: i32) -> Event {
+    let nothing: IpAddr = if v6 { ip("::") } else { ip("0.0.0.0") };
+    let tuple = Tuple { protocol, local: nothing, local_port: 0, remote: nothing, remote_port: 0 };
+    Event::CallFailed {
+        call,
+        started: Some(crate::time::Time(MS)),
+        task: task(),
+        sock: Some(Sock { v6, ..Sock::unseen(tuple, Netns(1)) }),
+        address: Some(ip(address)),
+        family,
+        port: 7519,
+        socket_type: 1,
+        protocol: 0,
+        scope: 0,
+        result: -errno,
+        cgroup_hook: Some(true),
+        route: RouteLookups::default(),
+    }
+}
+
+fn verdict(report: &Report) -> &Verdict {
+    report.verdict.as_ref().expect("a verdict")
+}
+
+fn told(event: Event, answer: impl Fn(&Want) -> Answer) -> Report {
+    let mut reports = run(vec![(2 * MS, event)], answer);
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    reports.remove(0)
+}
+
+const IPV4: (u16, &str) = (2, "10.0.0.5");
+const IPV6: (u16, &str) = (10, "fd01::5");
+const EINVAL: i32 = 22;
+const EAFNOSUPPORT: i32 = 97;
+const ENETUNREACH: i32 = 101;
+
+#[test]
+fn a_socket_of_the_other_family_is_no_family_that_is_missing() {
+    let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+    for (call, protocol, v6, given, errno, code, words) in [
+        (Call::Connect, tcp, false, IPV6, EAFNOSUPPORT, "local.bad-target", "fd01::5 is given as an IPv6 address"),
+        (Call::Connect, udp, false, IPV6, EAFNOSUPPORT, "local.bad-target", "the socket is for IPv4"),
+        (Call::Send, udp, false, IPV6, EAFNOSUPPORT, "local.bad-target", "the socket is for IPv4"),
+        (Call::Connect, tcp, false, (10, "10.0.0.5"), EAFNOSUPPORT, "local.bad-target", "given as an IPv6 address"),
+        (Call::Connect, tcp, true, IPV4, EINVAL, "local.bad-target", "10.0.0.5 is given as an IPv4 address"),
+        (Call::Connect, tcp, true, IPV4, EAFNOSUPPORT, "local.bad-target", "the socket is for IPv6"),
+        (Call::Connect, udp, true, IPV4, EAFNOSUPPORT, "local.bad-target", "IPv6 only (IPV6_V6ONLY)"),
+        // Something else is wrong with it.
+        (Call::Connect, udp, true, IPV4, EINVAL, "unexplained", ""),
+        (Call::Connect, tcp, false, IPV4, EINVAL, "unexplained", ""),
+        (Call::Connect, tcp, true, IPV6, EAFNOSUPPORT, "unexplained", ""),
+        (Call::Bind, tcp, false, IPV6, EAFNOSUPPORT, "local.bad-source", "the socket is for IPv4"),
+        (Call::Bind, udp, true, IPV4, EINVAL, "local.bad-source", "the socket is for IPv6"),
+        (Call::Socket, tcp, true, IPV6, EAFNOSUPPORT, "local.no-family", "IPv6 is not supported here"),
+    ] {
+        let mut event = failed(call, protocol, v6, given, errno);
+        if let Event::CallFailed { sock, cgroup_hook, .. } = &mut event {
+            // A BPF program is asked before the kernel looks at the family; it has not refused any of these.
+            *cgroup_hook = Some(code != "unexplained");
+            *sock = sock.take().filter(|_| call != Call::Socket);
+        }
+        let report = told(event, elsewhere);
+        let verdict = verdict(&report);
+        assert_eq!(verdict.code, code, "{call:?} {protocol:?} {v6} {given:?}");
+        assert!(verdict.summary.contains(words), "{}", verdict.summary);
+        assert_eq!(verdict.certainty == Certainty::Proven, code != "unexplained");
+    }
+}
+
+#[test]
+fn a_link_local_address_of_an_interface_that_leads_nowhere() {
+    let interface = |index: u32, name: &str| Interface {
+        index,
+        name: name.into(),
+        up: true,
+        carrier: true,
+        loopback: index == 1,
+        ..Interface::default()
+    };
+    let host = |want: &Want| match want {
+        Want::Interfaces { .. } => Answer::Interfaces(vec![interface(1, "lo"), interface(2, "eth0")]),
+        other => elsewhere(other),
+    };
+    for (index, code, words) in [
+        (99, "local.bad-target", "interface 99, and there is no such interface"),
+        (1, "local.bad-target", "a link-local address of lo, by which no other host is reached"),
+    ] {
+        let mut event = failed(Call::Connect, Protocol::Tcp, true, (10, "fe80::9"), ENETUNREACH);
+        if let Event::CallFailed { scope, route, sock: Some(sock), .. } = &mut event {
+            *scope = index;
+            *route = RouteLookups { count: 4, error: -11, kind: 7, device: index, ..RouteLookups::default() };
+            sock.bound_device = index;
+        }
+        let report = told(event.clone(), host);
+        assert_eq!(verdict(&report).code, code);
+        assert!(verdict(&report).summary.contains(words), "{}", verdict(&report).summary);
+        // Of which interfaces there are nothing is known.
+        assert_ne!(verdict(&told(event, elsewhere)).code, "local.bad-target");
+    }
+}
+
+#[test]
+fn port_0_is_no_port_that_nobody_listens_on() {
+    let mut events = [attempt(), reset_received(), closed(111)];
+    for event in &mut events {
+        if let Event::Attempt { sock, .. } | Event::ResetReceived { sock, .. } | Event::State { sock, .. } = event {
+            sock.tuple.remote_port = 0;
+        }
+    }
+    let reports = run(events.into_iter().map(|event| (3 * MS, event)).collect(), elsewhere);
+    assert_eq!(code(&reports), ["local.bad-target"]);
+    assert!(reports[0].also.is_empty(), "{:?}", reports[0].also);
+}
