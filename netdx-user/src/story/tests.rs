@@ -359,6 +359,10 @@ fn of_what_began_before_netdx_silence_is_not_claimed() {
     assert_eq!(code(&reports), ["unexplained"]);
     let verdict = reports[0].verdict.as_ref().expect("a verdict");
     assert!(verdict.summary.contains("before netdx"), "{}", verdict.summary);
+    // Nor that the first SYN left when the socket was seen first, as it was closed.
+    let sock = sock(TcpState::SynSent);
+    let seen = Event::Attempt { started: Time(3000 * MS), task: None, sock, via: Via::Unknown, dialled: None };
+    assert_eq!(code(&run(vec![(3000 * MS, seen), (3000 * MS, closed(0))], elsewhere)), ["unexplained"]);
 }
 
 /// A connection that was up ends by a reset that this side sends, and then by its change to TCP_CLOSE with this error.

@@ -2,7 +2,7 @@
 
 use crate::{
     coverage::Coverage,
-    event::{Call, IcmpError, Netns, Protocol},
+    event::{Call, IcmpError, Netns, Opened, Protocol},
     explain::{errno, fact, here, owners_want, phrase, seen},
     fact::{Answer, Beneath, Interface, Listener, Owner, Route},
     report::{Certainty, Evidence},
@@ -368,6 +368,12 @@ pub(super) fn other_family(c: &Connection, call: &FailedCall) -> Option<&'static
 
 /// What to do about that.
 pub(super) const MATCH_FAMILY: &str = "make the socket for the family of the address (`getaddrinfo` says which it is)";
+
+/// Why nothing can be said that rests on what happened to its first packets: who connected is seen when it begins.
+pub(super) fn begun_before(c: &Connection) -> Option<String> {
+    (c.opened != Opened::Here || c.task.is_none())
+        .then(|| "it began before netdx watched, and what happened to its first packets was not seen".into())
+}
 
 /// A call's failure as proof.
 pub(super) fn call_proof(c: &Connection, call: &FailedCall) -> Evidence {

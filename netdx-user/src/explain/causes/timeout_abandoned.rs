@@ -1,6 +1,6 @@
 //! `timeout.abandoned`
 
-use super::evidence::{anything_came_back, syns};
+use super::evidence::{anything_came_back, begun_before, syns};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing, phrase, seen},
@@ -47,6 +47,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let (n, _) = syns(c);
     if n > 1 {
         return Judgement::No;
+    }
+    if let Some(why) = begun_before(c) {
+        return Judgement::CannotTell(why);
     }
     if c.resets_sent(true).next().is_some() {
         return Judgement::CannotTell(

@@ -1,13 +1,12 @@
 //! `timeout.silent`
 
 use super::{
-    evidence::{absence, anything_came_back, forgotten, route_fact, syns, told, vanished_at},
+    evidence::{absence, anything_came_back, begun_before, forgotten, route_fact, syns, told, vanished_at},
     timeout_queue_full::may_have_dropped,
     tunnel::{self, Tunnel},
 };
 use crate::{
     coverage::Coverage,
-    event::Opened,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::Answer,
     report::{Certainty, Outcome},
@@ -79,11 +78,8 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let (n, last) = syns(c);
     let timed_out = c.errno == Some(errno::ETIMEDOUT);
     let given_up = c.outcome == Outcome::Abandoned && n > 1;
-    // Who connected is seen when it begins.
-    if (timed_out || given_up) && (c.opened != Opened::Here || c.task.is_none()) {
-        return Judgement::CannotTell(
-            "it began before netdx watched, and what happened to its first packets was not seen".into(),
-        );
+    if let Some(why) = begun_before(c).filter(|_| timed_out || given_up) {
+        return Judgement::CannotTell(why);
     }
     if anything_came_back(c) || c.is_dropped() {
         return Judgement::No;
