@@ -365,8 +365,14 @@ fn of_what_began_before_netdx_silence_is_not_claimed() {
     assert_eq!(code(&run(vec![(3000 * MS, seen), (3000 * MS, closed(0))], elsewhere)), ["unexplained"]);
 }
 
-/// A connection that was up ends by a reset that this side sends, and then by its change to TCP_CLOSE with this error.
-fn reset_by_us(reason: Option<&'static str>, way: &'static [&'static str], error: i32) -> Vec<Report> {
+/// A connection that was up, and over which so many bytes came, ends by a reset that this side sends, and then by its change to
+/// TCP_CLOSE with this error.
+fn reset_by_us(
+    reason: Option<&'static str>,
+    way: &'static [&'static str],
+    error: i32,
+    bytes_received: u64,
+) -> Vec<Report> {
     let up = Event::State {
         sock: sock(TcpState::Established),
         old: TcpState::SynSent,
@@ -383,7 +389,8 @@ fn reset_by_us(reason: Option<&'static str>, way: &'static [&'static str], error
         current: Some(task()),
         stack: way.iter().map(|f| (*f).into()).collect(),
     };
-    let Event::State { sock, new, current, icmp, tcp, stack, .. } = closed(error) else { panic!("a change of state") };
+    let Event::State { sock, new, current, icmp, stack, .. } = closed(error) else { panic!("a change of state") };
+    let tcp = TcpCounters { bytes_acked: 1, bytes_received, ..TcpCounters::default() };
     let end = Event::State { sock, old: TcpState::Established, new, current, icmp, tcp, stack };
     run(vec![(2 * MS, attempt()), (3 * MS, up), (9000 * MS, reset), (9000 * MS + 70_000, end)], elsewhere)
 }
@@ -484,7 +491,7 @@ fn rules_by_user_ask_for_who_made_the_socket() {
 #[test]
 fn a_reset_for_keepalive_that_ran_out_is_not_this_sides_doing() {
     for reason in [Some("TCP_KEEPALIVE_TIMEOUT"), None] {
-        let reports = reset_by_us(reason, &["tcp_send_active_reset", "tcp_keepalive_timer"], 110);
+        let reports = reset_by_us(reason, &["tcp_send_active_reset", "tcp_keepalive_timer"], 110, 0);
         assert_eq!(code(&reports), ["broken.timeout"], "{reason:?}");
         assert!(reports[0].also.is_empty(), "{:?}", reports[0].also);
     }
@@ -501,11 +508,18 @@ fn the_way_to_a_reset_tells_what_the_program_did() {
         (Some("TCP_STATE"), &[], "SO_LINGER 0, or"),
     ];
     for (reason, way, words) in cases {
-        let reports = reset_by_us(reason, way, 0);
+        let reports = reset_by_us(reason, way, 0, 10);
         assert_eq!(code(&reports), ["broken.reset-by-us"], "{reason:?} {way:?}");
         let summary = &reports[0].verdict.as_ref().expect("a verdict").summary;
         assert!(summary.contains(words), "{reason:?} {way:?}: {summary}");
     }
+}
+
+#[test]
+fn trying_out_whether_somebody_listens_is_no_failure() {
+    let linger: &[_] = &["tcp_disconnect", "__tcp_close", "tcp_close"];
+    assert_eq!(code(&reset_by_us(Some("TCP_STATE"), linger, 0, 0)), Vec::<&str>::new());
+    assert_eq!(code(&reset_by_us(Some("TCP_ABORT_ON_MEMORY"), &[], 0, 0)), ["broken.reset-by-us"]);
 }
 
 /// socket(2) fails with this error while so many files of the host are open, of at most 1000.

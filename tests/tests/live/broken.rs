@@ -247,3 +247,19 @@ fn nothing_that_ends_well_is_reported() {
     assert!(report["verdict"].is_null(), "{report:#}");
     trace.only(&[]);
 }
+
+/// HAProxy's health check of a server whose protocol it doesn't speak.
+#[test]
+fn trying_out_whether_somebody_listens_is_no_failure() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::with(&lab, &["--all", "--outbound"]);
+    // It closes as soon as it has waited long enough, and ends later.
+    let mut client = lab.start("blocking 10.1.2.2:80 --linger-0 --receive --give-up 100 --hold 300");
+    let attempt = client.attempt();
+    assert_eq!(attempt.errno, -1);
+    client.wait();
+    let report = trace.wait_for(Duration::from_secs(5), |report| report["process"]["pid"] == attempt.pid);
+    assert_eq!(report["outcome"], "established", "{report:#}");
+    trace.only(&[]);
+}

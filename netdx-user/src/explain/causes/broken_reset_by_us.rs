@@ -3,6 +3,7 @@
 use super::{aborts, evidence::life};
 use crate::{
     coverage::Coverage,
+    event::{Opened, TcpCounters},
     explain::{Cause, Finding, Judgement, Rule, Tells, exit_status, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
@@ -22,7 +23,8 @@ This side broke the connection off.
 # What happened
 The application closed the connection with data still unread, or with SO_LINGER set to 0, or it closed a listener in whose
 queue the connection still waited to be accepted; or its process ended so. The kernel then tells the other side by a reset
-instead of an orderly end; data under way is lost.
+instead of an orderly end; data under way is lost. A program that connects, sends and gets nothing, and closes so is trying
+out whether somebody listens (a load balancer's health check): that is no failure.
 
 # How netdx knows
 The socket went from established to closed without an error in the application's own close, and this host's TCP sent a reset
@@ -49,6 +51,9 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         return Judgement::No;
     };
     let abort = aborts::by_program(&reset);
+    if abort.is_some() && is_probe(c) {
+        return Judgement::No;
+    }
     let how = match (&abort, reset.reason) {
         (Some(abort), _) => abort.did,
         (None, Some("TCP_ABORT_ON_MEMORY")) => "ran out of socket memory",
@@ -72,4 +77,15 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         Some(abort) => finding.advise(abort.instead),
         None => finding,
     })
+}
+
+/// It only tried out whether somebody listens, as load balancers do (HAProxy's `check`): it connected, was told of no error, and
+/// closed before either side had sent anything. SO_LINGER 0 spares it TIME_WAIT.
+fn is_probe(c: &Connection) -> bool {
+    // The SYN counts as one byte.
+    let nothing_passed = |tcp: &TcpCounters| tcp.bytes_acked <= 1 && tcp.unacknowledged == 0 && tcp.bytes_received == 0;
+    c.opened == Opened::Here
+        && c.errno.is_none()
+        && c.closed_by_end().is_none()
+        && c.ending().is_some_and(|end| nothing_passed(&end.tcp))
 }
