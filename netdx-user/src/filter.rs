@@ -14,9 +14,9 @@ const MIN_CONTAINER_PREFIX: usize = 4;
 /// What to show; empty parts ask nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Port of the service: the remote one of what this host opens, the local one of what comes in.
+    /// Port of the service: the remote one of what this host opens, the local one of what comes in or could not be bound.
     pub ports: Vec<Ports>,
-    /// The other end.
+    /// The other end, or the address that could not be bound.
     pub hosts: Vec<Host>,
     /// Process ids.
     pub pids: Vec<u32>,
@@ -34,7 +34,7 @@ pub struct Filter {
     pub netns: Vec<u32>,
     /// Only lookups, or no lookups.
     pub lookups: Option<bool>,
-    /// Which side opened it.
+    /// Which side opened it; a socket that could not be set up might have done either.
     pub directions: Vec<Direction>,
     /// Codes of verdicts.
     pub codes: Vec<Code>,
@@ -85,7 +85,7 @@ impl Filter {
                 report.netns == Some(*netns) || process.is_some_and(|p| p.netns == Some(*netns))
             })
             && self.lookups.is_none_or(|only| only == (report.kind == Kind::Lookup))
-            && one_of(&self.directions, |direction| report.direction == *direction)
+            && one_of(&self.directions, |direction| report.call.is_some() || report.direction == *direction)
             && one_of(&self.codes, |code| code.holds(report))
     }
 }
@@ -163,8 +163,8 @@ impl Ports {
     /// with it.
     fn holds(&self, report: &Report) -> bool {
         let end = match report.direction {
-            Direction::Outbound => report.remote,
-            Direction::Inbound => report.local,
+            Direction::Outbound if report.call.is_none() => report.remote,
+            _ => report.local,
         };
         if report.kind == Kind::Lookup {
             let service = report.query.as_ref().and_then(|query| query.service.as_deref());
@@ -193,7 +193,10 @@ impl FromStr for Ports {
 impl Host {
     fn holds(&self, report: &Report) -> bool {
         match self {
-            Host::Net(net, bits) => report.remote.is_some_and(|end| is_in(end.addr, *net, *bits)),
+            Host::Net(net, bits) => {
+                let end = if report.call.is_some() { report.local } else { report.remote };
+                end.is_some_and(|end| is_in(end.addr, *net, *bits))
+            }
             Host::Name(name) => {
                 let query = report.query.iter().map(|query| &query.name);
                 let attempts = report.attempts.iter().flatten().map(|attempt| &attempt.name);

@@ -29,6 +29,10 @@ pub struct Report {
     pub netns: Option<u32>,
     /// tcp or udp.
     pub protocol: crate::event::Protocol,
+    /// The call that failed (`socket`, `bind`, `listen`), where no connection was asked for yet: `local` is what the socket
+    /// should have been given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<&'static str>,
     /// Who opened it.
     pub direction: Direction,
     /// This side's end.

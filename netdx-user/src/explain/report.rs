@@ -65,6 +65,7 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
             .or_else(|| context::holder(c).map(|(socket, owner)| context::holding(c, socket, owner))),
         netns: Some(netns.0).filter(|n| *n != 0),
         protocol: if c.tuple.protocol == Protocol::Mptcp { Protocol::Tcp } else { c.tuple.protocol },
+        call: c.failed_setup().map(phrase::call),
         direction: if c.opened == Opened::ByPeer { Direction::Inbound } else { Direction::Outbound },
         local: phrase::end(own.local, own.local_port),
         remote: match c.redirected {
@@ -125,6 +126,7 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Option<Report> {
         ),
         netns: l.netns.map(|n| n.0),
         protocol: asked.map_or(Protocol::Udp, |q| q.tuple.protocol),
+        call: None,
         direction: Direction::Outbound,
         local: asked.and_then(|q| phrase::end(q.tuple.local, q.tuple.local_port)),
         remote: server,
@@ -255,9 +257,11 @@ fn sentence(c: &Connection, because: &str) -> String {
         Outcome::Established | Outcome::Answered => format!("{who} connected to {target} after {elapsed}"),
         Outcome::Abandoned => format!("{who} gave up on {target} after {elapsed}"),
         Outcome::Broken => format!("the connection of {who} to {target} broke after {elapsed}"),
+        Outcome::Failed if c.failed_setup().is_some() || tuple.remote.is_unspecified() && !udp => {
+            format!("{who} could not set up its socket")
+        }
         Outcome::Failed if udp && c.elapsed().is_zero() => format!("{who} could not reach {target} by UDP"),
         Outcome::Failed if udp => format!("{who} could not reach {target} by UDP ({elapsed})"),
-        Outcome::Failed if tuple.remote.is_unspecified() => format!("{who} could not set up its socket"),
         Outcome::Failed => format!("{who} could not connect to {target} ({elapsed})"),
     };
     format!("{what}: {because}")

@@ -80,6 +80,7 @@ pub(crate) fn connection() -> Report {
         process: Some(process("psql")),
         netns: Some(4_026_531_840),
         protocol: Protocol::Tcp,
+        call: None,
         direction: Direction::Outbound,
         local: Some(Endpoint { addr: address("10.0.0.5"), port: 40000 }),
         remote: Some(Endpoint { addr: address("10.0.0.5"), port: 5432 }),

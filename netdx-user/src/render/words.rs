@@ -35,13 +35,17 @@ pub(super) fn hedge(certainty: Certainty) -> &'static str {
     }
 }
 
-/// `psql[4121] -> db.internal (10.0.0.5) port 5432`
+/// `psql[4121] -> db.internal (10.0.0.5) port 5432`, `nginx[812] bind 10.0.0.5:80`
 fn connection(report: &Report) -> String {
     let who = process(report.process.as_ref());
     let over = match report.protocol {
         crate::event::Protocol::Udp => " (UDP)",
         _ => "",
     };
+    if let Some(call) = report.call {
+        let local = report.local.map_or_else(String::new, |local| format!(" {}", address_and_port(local)));
+        return format!("{who} {call}{local}{over}");
+    }
     match (report.direction, report.remote) {
         (Direction::Outbound, Some(remote)) => match &report.name {
             Some(name) => format!("{who} -> {} ({}) port {}{over}", escape(name), remote.addr, remote.port),

@@ -1,10 +1,11 @@
 //! The core with calls that failed and are all there is, made by hand.
 
-use super::tests::{MS, attempt, closed, code, elsewhere, ip, reset_received, run, task};
+use super::tests::{MS, attempt, closed, code, elsewhere, ip, reset_received, run, task, unknown};
 use crate::{
     event::{Call, Event, Netns, Protocol, RouteLookups, Sock, Tuple},
     fact::{Answer, Interface},
-    report::{Certainty, Report, Verdict},
+    filter::Filter,
+    report::{Certainty, Direction, Report, Verdict},
     want::Want,
 };
 use std::net::IpAddr;
@@ -44,6 +45,7 @@ const IPV4: (u16, &str) = (2, "10.0.0.5");
 const IPV6: (u16, &str) = (10, "fd01::5");
 const EINVAL: i32 = 22;
 const EAFNOSUPPORT: i32 = 97;
+const EADDRNOTAVAIL: i32 = 99;
 const ENETUNREACH: i32 = 101;
 
 #[test]
@@ -122,4 +124,17 @@ fn port_0_is_no_port_that_nobody_listens_on() {
     let reports = run(events.into_iter().map(|event| (3 * MS, event)).collect(), elsewhere);
     assert_eq!(code(&reports), ["local.bad-target"]);
     assert!(reports[0].also.is_empty(), "{:?}", reports[0].also);
+}
+
+#[test]
+fn a_socket_that_could_not_be_bound_is_found_by_its_own_address() {
+    let bind = told(failed(Call::Bind, Protocol::Tcp, false, (2, "10.0.0.1"), EADDRNOTAVAIL), unknown);
+    assert_eq!((bind.call, bind.remote), (Some("bind"), None));
+    let shown = |filter: Filter| filter.wants(&bind);
+    let port = |text: &str| shown(Filter { ports: vec![text.parse().expect("ports")], ..Filter::default() });
+    let host = |text: &str| shown(Filter { hosts: vec![text.parse().expect("a host")], ..Filter::default() });
+    assert!(port("7519") && !port("80") && host("10.0.0.0/24") && !host("10.0.1.0/24"));
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        assert!(shown(Filter { directions: vec![direction], ..Filter::default() }), "{direction:?}");
+    }
 }

@@ -156,6 +156,13 @@ impl Connection {
         self.last_call().filter(|(_, entered)| !*entered).map(|(call, _)| call)
     }
 
+    /// The call that should have set its socket up and failed, where that is all there is: no connection was asked for yet.
+    #[must_use]
+    pub fn failed_setup(&self) -> Option<Call> {
+        let (call, _) = self.last_call().filter(|_| self.id.is_none())?;
+        matches!(call.call, Call::Socket | Call::Bind | Call::Listen).then_some(call.call)
+    }
+
     /// The last call that failed, and whether its entry was seen.
     fn last_call(&self) -> Option<(FailedCall, bool)> {
         self.events.iter().rev().find_map(|(time, e)| match &**e {

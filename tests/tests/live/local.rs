@@ -219,6 +219,21 @@ fn somebody_else_was_faster_to_listen() {
     assert_eq!(first.attempt().errno, 0);
 }
 
+/// A server finds its port taken: told to whoever asks for that port, or for what comes in.
+#[test]
+fn a_server_that_finds_its_port_taken_is_asked_for_by_its_port() {
+    let lab = Lab::new();
+    let _holder = listen(&lab.client, "10.1.1.2:8080");
+    let trace = Tracer::with(&lab, &["--inbound", "--port", "8080", "--host", "10.1.1.2"]);
+    let attempt = lab.connect("listen 10.1.1.2:8080");
+    assert_eq!(attempt.errno, libc::EADDRINUSE);
+    let report = trace.wait_for(std::time::Duration::from_secs(5), |report| report["process"]["pid"] == attempt.pid);
+    let code = "local.address-in-use";
+    check(&report, &Expected { code, errno: Some("EADDRINUSE"), remote: None, ..LOCAL });
+    assert_eq!(report["call"], "bind", "{report:#}");
+    trace.only(&[code]);
+}
+
 #[test]
 fn an_ipv6_source_is_not_ours() {
     let not_ours = ("EADDRNOTAVAIL", libc::EADDRNOTAVAIL);
