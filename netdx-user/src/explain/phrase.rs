@@ -82,6 +82,15 @@ pub fn count(n: usize, one: &str) -> String {
     quantity::count(n as u64, one)
 }
 
+/// The first few of a list, and how many others there are: `a, b, c, and 2 others`.
+#[must_use]
+pub fn some_of(mut shown: Vec<String>, others: u64, separator: &str) -> String {
+    if others > 0 {
+        shown.push(format!("and {}", quantity::count(others, "other")));
+    }
+    shown.join(separator)
+}
+
 /// `1.2 kB`: bytes for people.
 #[must_use]
 pub fn bytes(n: u64) -> String {

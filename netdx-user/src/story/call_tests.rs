@@ -1,9 +1,9 @@
 //! The core with calls that failed and are all there is, made by hand.
 
-use super::tests::{MS, attempt, closed, code, elsewhere, ip, reset_received, run, task, unknown};
+use super::tests::{MS, attempt, closed, code, elsewhere, ip, reset_received, run, task, tuple, unknown};
 use crate::{
-    event::{Call, Event, Netns, Protocol, RouteLookups, Sock, Tuple},
-    fact::{Answer, Interface},
+    event::{Call, Event, Netns, Protocol, RouteLookups, Sock, TcpState, Tuple},
+    fact::{Answer, Interface, Owner, PortUse, SocketEntry},
     filter::Filter,
     report::{Certainty, Direction, Report, Verdict},
     want::Want,
@@ -45,6 +45,7 @@ const IPV4: (u16, &str) = (2, "10.0.0.5");
 const IPV6: (u16, &str) = (10, "fd01::5");
 const EINVAL: i32 = 22;
 const EAFNOSUPPORT: i32 = 97;
+const EADDRINUSE: i32 = 98;
 const EADDRNOTAVAIL: i32 = 99;
 const ENETUNREACH: i32 = 101;
 
@@ -137,4 +138,55 @@ fn a_socket_that_could_not_be_bound_is_found_by_its_own_address() {
     for direction in [Direction::Inbound, Direction::Outbound] {
         assert!(shown(Filter { directions: vec![direction], ..Filter::default() }), "{direction:?}");
     }
+}
+
+fn holder(remote: &str, remote_port: u16, state: &str, pid: u32) -> SocketEntry {
+    SocketEntry {
+        tuple: Tuple { local_port: 7519, remote: ip(remote), remote_port, ..tuple() },
+        state: state.into(),
+        uid: 0,
+        inode: pid,
+        owners: (pid != 0).then(|| Owner { pid, comm: "nginx".into() }).into_iter().collect(),
+    }
+}
+
+#[test]
+fn who_listens_on_an_address_is_who_has_it() {
+    let over = |port| holder("10.0.0.9", port, "time-wait", 0);
+    let taken = |holders: Vec<SocketEntry>| {
+        let report = told(failed(Call::Bind, Protocol::Tcp, false, IPV4, EADDRINUSE), move |want| match want {
+            Want::Holders { .. } => Answer::Sockets(holders.clone()),
+            other => elsewhere(other),
+        });
+        let verdict = verdict(&report);
+        assert_eq!(verdict.code, "local.address-in-use");
+        (verdict.because.clone(), verdict.advice.concat())
+    };
+    let (why, advice) = taken(vec![over(1), over(2), over(3), over(4), holder("0.0.0.0", 0, "listen", 812)]);
+    assert_eq!(why, "10.0.0.5:7519 is taken: nginx[812] has 10.0.0.1:7519 (listen)");
+    assert!(!advice.contains("SO_REUSEADDR"), "{advice}");
+    let (why, advice) = taken(vec![over(1), over(2), over(3), over(4), over(5)]);
+    assert!(why.ends_with("(time-wait); and 2 others"), "{why}");
+    assert!(advice.contains("SO_REUSEADDR"), "{advice}");
+}
+
+#[test]
+fn who_uses_the_local_ports_is_told_to_the_last() {
+    let mut event = failed(Call::Connect, Protocol::Tcp, false, IPV4, EADDRNOTAVAIL);
+    if let Event::CallFailed { route, sock: Some(sock), .. } = &mut event {
+        route.count = 1;
+        sock.state = TcpState::Close;
+    }
+    let report = told(event, |want| match want {
+        Want::PortUse { .. } => Answer::PortUse(PortUse {
+            range: (50_000, 50_004),
+            used: 5,
+            reserved: 0,
+            by: [1, 1, 1, 2].into_iter().map(|n| (None, "established".into(), n)).collect(),
+        }),
+        other => elsewhere(other),
+    });
+    assert_eq!(verdict(&report).code, "local.ports-exhausted");
+    let summary = &verdict(&report).summary;
+    assert!(summary.ends_with("(1 established, 1 established, 1 established, and 2 others)"), "{summary}");
 }

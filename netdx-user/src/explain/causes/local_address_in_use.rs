@@ -30,8 +30,8 @@ same one), or the same connection (the same four of addresses and ports) exists 
 bind, listen or connect failed with the errno for it, and the table of sockets, read right after, shows who has it.
 
 # What to do
-Stop the other one, or use another port. A server should set SO_REUSEADDR so that old connections in TIME_WAIT don't stop
-it. Don't bind outgoing connections to a fixed port.
+Stop the other one, or use another port. A server should set SO_REUSEADDR so that old connections (in TIME_WAIT, or those of
+its predecessor) don't stop it; against one that listens that does not help. Don't bind outgoing connections to a fixed port.
 
 # Easily confused with
 local.ports-exhausted: no particular port was asked for, and none is left. local.bad-source: the address isn't this host's.
@@ -62,25 +62,46 @@ fn wants(c: &Connection) -> Vec<Want> {
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some(call) = taken(c) else { return Judgement::No };
-    let holders: Vec<&SocketEntry> = match c.facts.get(&want(c)) {
-        Some(Answer::Sockets(all)) => all.iter().filter(|s| holds(c, s)).collect(),
-        _ => Vec::new(),
-    };
+    let holders = holders(c);
     let local = phrase::endpoint(c.tuple.local, c.tuple.local_port);
-    let by = holders.iter().take(3).map(|s| holder(s)).collect::<Vec<_>>().join("; ");
-    let because = match (by.is_empty(), call.call) {
-        (false, _) => format!("{local} is taken: {by}"),
-        (true, Call::Connect | Call::IoUringConnect) => {
-            format!("a connection from {local} to {} exists already", phrase::target(c))
-        }
-        (true, _) => format!("{local} is taken (by whom could not be seen any more)"),
+    let shown = holders.iter().take(SHOWN).map(|s| holder(s));
+    let by = phrase::some_of(shown.collect(), holders.len().saturating_sub(SHOWN) as u64, "; ");
+    let connects = matches!(call.call, Call::Connect | Call::IoUringConnect);
+    let because = match by.is_empty() {
+        false => format!("{local} is taken: {by}"),
+        true if connects => format!("a connection from {local} to {} exists already", phrase::target(c)),
+        true => format!("{local} is taken (by whom could not be seen any more)"),
+    };
+    // SO_REUSEADDR passes over everything but a listener (inet_csk_bind_conflict, 6.18).
+    let advice = if connects || !c.is_tcp() || holders.iter().any(|s| listens(s)) {
+        "stop the other one or use another port"
+    } else {
+        "stop the other one or use another port; for a server, set SO_REUSEADDR against old connections"
     };
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, call_proof(c, &call))
             .and_all((!by.is_empty()).then(|| fact("sockets", by)))
             .and_all(told(c))
-            .advise("stop the other one or use another port; for a server, set SO_REUSEADDR against old connections"),
+            .advise(advice),
     )
+}
+
+/// How many holders are named.
+const SHOWN: usize = 3;
+
+/// Who has it, listeners first. Beside one that listens, connections that are over are not in the way.
+fn holders(c: &Connection) -> Vec<&SocketEntry> {
+    let Some(Answer::Sockets(all)) = c.facts.get(&want(c)) else { return Vec::new() };
+    let mut holders: Vec<&SocketEntry> = all.iter().filter(|s| holds(c, s)).collect();
+    holders.sort_by_key(|s| !listens(s));
+    if holders.first().is_some_and(|s| listens(s)) {
+        holders.retain(|s| s.state != "time-wait");
+    }
+    holders
+}
+
+fn listens(s: &SocketEntry) -> bool {
+    s.state == "listen"
 }
 
 /// For connect only the same four count; for bind everything on that port.

@@ -121,14 +121,14 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     )
 }
 
+/// Who uses them: the first few rows, and how many ports the others have.
 fn by(u: &PortUse) -> String {
-    let rows: Vec<String> =
-        u.by.iter()
-            .take(3)
-            .map(|(owner, state, n)| match owner {
-                Some(o) => format!("{n} {state} by {}", phrase::owners(std::slice::from_ref(o))),
-                None => format!("{n} {state}"),
-            })
-            .collect();
-    if rows.is_empty() { String::new() } else { format!(" ({})", rows.join(", ")) }
+    const SHOWN: usize = 3;
+    let rows = u.by.iter().take(SHOWN).map(|(owner, state, n)| match owner {
+        Some(o) => format!("{n} {state} by {}", phrase::owners(std::slice::from_ref(o))),
+        None => format!("{n} {state}"),
+    });
+    let others = u.by.iter().skip(SHOWN).map(|(.., n)| u64::from(*n)).sum();
+    let rows = phrase::some_of(rows.collect(), others, ", ");
+    if rows.is_empty() { rows } else { format!(" ({rows})") }
 }
