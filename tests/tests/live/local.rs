@@ -290,12 +290,12 @@ fn bad_target(client: &str, errno: (&'static str, i32), remote: &str, names: &[&
 
 #[test]
 fn the_socket_is_of_the_other_family() {
-    let not_supported = ("EAFNOSUPPORT", libc::EAFNOSUPPORT);
-    let target = "[fd01:2::2]:80";
-    bad_target("other-family [fd01:2::2]:80", not_supported, target, &["an IPv6 address, and the socket is for IPv4"]);
     let invalid = ("EINVAL", libc::EINVAL);
     let target = "10.1.2.2:80";
     bad_target("other-family 10.1.2.2:80", invalid, target, &["an IPv4 address, and the socket is for IPv6"]);
+    let not_supported = ("EAFNOSUPPORT", libc::EAFNOSUPPORT);
+    let target = "[fd01:2::2]:80";
+    bad_target("other-family [fd01:2::2]:80", not_supported, target, &["an IPv6 address, and the socket is for IPv4"]);
 }
 
 #[test]
