@@ -50,6 +50,14 @@ pub struct SentReset<'a> {
     pub stack: &'a [Name],
 }
 
+impl SentReset<'_> {
+    /// The process that closed the socket was ending: it has no namespaces any more when its files are closed (do_exit, 6.18).
+    #[must_use]
+    pub fn by_its_end(&self) -> bool {
+        self.packet.is_none() && self.current.is_some_and(|task| task.netns.is_none())
+    }
+}
+
 /// A packet dropped on this host.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropped<'a> {

@@ -522,6 +522,28 @@ fn trying_out_whether_somebody_listens_is_no_failure() {
     assert_eq!(code(&reset_by_us(Some("TCP_ABORT_ON_MEMORY"), &[], 0, 0)), ["broken.reset-by-us"]);
 }
 
+#[test]
+fn a_peer_that_ended_is_told_though_its_end_was_not() {
+    let of_peer = Sock { id: None, tuple: tuple().reversed(), ..sock(TcpState::Close) };
+    let summary = |netns: Option<Netns>| {
+        let reset = Event::ResetSent {
+            packet: None,
+            sock: Some(of_peer.clone()),
+            reason: Some("TCP_ABORT_ON_CLOSE".into()),
+            current: Some(Task { netns, ..task() }),
+            stack: Arc::default(),
+        };
+        let received = Event::ResetReceived { sock: sock(TcpState::Established), tcp: TcpCounters::default() };
+        let Event::State { sock, new, current, icmp, tcp, stack, .. } = closed(104) else { panic!("a change of state") };
+        let end = Event::State { sock, old: TcpState::Established, new, current, icmp, tcp, stack };
+        let reports = run(vec![(2 * MS, attempt()), (9 * MS, reset), (9 * MS, received), (9 * MS, end)], elsewhere);
+        assert_eq!(code(&reports), ["broken.reset-by-peer"]);
+        reports[0].verdict.as_ref().expect("a verdict").summary.clone()
+    };
+    assert!(summary(None).ends_with(": the process ended, which closed it with data unread"), "{}", summary(None));
+    assert!(summary(Some(Netns(2))).ends_with(": its program closed it with data unread"));
+}
+
 /// socket(2) fails with this error while so many files of the host are open, of at most 1000.
 fn no_socket(errno: i32, open: u64) -> Report {
     let event = Event::CallFailed {

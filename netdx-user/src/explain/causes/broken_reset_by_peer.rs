@@ -101,6 +101,7 @@ fn reason(c: &Connection, s: &SentReset<'_>) -> String {
         {
             return match c.peer_died {
                 Some((_, status)) => format!("{}, which {}", exit_status(status), abort.did),
+                None if s.by_its_end() => format!("the process ended, which {}", abort.did),
                 None => format!("its program {}", abort.did),
             };
         }

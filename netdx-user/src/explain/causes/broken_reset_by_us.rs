@@ -23,12 +23,12 @@ This side broke the connection off.
 # What happened
 The application closed the connection with data still unread, or with SO_LINGER set to 0, or it closed a listener in whose
 queue the connection still waited to be accepted; or its process ended so. The kernel then tells the other side by a reset
-instead of an orderly end; data under way is lost. A program that connects, sends and gets nothing, and closes so is trying
-out whether somebody listens (a load balancer's health check): that is no failure.
+instead of an orderly end; data under way is lost.
 
 # How netdx knows
 The socket went from established to closed without an error in the application's own close, and this host's TCP sent a reset
-for it, with the kernel's reason and the functions it came by.
+for it, with the kernel's reason and the functions it came by. Where the program had connected, been told of no error, and
+neither sent nor got anything, it tried out whether somebody listens (a load balancer's health check): that is no failure.
 
 # What to do
 Read all data before closing, or shut down in order (shutdown, then read to the end). Don't set SO_LINGER 0 to get rid of
@@ -63,6 +63,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let who = c.task.as_ref().or(end.current).map_or_else(|| "this side".to_owned(), phrase::task);
     let because = match c.closed_by_end() {
         Some((_, status)) => format!("{who} {how}, {}: {}", life(c), exit_status(status)),
+        None if reset.by_its_end() => format!("{who} {how}, {}: the process ended", life(c)),
         None => format!("{who} {how}, {}", life(c)),
     };
     let reason = reset.reason.map(|r| format!(" ({r})")).unwrap_or_default();
