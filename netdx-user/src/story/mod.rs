@@ -34,6 +34,7 @@ mod subflows;
 #[cfg(test)]
 mod tests;
 mod tracker;
+mod unused;
 
 pub use connection::{Connection, Fallback, Program};
 pub use events::{Dropped, Ending, FailedCall, SentReset};

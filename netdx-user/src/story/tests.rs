@@ -78,7 +78,7 @@ fn retransmit() -> Event {
     }
 }
 
-fn packet(tuple: Tuple) -> Packet {
+pub(super) fn packet(tuple: Tuple) -> Packet {
     Packet {
         tuple: Some(tuple),
         sequence: 1,
@@ -534,7 +534,9 @@ fn a_peer_that_ended_is_told_though_its_end_was_not() {
             stack: Arc::default(),
         };
         let received = Event::ResetReceived { sock: sock(TcpState::Established), tcp: TcpCounters::default() };
-        let Event::State { sock, new, current, icmp, tcp, stack, .. } = closed(104) else { panic!("a change of state") };
+        let Event::State { sock, new, current, icmp, tcp, stack, .. } = closed(104) else {
+            panic!("a change of state")
+        };
         let end = Event::State { sock, old: TcpState::Established, new, current, icmp, tcp, stack };
         let reports = run(vec![(2 * MS, attempt()), (9 * MS, reset), (9 * MS, received), (9 * MS, end)], elsewhere);
         assert_eq!(code(&reports), ["broken.reset-by-peer"]);

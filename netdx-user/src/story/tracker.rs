@@ -235,6 +235,9 @@ impl Tracker {
                     c.learn(sock);
                     c.push(time, Arc::clone(&event));
                 }
+                if let Event::Retransmit { sock, tcp, .. } = &*event {
+                    self.closed_unused(time, sock, tcp);
+                }
             }
             Event::ResetSent { packet, sock, .. } => {
                 let tuple = packet.as_ref().and_then(|p| p.tuple).or(sock.as_ref().map(|s| s.tuple));
@@ -314,6 +317,10 @@ impl Tracker {
             if !self.wants.contains(&want) {
                 self.wants.push(want);
             }
+        }
+        // Nothing is told of a connection that works: it may have come to be long before.
+        if came_to_be(sock.state) {
+            c.established = Some(started);
         }
         c.task = task;
         c.via = via;
@@ -508,6 +515,12 @@ fn taken(c: &Connection, sock: &Sock) -> Option<i32> {
         return None;
     }
     c.ending()?.icmp?.errno()
+}
+
+/// In this state its handshake is over, and its end is not.
+fn came_to_be(state: TcpState) -> bool {
+    use TcpState::{CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, TimeWait};
+    matches!(state, Established | CloseWait | FinWait1 | FinWait2 | Closing | LastAck | TimeWait)
 }
 
 /// The application had closed the connection before: what becomes of it then is no failure of the application's. One that has

@@ -469,6 +469,19 @@ fn a_poll_takes_the_error_that_came_while_connect_was_at_work() {
     trace.only(&["firewall.rejected"]);
 }
 
+/// The client takes the error, if it has come by then, and closes: nothing tells of that before its FIN is sent again.
+#[test]
+fn the_end_of_the_handshake_is_rejected() {
+    let lab = Lab::new();
+    let _listener = netdx_tests::servers::listen(&lab.server, "10.1.2.2:80");
+    lab.router.guard("forward", "tcp dport 80 tcp flags & (syn | ack) == ack reject with icmp type host-prohibited");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("poll 10.1.2.2:80");
+    let expected = Expected { outcome: "broken", errno: None, names: &["rejected its ACK", "forward"], ..REJECTED };
+    trace.explains(&attempt, &expected);
+    trace.only(&["firewall.rejected"]);
+}
+
 #[test]
 fn a_queue_that_no_program_reads() {
     for (tool, target) in [("iptables-nft", "10.1.2.2:80"), ("ip6tables-legacy", "[fd01:2::2]:80")] {
