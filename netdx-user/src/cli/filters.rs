@@ -21,8 +21,8 @@ const MAX_PID: u32 = 4 << 20;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Filters (alternatives of one kind, all kinds must hold)")]
 pub(super) struct Connections {
-    /// Port of the service, the remote one of what this host opened, its own of what came in: one, a range, or several
-    /// (80,443,8000-8010).
+    /// Port of the service, the remote one of what this host opened, its own of what came in or could not be bound: one, a
+    /// range, or several (80,443,8000-8010).
     #[arg(long, value_name = "PORTS", value_delimiter = ',', add = ArgValueCandidates::new(complete::ports))]
     port: Vec<Ports>,
     /// The other end: an address, ADDRESS/BITS, or a name.

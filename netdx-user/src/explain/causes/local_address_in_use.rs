@@ -72,7 +72,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         true if connects => format!("a connection from {local} to {} exists already", phrase::target(c)),
         true => format!("{local} is taken (by whom could not be seen any more)"),
     };
-    // SO_REUSEADDR passes over everything but a listener (inet_csk_bind_conflict, 6.18).
+    // With SO_REUSEADDR on both only a listener is in the way (inet_bind_conflict, 6.18).
     let advice = if connects || !c.is_tcp() || holders.iter().any(|s| listens(s)) {
         "stop the other one or use another port"
     } else {
