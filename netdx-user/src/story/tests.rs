@@ -499,12 +499,16 @@ fn a_reset_for_keepalive_that_ran_out_is_not_this_sides_doing() {
 
 #[test]
 fn the_way_to_a_reset_tells_what_the_program_did() {
-    let cases: [(Option<&'static str>, &'static [&'static str], &str); 6] = [
+    let cases: [(Option<&'static str>, &'static [&'static str], &str); 10] = [
         (Some("TCP_ABORT_ON_CLOSE"), &["__tcp_close", "tcp_close"], "data unread"),
         (Some("TCP_STATE"), &["tcp_disconnect", "inet_csk_listen_stop", "tcp_close"], "waited to be accepted"),
         (None, &["tcp_disconnect", "inet_csk_listen_stop", "tcp_close"], "waited to be accepted"),
         (Some("TCP_STATE"), &["tcp_disconnect", "__tcp_close", "tcp_close"], "with SO_LINGER 0"),
+        (Some("TCP_DISCONNECT_WITH_DATA"), &["tcp_disconnect", "__tcp_close", "tcp_close"], "with SO_LINGER 0"),
         (None, &["__tcp_close", "tcp_close"], "data unread"),
+        (Some("TCP_STATE"), &["tcp_disconnect"], "disconnected it"),
+        (Some("TCP_STATE"), &["tcp_disconnect", "__tcp_close"], "data unread or with SO_LINGER 0"),
+        (Some("TCP_ABORT_ON_LINGER"), &["__tcp_close", "tcp_close"], "with TCP_LINGER2 below 0"),
         (Some("TCP_STATE"), &[], "SO_LINGER 0, or"),
     ];
     for (reason, way, words) in cases {

@@ -5,7 +5,7 @@ use netdx_tests::lab::{Attempt, Client, Lab};
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer, check};
-use rustix::net::sockopt;
+use rustix::net::{connect_unspec, sockopt};
 use serde_json::Value;
 use std::io::Read as _;
 use std::time::Duration;
@@ -47,6 +47,27 @@ fn the_peer_resets_who_sends_no_more() {
     assert_eq!(attempt.errno, libc::ECONNRESET);
     let code = "broken.reset-by-peer";
     trace.explains(&attempt, &Expected { code, errno: Some("ECONNRESET"), ..BROKEN });
+    trace.only(&[code, "broken.reset-by-us"]);
+}
+
+#[test]
+fn the_peer_disconnects() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        stream.read_exact(&mut [0; 10]).expect("what the client sends");
+        connect_unspec(&stream).expect("connect with AF_UNSPEC");
+        // The socket is closed once it has told so.
+        stream
+    });
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80 --send 10 --receive");
+    drop(server.join().expect("the server ends"));
+    assert_eq!(attempt.errno, libc::ECONNRESET);
+    let code = "broken.reset-by-peer";
+    let names = &["its program disconnected it (connect with AF_UNSPEC)"];
+    trace.explains(&attempt, &Expected { code, errno: Some("ECONNRESET"), names, ..BROKEN });
     trace.only(&[code, "broken.reset-by-us"]);
 }
 

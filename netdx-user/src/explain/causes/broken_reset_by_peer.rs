@@ -25,8 +25,9 @@ The other side broke the connection off.
 
 # What happened
 The connection was up, and the other side answered with a reset (RST): its program closed the connection with data unread or
-with SO_LINGER 0, it ended or was restarted, perhaps before it had accepted the connection at all, it has forgotten the
-connection (after a restart, or a time-out of a load balancer or NAT in between), or somebody in between sent the reset.
+with SO_LINGER 0, or disconnected its socket, it ended or was restarted, perhaps before it had accepted the connection at
+all, it has forgotten the connection (after a restart, or a time-out of a load balancer or NAT in between), or somebody in
+between sent the reset.
 
 # How netdx knows
 A reset came in for an established connection. Where the other side is on this host, the reset was seen being sent, with the

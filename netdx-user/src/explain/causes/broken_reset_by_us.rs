@@ -21,9 +21,10 @@ const PAGE: &str = "\
 This side broke the connection off.
 
 # What happened
-The application closed the connection with data still unread, or with SO_LINGER set to 0, or it closed a listener in whose
-queue the connection still waited to be accepted; or its process ended so. The kernel then tells the other side by a reset
-instead of an orderly end; data under way is lost.
+The application closed the connection with data still unread, or with SO_LINGER set to 0 or TCP_LINGER2 below 0; or it
+disconnected its socket (connect with AF_UNSPEC), or closed a listener in whose queue the connection still waited to be
+accepted; or its process ended so. The kernel then tells the other side by a reset instead of an orderly end; data under way
+is lost.
 
 # How netdx knows
 The socket went from established to closed without an error in the application's own close, and this host's TCP sent a reset
