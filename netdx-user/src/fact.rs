@@ -71,6 +71,8 @@ pub enum Answer {
     NeighborTable(NeighborTable),
     /// `Want::Translations`, in the order of the packet's way; empty: no namespace that can be seen translates it.
     Translations(Vec<Translation>),
+    /// `Want::QueueDrops`: how many.
+    QueueDrops(u64),
     /// `Want::HalfOpen`: how many.
     HalfOpen(u64),
     /// `Want::Origin`; none: no namespace that can be seen made it what it is.

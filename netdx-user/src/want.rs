@@ -94,6 +94,8 @@ pub enum Want {
     IpsecStates { netns: Netns },
     /// The services of the load balancer (IPVS) of a namespace.
     IpvsServices { netns: Netns },
+    /// How many packets the queues of an interface have dropped on their way out since they were made.
+    QueueDrops { netns: Netns, device: u32 },
     /// The peers of a WireGuard interface.
     WireguardPeers { netns: Netns, device: u32 },
     /// Connection tracking of a namespace: table fill and limit, drop counters.

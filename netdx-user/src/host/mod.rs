@@ -20,6 +20,7 @@ pub mod neigh;
 pub mod netlink;
 pub mod ports;
 pub mod process;
+pub mod queue;
 pub mod resolver;
 pub mod root;
 pub mod route;
@@ -319,6 +320,9 @@ impl Host {
                 Answer::IpsecStates(self.kernel(*netns, "its IPsec security associations", ipsec::states)?)
             }
             Want::IpvsServices { netns } => Answer::IpvsServices(self.namespaces()?.within(*netns, ipvs::services)??),
+            Want::QueueDrops { netns, device } => {
+                Answer::QueueDrops(self.kernel(*netns, "what its queues dropped", || queue::drops(*device))?)
+            }
             Want::WireguardPeers { netns, device } => {
                 Answer::WireguardPeers(self.kernel(*netns, "its WireGuard peers", || wireguard::peers(*device))?)
             }

@@ -221,6 +221,7 @@ impl Redactor {
             | Answer::Sysctl(_)
             | Answer::Conntrack(_)
             | Answer::NeighborTable(_)
+            | Answer::QueueDrops(_)
             | Answer::HalfOpen(_)
             | Answer::Counters(_) => {}
         }
@@ -254,6 +255,7 @@ impl Redactor {
             | Want::IpsecPolicies { .. }
             | Want::IpsecStates { .. }
             | Want::IpvsServices { .. }
+            | Want::QueueDrops { .. }
             | Want::WireguardPeers { .. }
             | Want::Conntrack { .. }
             | Want::NeighborTable { .. }

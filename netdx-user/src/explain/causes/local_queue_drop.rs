@@ -1,6 +1,7 @@
 //! `local.queue-drop`
 
 use super::evidence::{obstructing_drops, place, told, who_listens, who_listens_want};
+use super::route_interface_down::had_no_queue;
 use super::route_neighbor_silent::certainty;
 use crate::{
     coverage::Coverage,
@@ -38,7 +39,9 @@ denied.bpf: a program at the same place drops it. route.interface-down: the inte
 
 fn dropped(c: &Connection) -> Option<Dropped<'_>> {
     obstructing_drops(c).find(|d| {
-        d.reason.starts_with("QDISC") || at_socket(d) || matches!(d.reason, "PROTO_MEM" | "CPU_BACKLOG" | "FULL_RING")
+        d.reason.starts_with("QDISC") && !had_no_queue(c, d)
+            || at_socket(d)
+            || matches!(d.reason, "PROTO_MEM" | "CPU_BACKLOG" | "FULL_RING")
     })
 }
 

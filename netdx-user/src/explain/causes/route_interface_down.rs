@@ -7,7 +7,7 @@ use super::{
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
-    fact::Interface,
+    fact::{Answer, Interface},
     report::{Certainty, Evidence},
     story::{Connection, Dropped},
     want::Want,
@@ -38,7 +38,8 @@ radio), or the program bound its socket to an interface that doesn't lead there.
 
 # How netdx knows
 The routing lookup failed or the packet died at the interface, and the interface's state, read right after, is down or
-without carrier; or the socket is bound to an interface by which the address can't be reached. Of a connection that was up
+without carrier; or it is up again, and its queue has dropped nothing since it was made, so it had none then. Or the socket
+is bound to an interface by which the address can't be reached. Of a connection that was up
 the packets were dropped for want of a route, and the interface that has (IPv6: had) its address is down.
 
 # What to do
@@ -63,27 +64,31 @@ fn wants(c: &Connection) -> Vec<Want> {
         Vec::new()
     };
     wants.extend(lost_route::wants(c));
-    wants.extend(elsewhere(c).filter_map(|d| d.netns()).map(|netns| Want::Interfaces { netns }));
+    wants
+        .extend(by_queues(c).filter_map(|d| Some([Want::Interfaces { netns: d.netns()? }, queue_want(&d)?])).flatten());
     wants
 }
 
-/// Drops by the queue of an interface in another namespace.
-fn elsewhere(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
-    obstructing_drops(c)
-        .filter(|d| d.reason.starts_with("QDISC") && (d.inner.is_some() || d.netns().is_some_and(|n| n != c.netns)))
+/// Drops by the queue of an interface.
+fn by_queues(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
+    obstructing_drops(c).filter(|d| d.reason.starts_with("QDISC"))
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if unreachable_call(c) {
-        no_route(c)
-    } else if let Some((d, i)) = elsewhere(c).find_map(|d| Some((d, at_one_that_is_down(c, &d)?))) {
-        on_the_way(c, &d, i)
-    } else if let Some((i, proof)) = went_down(c) {
-        with_its_route(c, i, proof)
-    } else if c.tried() && c.established.is_none() {
-        dead_end(c)
-    } else {
-        Judgement::No
+        return no_route(c);
+    }
+    let elsewhere = |d: &Dropped<'_>| d.inner.is_some() || d.netns().is_some_and(|n| n != c.netns);
+    if let Some(judgement) = by_queues(c).filter(elsewhere).find_map(|d| on_the_way(c, &d)) {
+        return judgement;
+    }
+    if let Some((i, proof)) = went_down(c) {
+        return with_its_route(c, i, proof);
+    }
+    let dead_end = if c.tried() && c.established.is_none() { dead_end(c) } else { Judgement::No };
+    match dead_end {
+        Judgement::No => by_queues(c).find_map(|d| on_the_way(c, &d)).unwrap_or(Judgement::No),
+        known => known,
     }
 }
 
@@ -196,25 +201,44 @@ fn dead_end(c: &Connection) -> Judgement {
     Judgement::No
 }
 
-/// The interface whose queue dropped a packet, if it is down: its queue is one that drops everything then (noop_qdisc).
-fn at_one_that_is_down<'a>(c: &'a Connection, d: &Dropped<'_>) -> Option<&'a Interface> {
-    let is_it = |i: &&Interface| i.index == d.packet.device && !(i.up && i.carrier);
-    interfaces(c, d.netns()?).iter().find(is_it)
+fn queue_want(d: &Dropped<'_>) -> Option<Want> {
+    Some(Want::QueueDrops { netns: d.netns()?, device: d.packet.device })
 }
 
-fn on_the_way(c: &Connection, d: &Dropped<'_>, i: &Interface) -> Judgement {
-    let at = d.netns().map_or_else(|| "this host".to_owned(), |n| phrase::namespace(&c.facts, n, c.netns));
-    let state = if i.up { "has no carrier" } else { "is down" };
-    Judgement::Yes(
-        Finding::new(
-            Certainty::Proven,
-            format!("interface {} of {at}, by which {} had to go, {state}", i.name, phrase::the_dropped(d)),
-            seen(c, d.time, "drop", format!("{} dropped at {}: {}", phrase::dropped(d), i.name, d.reason)),
-        )
-        .and(fact("interface", format!("{} of {at} {state}", i.name)))
-        .and_all(told(c))
-        .advise(format!("`ip link set {} up` in {at}, or mend its cable or peer", i.name)),
-    )
+/// The interface had no queue when it dropped this packet: the one that it has, has not dropped anything. While an interface is
+/// down or has no carrier a queue stands in that drops everything and counts nothing (`dev_deactivate`, `noop_qdisc`;
+/// net/sched/sch_generic.c, 6.18).
+pub(super) fn had_no_queue(c: &Connection, d: &Dropped<'_>) -> bool {
+    queue_want(d).is_some_and(|want| matches!(c.facts.get(&want), Some(Answer::QueueDrops(0))))
+}
+
+/// The interface whose queue dropped a packet is down, or was then.
+fn on_the_way(c: &Connection, d: &Dropped<'_>) -> Option<Judgement> {
+    let netns = d.netns()?;
+    let i = interfaces(c, netns).iter().find(|i| i.index == d.packet.device)?;
+    let at = phrase::namespace(&c.facts, netns, c.netns);
+    let (certainty, state, fact_of_it) = match (i.up, i.carrier) {
+        (false, _) => (Certainty::Proven, "is down", format!("{} of {at} is down", i.name)),
+        (true, false) => (Certainty::Proven, "has no carrier", format!("{} of {at} has no carrier", i.name)),
+        (true, true) if had_no_queue(c, d) => (
+            Certainty::Likely,
+            "was down or had no carrier then",
+            format!("{} of {at} is up again, and its queue has dropped nothing since it was made", i.name),
+        ),
+        (true, true) => return None,
+    };
+    let because = format!("interface {} of {at}, by which {} had to go, {state}", i.name, phrase::the_dropped(d));
+    let proof = seen(c, d.time, "drop", format!("{} dropped at {}: {}", phrase::dropped(d), i.name, d.reason));
+    let advice = match certainty {
+        Certainty::Proven => format!("`ip link set {} up` in {at}, or mend its cable or peer", i.name),
+        _ => format!(
+            "look who switched {} of {at} off, or its cable or peer (`dmesg`, the log of the network service)",
+            i.name
+        ),
+    };
+    Some(Judgement::Yes(
+        Finding::new(certainty, because, proof).and(fact("interface", fact_of_it)).and_all(told(c)).advise(advice),
+    ))
 }
 
 /// The interface by which a packet came in was down (SKB_DROP_REASON_DEV_READY).

@@ -3,6 +3,27 @@
 use super::*;
 
 #[test]
+fn what_the_queues_of_an_interface_dropped() {
+    let Some(lab) = Lab::new() else { return };
+    let mut host = Host::new();
+    let Answer::Interfaces(list) = host.answer(&Want::Interfaces { netns: lab.netns(0) }) else { panic!() };
+    let of = |name: &str| {
+        let device = list.iter().find(|i| i.name == name).map_or(0, |i| i.index);
+        Want::QueueDrops { netns: lab.netns(0), device }
+    };
+    let send = || run(&format!("ip netns exec {} ping -c 3 -i 0.01 -W 1 10.99.0.2 || true", lab.names[0]));
+    lab.ip(1, "link set vb down");
+    send();
+    assert_eq!(host.answer(&of("va")), Answer::QueueDrops(0), "what stands in counts nothing");
+    lab.ip(1, "link set vb up");
+    run(&format!("tc -n {} qdisc add dev va root bfifo limit 1", lab.names[0]));
+    send();
+    let answer = host.answer(&of("va"));
+    assert!(matches!(answer, Answer::QueueDrops(n) if n > 0), "{answer:?}");
+    assert_eq!(host.answer(&of("lo")), Answer::QueueDrops(0));
+}
+
+#[test]
 fn addresses_interfaces_neighbours_names() {
     let Some(lab) = Lab::new() else { return };
     let mut host = Host::new();
