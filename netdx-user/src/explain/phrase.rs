@@ -91,13 +91,13 @@ pub fn some_of(mut shown: Vec<String>, others: u64, separator: &str) -> String {
     shown.join(separator)
 }
 
-/// `1.2 kB`: bytes for people.
+/// `1 byte`, `1.2 kB`: bytes for people.
 #[must_use]
 pub fn bytes(n: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
     let x = n as f64;
     match n {
-        0..=9_999 => format!("{n} bytes"),
+        0..=9_999 => quantity::count(n, "byte"),
         10_000..=9_999_999 => format!("{:.1} kB", x / 1e3),
         _ => format!("{:.1} MB", x / 1e6),
     }

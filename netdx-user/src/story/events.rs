@@ -135,6 +135,17 @@ fn doer<'a>(current: Option<&'a Task>, reason: Option<&str>, stack: &[Name]) -> 
     current.filter(|_| told && !by_timer)
 }
 
+/// How much data a connection carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes sent that the peer acknowledged.
+    pub acknowledged: u64,
+    /// Bytes written beyond that.
+    pub waiting: u64,
+    /// Bytes received.
+    pub received: u64,
+}
+
 impl Connection {
     /// Sequence number of its SYN, where an event from before the end of the handshake has it.
     #[must_use]
@@ -431,6 +442,30 @@ impl Connection {
         self.events.iter().rev().find_map(|(_, e)| match &**e {
             Event::State { tcp, .. } | Event::Retransmit { tcp, .. } | Event::ResetReceived { tcp, .. } => Some(tcp),
             _ => None,
+        })
+    }
+
+    /// The data it carried, by the latest counters. TCP counts a FIN as a byte (RFC 9293, 3.4), and the SYN where this side sent
+    /// it first; one that it writes last, after the change to the state that says so (`tcp_close_state`, 6.18).
+    #[must_use]
+    pub fn carried(&self) -> Option<Carried> {
+        use TcpState::{CloseWait, Closing, FinWait1, FinWait2, LastAck, TimeWait};
+        let (tcp, old, new) = self.events.iter().rev().find_map(|(_, e)| match &**e {
+            Event::State { old, new, tcp, .. } => Some((tcp, *old, *new)),
+            Event::Retransmit { sock, tcp, .. } | Event::ResetReceived { sock, tcp } => {
+                Some((tcp, sock.state, sock.state))
+            }
+            _ => None,
+        })?;
+        let is_in = |states: &[TcpState]| states.contains(&old) || states.contains(&new);
+        let syn = u64::from(!self.inbound());
+        let own_fin = u64::from(is_in(&[FinWait2, TimeWait]));
+        let waiting_fin = u64::from(matches!(old, FinWait1 | Closing | LastAck));
+        let peers_fin = u64::from(is_in(&[CloseWait, LastAck, Closing, TimeWait]));
+        Some(Carried {
+            acknowledged: tcp.bytes_acked.saturating_sub(syn + own_fin),
+            waiting: u64::from(tcp.unacknowledged).saturating_sub(waiting_fin),
+            received: tcp.bytes_received.saturating_sub(peers_fin),
         })
     }
 }

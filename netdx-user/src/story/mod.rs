@@ -7,6 +7,8 @@
 mod answer_tests;
 #[cfg(test)]
 mod call_tests;
+#[cfg(test)]
+mod broken_tests;
 mod calls;
 mod connection;
 mod conversations;
@@ -37,7 +39,7 @@ mod tracker;
 mod unused;
 
 pub use connection::{Connection, Fallback, Program};
-pub use events::{Dropped, Ending, FailedCall, SentReset};
+pub use events::{Carried, Dropped, Ending, FailedCall, SentReset};
 pub use facts::Facts;
 pub use lookup::{Client, Lookup, Misfit, Query, Resolved, Stray, rcode};
 pub use order::Order;

@@ -157,7 +157,8 @@ fn large_packets_vanish() {
     let attempt = lab.connect("blocking 10.1.2.2:80 --send 5000 --receive");
     assert_eq!(attempt.errno, libc::ETIMEDOUT);
     let code = "broken.mtu";
-    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), ..BROKEN });
+    let names = &["its segments of 1448 bytes", "the link of rsv in network namespace", "(MTU 1000)"];
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), names, ..BROKEN });
     trace.only(&[code]);
 }
 
@@ -203,7 +204,7 @@ fn the_peer_stops_reading() {
         let attempt = lab.connect(&format!("blocking {target} --user-timeout 700 --send 4000000 --receive"));
         assert_eq!(attempt.errno, libc::ETIMEDOUT);
         let code = "broken.zero-window";
-        let names = &[target, "stopped reading"];
+        let names = &[target, "stopped reading", "TCP_USER_TIMEOUT (700 ms) ran out"];
         trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote: Some(target), names, ..BROKEN });
         trace.only(&[code]);
     }

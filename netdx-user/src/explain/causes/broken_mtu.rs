@@ -1,17 +1,20 @@
 //! `broken.mtu`
 
-use super::evidence::{life, place, told};
+use super::evidence::{interface, life, onward_want, place, told};
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
+    event::Packet,
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, phrase, seen},
+    fact::Answer,
     report::{Certainty, Evidence, Outcome},
     story::Connection,
+    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
     code: "broken.mtu",
     page: PAGE,
-    rule: Rule::Connection { wants: nothing, judge },
+    rule: Rule::Connection { wants, judge },
     hides: &["broken.timeout", "timeout.dropped", "timeout.silent"],
     tells: Tells::Failure,
 };
@@ -39,42 +42,42 @@ Let ICMP type 3 code 4 (ICMPv6 type 2) pass in firewalls. Lower the MTU of the t
 broken.timeout: everything is lost, not only what is large.
 ";
 
+fn wants(c: &Connection) -> Vec<Want> {
+    let Some(too_big) = too_big(c) else { return Vec::new() };
+    let netns = too_big.packet.netns.into_iter();
+    let link = netns.flat_map(|netns| [Want::Interfaces { netns }, Want::Namespace { netns }]);
+    link.chain(onward_want(too_big.packet)).collect()
+}
+
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if c.established.is_none() || c.outcome == Outcome::Established {
         return Judgement::No;
     }
-    let mut large: Vec<_> = c.retransmits().filter(|(_, _, _, length, _)| *length > LARGE).collect();
+    let large: Vec<_> = c.retransmits().filter(|(_, _, _, length, _)| *length > LARGE).collect();
     let small = c.retransmits().filter(|(_, _, _, length, _)| *length <= LARGE && *length > 0).count();
-    let too_big = c.drops().find(|d| d.ours && d.reason == "PKT_TOO_BIG");
     let gave_up = c.errno == Some(errno::ETIMEDOUT) || c.outcome == Outcome::Broken;
-    let proof = too_big.map(|d| {
-        let at = place(c, &d);
-        let text = format!("{} of {} bytes dropped {at}: PKT_TOO_BIG", phrase::packet(d.packet), d.packet.length);
-        (d.packet.length, at, seen(c, d.time, "drop", text))
-    });
-    if let Some((length, at, proof)) = proof.or_else(|| fragmentation_needed(c))
-        && gave_up
-        && !large.is_empty()
+    // What was dropped may have been several segments at once (GSO): what is sent again is one.
+    if let Some(too_big) = too_big(c).filter(|_| gave_up)
+        && let Some((t, _, _, length, _)) = large.last()
     {
+        let link = link(c, too_big.packet);
         return Judgement::Yes(
             Finding::new(
                 Certainty::Proven,
                 format!(
-                    "its packets of {length} bytes are too big for the next link {at}, and no ICMP message told so, {}",
+                    "its segments of {length} bytes are too big for {link}, and no ICMP message told so, {}",
                     life(c)
                 ),
-                proof,
+                too_big.proof,
             )
-            .and_all(large.pop().map(|(t, _, _, length, _)| {
-                seen(c, t, "retransmit", format!("{length} bytes sent again, the last time here"))
-            }))
+            .and(seen(c, *t, "retransmit", format!("{length} bytes sent again, the last time here")))
             .and_all(told(c))
             .advise(format!("let {} pass, lower the MTU, or clamp the MSS on the way", message(c))),
         );
     }
     // Without the drop: the same full-size segment repeated, and nothing small.
     let same = large.first().is_some_and(|first| large.iter().all(|l| l.4 == first.4));
-    let answered = c.counters().is_some_and(|t| t.bytes_acked > 1 || t.bytes_received > 0);
+    let answered = c.carried().is_some_and(|data| data.acknowledged > 0 || data.received > 0);
     if large.len() >= 3 && same && small == 0 && answered && c.errno == Some(errno::ETIMEDOUT) && !c.is_dropped() {
         let (t, _, _, length, _) = large[0];
         return Judgement::Yes(
@@ -93,13 +96,37 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     Judgement::No
 }
 
-/// A router of this host had to say that a packet does not fit: its length, where, the proof. (IPv4; IPv6's has no
-/// tracepoint.)
-fn fragmentation_needed(c: &Connection) -> Option<(u32, String, Evidence)> {
+/// A packet that did not fit into the next link, and the proof.
+struct TooBig<'a> {
+    packet: &'a Packet,
+    proof: Evidence,
+}
+
+/// Dropped for that reason, or a router of this host had to say so (IPv4; IPv6's has no tracepoint).
+fn too_big(c: &Connection) -> Option<TooBig<'_>> {
+    if let Some(d) = c.drops().find(|d| d.ours && d.reason == "PKT_TOO_BIG") {
+        let text = format!("{} dropped {}: PKT_TOO_BIG", phrase::packet(d.packet), place(c, &d));
+        return Some(TooBig { packet: d.packet, proof: seen(c, d.time, "drop", text) });
+    }
     let (time, packet, _) = c.icmp_sent().find(|(_, packet, _)| (packet.icmp_type, packet.icmp_code) == (3, 4))?;
-    let at = format!("in {}", phrase::namespace(&c.facts, packet.netns?, c.netns));
-    let text = format!("{} about {} bytes made {at}; it did not come back", message(c), packet.length);
-    Some((packet.length, at, seen(c, time, "icmp-sent", text)))
+    let at = phrase::namespace(&c.facts, packet.netns?, c.netns);
+    let text = format!("{} about it made in {at}; it did not come back", message(c));
+    Some(TooBig { packet, proof: seen(c, time, "icmp-sent", text) })
+}
+
+/// The link that a packet was to go on by, where the way to its destination is known: `the link of eth1 in network namespace
+/// router (MTU 1000)`.
+fn link(c: &Connection, packet: &Packet) -> String {
+    let Some(netns) = packet.netns else { return "the next link".into() };
+    let at = phrase::namespace(&c.facts, netns, c.netns);
+    let device = match onward_want(packet).and_then(|want| c.facts.get(&want)) {
+        Some(Answer::Route(route)) => interface(c, netns, route.device),
+        _ => None,
+    };
+    match device {
+        Some(i) => format!("the link of {} in {at} (MTU {})", i.name, i.mtu),
+        None => format!("the next link in {at}"),
+    }
 }
 
 /// What tells a sender that a packet was too big for a link (RFC 1191, RFC 8201).

@@ -1,6 +1,6 @@
 //! `broken.timeout`
 
-use super::evidence::{life, told, undropped};
+use super::evidence::{life, told, undropped, user_timeout};
 use crate::{
     coverage::Coverage,
     event::{TcpCounters, TcpState},
@@ -54,10 +54,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let timer = if keepalive {
         format!("{} without an answer", phrase::count(end.tcp.probes.max(1).into(), "keepalive probe"))
     } else if end.tcp.user_timeout_ms > 0 {
-        format!(
-            "TCP_USER_TIMEOUT ({}) ran out",
-            phrase::duration(std::time::Duration::from_millis(end.tcp.user_timeout_ms.into()))
-        )
+        user_timeout(end.tcp.user_timeout_ms)
     } else {
         format!(
             "no acknowledgement in spite of {}",
@@ -102,7 +99,7 @@ fn given_up(c: &Connection, closed: Time, tcp: TcpCounters) -> Judgement {
         Finding::new(
             Certainty::Likely,
             format!(
-                "{peer} stopped answering: {waiting} had no acknowledgement in spite of {again}, until the application closed the connection {}",
+                "{peer} stopped answering: no acknowledgement in spite of {again}, until the application closed the connection {}",
                 life(c)
             ),
             seen(c, first.0, "retransmit", format!("{} bytes sent again", first.3)),

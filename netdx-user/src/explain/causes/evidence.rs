@@ -2,14 +2,14 @@
 
 use crate::{
     coverage::Coverage,
-    event::{Call, IcmpError, Netns, Opened, Protocol},
+    event::{Call, IcmpError, Netns, Opened, Packet, Protocol},
     explain::{errno, fact, here, owners_want, phrase, seen},
     fact::{Answer, Beneath, Interface, Listener, Owner, Route},
     report::{Certainty, Evidence},
     ruleset::hook_name,
     story::{Connection, Dropped, FailedCall, SentReset},
     time::Time,
-    want::Want,
+    want::{Flow, Want},
 };
 use std::net::IpAddr;
 
@@ -251,6 +251,13 @@ pub(super) fn place(c: &Connection, d: &Dropped<'_>) -> String {
     format!("{netns}{hook}{device}")
 }
 
+/// The question where a packet goes on to from the namespace that forwards it.
+pub(super) fn onward_want(packet: &Packet) -> Option<Want> {
+    let (netns, tuple) = (packet.netns?, packet.tuple?);
+    let flow = Some(Flow::of(tuple, packet.in_device));
+    Some(Want::Route { netns, to: tuple.remote, from: Some(tuple.local), device: 0, mark: packet.mark, uid: 0, flow })
+}
+
 /// Certainty of a statement that rests on "no drop was seen": only as good as the probe.
 pub(super) fn absence(c: &Connection, coverage: &Coverage, probes: &[&str]) -> Certainty {
     if c.lost == 0 && probes.iter().all(|p| coverage.has(p)) { Certainty::Proven } else { Certainty::Likely }
@@ -381,15 +388,24 @@ pub(super) fn call_proof(c: &Connection, call: &FailedCall) -> Evidence {
     seen(c, call.time, "call-failed", format!("{name} returned {}", errno::name(call.errno)))
 }
 
+/// That the time ran out which a program had set, in ms.
+pub(super) fn user_timeout(ms: u32) -> String {
+    format!("TCP_USER_TIMEOUT ({}) ran out", phrase::duration(std::time::Duration::from_millis(ms.into())))
+}
+
 /// Bytes, age and idle time of a connection that was up, for a sentence.
 pub(super) fn life(c: &Connection) -> String {
     let age = phrase::duration(c.elapsed());
-    let Some(tcp) = c.counters() else { return format!("after {age}") };
-    let sent = tcp.bytes_acked.saturating_sub(1);
+    let (Some(tcp), Some(carried)) = (c.counters(), c.carried()) else { return format!("after {age}") };
+    let [sent, waiting, received] = [carried.acknowledged, carried.waiting, carried.received].map(phrase::bytes);
+    let data = match carried.waiting {
+        0 => format!("{sent} sent and {received} received"),
+        _ => format!("{sent} sent, {waiting} more not acknowledged, and {received} received"),
+    };
     let idle = tcp
         .idle_ms
         .filter(|ms| *ms >= 1000)
         .map(|ms| format!(", idle for {}", phrase::duration(std::time::Duration::from_millis(ms.into()))))
         .unwrap_or_default();
-    format!("after {age}, {} sent and {} received{idle}", phrase::bytes(sent), phrase::bytes(tcp.bytes_received))
+    format!("after {age}, {data}{idle}")
 }

@@ -1,6 +1,6 @@
 //! Which rule it was: what the two firewall causes share. Owns: from a drop to the rule that can have done it.
 
-use super::evidence::{interface, interfaces};
+use super::evidence::{interface, interfaces, onward_want};
 use crate::{
     event::{Discovery, Hook, Netns, Protocol, Tuple, dropped_by_netfilter, dropped_in_queue, in_bridge},
     explain::{fact, phrase},
@@ -8,7 +8,7 @@ use crate::{
     report::Evidence,
     ruleset::{self, Culprits, Engine, PacketView, RuleRef},
     story::{Connection, Dropped},
-    want::{Flow, Want},
+    want::Want,
 };
 
 pub(super) use crate::ruleset::Action;
@@ -32,9 +32,7 @@ pub(super) fn rule_wants(c: &Connection, d: &Dropped<'_>) -> Vec<Want> {
 /// The question by which interface it was to leave, where that was decided, but is not in what the kernel said of the drop.
 fn onward(d: &Dropped<'_>) -> Option<Want> {
     let forwarded = d.hook == Some(Hook::Forward) && !in_bridge(d.stack);
-    let (netns, tuple) = (d.netns()?, d.packet.tuple.filter(|_| forwarded)?);
-    let flow = Some(Flow::of(tuple, d.packet.in_device));
-    Some(Want::Route { netns, to: tuple.remote, from: Some(tuple.local), device: 0, mark: d.packet.mark, uid: 0, flow })
+    onward_want(d.packet).filter(|_| forwarded)
 }
 
 /// Who did it.

@@ -1,0 +1,151 @@
+//! Connections that were up, and packets that were dropped on their way, with events made by hand.
+
+use super::{
+    Carried, Connection,
+    tests::{MS, attempt, closed, code, elsewhere, packet, run, sock, tuple},
+};
+use crate::{
+    event::{Event, Netns, Opened, Packet, Sock, TcpCounters, TcpState},
+    fact::{Answer, Interface, Route},
+    report::{Certainty, Report, Verdict},
+    time::Time,
+    want::Want,
+};
+use std::sync::Arc;
+
+fn change(old: TcpState, new: TcpState, error: i32, tcp: TcpCounters, way: &[&'static str]) -> Event {
+    Event::State {
+        sock: Sock { error, ..sock(old) },
+        old,
+        new,
+        current: None,
+        icmp: None,
+        tcp,
+        stack: way.iter().map(|f| (*f).into()).collect(),
+    }
+}
+
+fn up() -> Event {
+    change(TcpState::SynSent, TcpState::Established, 0, TcpCounters::default(), &[])
+}
+
+fn drop(packet: Packet, reason: &'static str) -> Event {
+    Event::Drop {
+        packet,
+        inner: None,
+        discovery: None,
+        sock: None,
+        receiver: false,
+        reason: Some(reason.into()),
+        at: Some("__dev_queue_xmit".into()),
+        hook: None,
+        current: None,
+        stack: Arc::default(),
+    }
+}
+
+fn sent_again(length: u32) -> Event {
+    let tcp = TcpCounters::default();
+    Event::Retransmit { sock: sock(TcpState::Established), tcp, result: Some(0), length, sequence: 1 }
+}
+
+fn verdict(reports: &[Report]) -> &Verdict {
+    reports[0].verdict.as_ref().expect("a verdict")
+}
+
+/// The interface that a router forwards by, once the packet is dropped there.
+fn router(want: &Want, up: bool, dropped: Option<u64>) -> Answer {
+    match (want, dropped) {
+        (Want::Interfaces { netns: Netns(2) }, _) => Answer::Interfaces(vec![Interface {
+            index: 3,
+            name: "right".into(),
+            up,
+            carrier: up,
+            mtu: 1000,
+            ..Interface::default()
+        }]),
+        (Want::QueueDrops { netns: Netns(2), device: 3 }, Some(n)) => Answer::QueueDrops(n),
+        (Want::Route { netns: Netns(2), .. }, _) => Answer::Route(Route { device: 3, ..Route::default() }),
+        _ => elsewhere(want),
+    }
+}
+
+#[test]
+fn what_a_queue_drops_that_never_dropped_anything_was_dropped_while_the_interface_was_off() {
+    let cases = [
+        (true, Some(0), "route.interface-down", Certainty::Likely, "was down or had no carrier then"),
+        (true, Some(9), "local.queue-drop", Certainty::Proven, "the interface's queue (qdisc) dropped it"),
+        (true, None, "local.queue-drop", Certainty::Proven, "the interface's queue (qdisc) dropped it"),
+        (false, Some(0), "route.interface-down", Certainty::Proven, "is down"),
+    ];
+    for (up, dropped, expected, certainty, words) in cases {
+        let at = Packet { device: 3, device_name: "right".into(), ..packet(tuple()) };
+        let events = vec![(MS, attempt()), (2 * MS, drop(at, "QDISC_DROP")), (3000 * MS, closed(110))];
+        let reports = run(events, |want| router(want, up, dropped));
+        assert_eq!(code(&reports), [expected], "{up} {dropped:?}");
+        assert_eq!(verdict(&reports).certainty, certainty, "{up} {dropped:?}");
+        assert!(verdict(&reports).summary.contains(words), "{}", verdict(&reports).summary);
+    }
+}
+
+#[test]
+fn of_several_segments_that_were_dropped_at_once_one_was_too_big() {
+    let at = Packet { length: 7292, in_device: 2, device_name: "left".into(), ..packet(tuple()) };
+    let events = vec![
+        (MS, attempt()),
+        (2 * MS, up()),
+        (3 * MS, drop(at, "PKT_TOO_BIG")),
+        (200 * MS, sent_again(1448)),
+        (9000 * MS, change(TcpState::Established, TcpState::Close, 110, TcpCounters::default(), &[])),
+    ];
+    let reports = run(events, |want| router(want, true, None));
+    assert_eq!(code(&reports), ["broken.mtu"]);
+    let because = &verdict(&reports).because;
+    assert!(because.contains("segments of 1448 bytes are too big for the link of right"), "{because}");
+    assert!(because.contains("(MTU 1000)"), "{because}");
+}
+
+#[test]
+fn a_closed_window_is_given_up_when_the_users_time_runs_out() {
+    for (user_timeout_ms, words) in [(1500, "TCP_USER_TIMEOUT (1.5 s) ran out"), (0, "gave up after 3 probes")] {
+        let tcp = TcpCounters { unacknowledged: 1, probes: 3, user_timeout_ms, ..TcpCounters::default() };
+        let end = change(TcpState::Established, TcpState::Close, 110, tcp, &["tcp_write_err"]);
+        let reports = run(vec![(MS, attempt()), (2 * MS, up()), (3000 * MS, end)], elsewhere);
+        assert_eq!(code(&reports), ["broken.zero-window"]);
+        assert!(verdict(&reports).because.contains(words), "{}", verdict(&reports).because);
+    }
+}
+
+/// What is said of the data of a connection that ends with these counters in this state.
+fn carried(state: TcpState, bytes_acked: u64, unacknowledged: u32, bytes_received: u64) -> String {
+    let tcp = TcpCounters { bytes_acked, bytes_received, unacknowledged, send_window: 100, ..TcpCounters::default() };
+    let end = change(state, TcpState::Close, 110, tcp, &[]);
+    let reports = run(vec![(MS, attempt()), (2 * MS, up()), (3000 * MS, end)], elsewhere);
+    assert_eq!(code(&reports), ["broken.timeout"]);
+    verdict(&reports).because.clone()
+}
+
+#[test]
+fn neither_syn_nor_fin_is_data() {
+    for (state, acknowledged, waiting, received, words) in [
+        (TcpState::Established, 1, 0, 0, "0 bytes sent and 0 bytes received"),
+        (TcpState::Established, 6, 4, 1, "5 bytes sent, 4 bytes more not acknowledged, and 1 byte received"),
+        (TcpState::CloseWait, 6, 0, 101, "5 bytes sent and 100 bytes received"),
+        (TcpState::CloseWait, 6, 0, 1, "5 bytes sent and 0 bytes received"),
+    ] {
+        let said = carried(state, acknowledged, waiting, received);
+        assert!(said.contains(words), "{state:?}: {said}");
+    }
+}
+
+/// The SYN of who was called is acknowledged before anything counts.
+#[test]
+fn of_who_was_called_the_syn_does_not_count() {
+    for (opened, acknowledged) in [(Opened::Here, 99), (Opened::ByPeer, 100)] {
+        let sock = Sock { opened, ..sock(TcpState::Established) };
+        let mut c = Connection::new(1, Time(MS), &sock);
+        let tcp = TcpCounters { bytes_acked: 100, ..TcpCounters::default() };
+        c.push(Time(2 * MS), Arc::new(Event::ResetReceived { sock, tcp }));
+        assert_eq!(c.carried(), Some(Carried { acknowledged, waiting: 0, received: 0 }), "{opened:?}");
+    }
+}
