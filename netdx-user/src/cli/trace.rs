@@ -34,7 +34,8 @@ const MIN_BUFFER: u32 = 64 << 10;
     long_about = "Watches the running kernel and writes one report for each connection or name lookup that fails: what \
                   happened, why, the proof and what to do. Sends nothing and changes nothing.\n\nWith -- CMD, only that \
                   command and what it starts; ends when it ends, with its exit status. The command has its own stdin, \
-                  stdout and stderr: use --output FILE to keep the reports apart from what it prints.",
+                  stdout and stderr: use --output FILE to keep the reports apart from what it prints. Where --count or \
+                  --duration end tracing before that, the command goes on, and netdx waits for it.",
     after_help = "A connection between two programs of this host is told once, from the side that opened it; --inbound asks \
                   for the listener's side.\n\nExit status: 0 done, 1 netdx failed, 2 wrong usage, 3 a verdict of --fail-on was seen; with -- CMD, its own."
 )]

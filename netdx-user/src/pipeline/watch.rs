@@ -58,10 +58,14 @@ pub async fn watch(mut live: Live, session: &mut Session, until: Until) -> Resul
                     asked_to_stop = true;
                     command.pass_on(signal);
                 }
-                _ => ending = true,
+                _ => {
+                    command = None;
+                    ending = true;
+                }
             },
             ended = wait_for(&mut command), if !ending => {
                 status = Some(ended?);
+                command = None;
                 ending = true;
             }
             () = at(end), if !ending => ending = true,
@@ -113,7 +117,33 @@ pub async fn watch(mut live: Live, session: &mut Session, until: Until) -> Resul
     }
     session.clock(live::utc_offset());
     session.finish()?;
-    Ok(status)
+    // What ended the run by itself leaves the command as it is. Its end is ours nevertheless, though nothing is watched any more.
+    drop((live, answers));
+    match command {
+        Some(command) if !hurry => outlived_by(command, &mut signals, asked_to_stop).await,
+        _ => Ok(status),
+    }
+}
+
+/// The end of a command that goes on, and gets the signals meanwhile. None: asked twice to stop, netdx went first.
+async fn outlived_by(
+    mut command: Command,
+    signals: &mut Signals,
+    mut asked_to_stop: bool,
+) -> Result<Option<ExitStatus>, Error> {
+    loop {
+        tokio::select! {
+            biased;
+            ended = command.wait() => return Ok(Some(ended?)),
+            signal = signals.next() => {
+                if asked_to_stop {
+                    return Ok(None);
+                }
+                asked_to_stop = true;
+                command.pass_on(signal);
+            }
+        }
+    }
 }
 
 /// Takes inputs in, and passes the questions on that they raise.

@@ -104,6 +104,26 @@ fn two_at_once_do_not_disturb_each_other() {
     assert_eq!(reports.len(), 2, "each once: {reports:#?}");
 }
 
+/// What ends tracing before the command ends: its status is netdx's, and it was let go on.
+#[test]
+fn a_command_that_goes_on_is_waited_for() {
+    let lab = Lab::new();
+    for end in [["--count", "1"], ["--duration", "1s"]] {
+        let script = "bash -c ': < /dev/tcp/127.0.0.1/9'; sleep 2; exit 7";
+        let output = lab
+            .client
+            .command(netdx())
+            .args(["trace", "--format", "json"])
+            .args(end)
+            .args(["--", "sh", "-c", script])
+            .output()
+            .expect("netdx runs");
+        assert_eq!(output.status.code(), Some(7), "{end:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let reports = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(reports.matches("refused.no-listener").count(), 2, "the report and the summary: {reports}");
+    }
+}
+
 fn kill(child: &Child) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("netdx runs");
