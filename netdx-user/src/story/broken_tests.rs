@@ -2,10 +2,11 @@
 
 use super::{
     Carried, Connection,
-    tests::{MS, attempt, closed, code, elsewhere, packet, run, sock, tuple},
+    tests::{MS, attempt, closed, code, elsewhere, packet, run, run_with, sock, task, tuple},
 };
 use crate::{
-    event::{Event, Netns, Opened, Packet, Sock, TcpCounters, TcpState},
+    diagnosis::Settings,
+    event::{Call, Event, Netns, Opened, Packet, RouteLookups, Sock, TcpCounters, TcpState, Via},
     fact::{Answer, Interface, Route},
     report::{Certainty, Report, Verdict},
     time::Time,
@@ -148,4 +149,65 @@ fn of_who_was_called_the_syn_does_not_count() {
         c.push(Time(2 * MS), Arc::new(Event::ResetReceived { sock, tcp }));
         assert_eq!(c.carried(), Some(Carried { acknowledged, waiting: 0, received: 0 }), "{opened:?}");
     }
+}
+
+/// Who is named as the process of a connection that a listener got and that is closed in this way by whoever runs.
+fn closed_by(way: &[&'static str]) -> Option<u32> {
+    let Event::State { sock, old, new, icmp, tcp, stack, .. } =
+        change(TcpState::Established, TcpState::Close, 104, TcpCounters::default(), way)
+    else {
+        panic!("a change of state")
+    };
+    let sock = Sock { opened: Opened::ByPeer, ..sock };
+    let attempt =
+        Event::Attempt { started: Time(MS), task: None, sock: sock.clone(), via: Via::Unknown, dialled: None };
+    let reset = Event::ResetReceived { sock: sock.clone(), tcp };
+    let end = Event::State { sock, old, new, current: Some(task()), icmp, tcp, stack };
+    let settings = Settings { all: false, slow: None, dns: true, inbound: true };
+    let reports = run_with(settings, vec![(MS, attempt), (2 * MS, reset), (3000 * MS, end)], elsewhere);
+    reports[0].process.as_ref().map(|p| p.pid)
+}
+
+#[test]
+fn who_closes_an_accepted_connection_has_it() {
+    assert_eq!(closed_by(&["__tcp_close", "tcp_close"]), Some(100));
+    assert_eq!(closed_by(&["tcp_disconnect", "__tcp_close", "tcp_close"]), Some(100));
+    // A packet came in while another process closed something, or ran: it is not theirs.
+    assert_eq!(closed_by(&["tcp_rcv_state_process", "tcp_v4_rcv", "__tcp_close", "tcp_close"]), None);
+    assert_eq!(closed_by(&["tcp_disconnect", "inet_csk_listen_stop", "tcp_abort"]), None);
+    assert_eq!(closed_by(&[]), None);
+}
+
+#[test]
+fn who_is_told_of_the_end_of_an_accepted_connection_has_it() {
+    let sock = Sock { opened: Opened::ByPeer, error: 104, ..sock(TcpState::Established) };
+    let reset = Event::ResetReceived { sock: sock.clone(), tcp: TcpCounters::default() };
+    let attempt =
+        Event::Attempt { started: Time(MS), task: None, sock: sock.clone(), via: Via::Unknown, dialled: None };
+    let Event::State { old, new, current, icmp, tcp, stack, .. } =
+        change(TcpState::Established, TcpState::Close, 104, TcpCounters::default(), &[])
+    else {
+        panic!("a change of state")
+    };
+    let end = Event::State { sock: sock.clone(), old, new, current, icmp, tcp, stack };
+    let told = Event::CallFailed {
+        call: Call::Receive,
+        started: None,
+        task: task(),
+        sock: Some(Sock { state: TcpState::Close, ..sock }),
+        address: None,
+        family: 0,
+        port: 0,
+        socket_type: 1,
+        protocol: 0,
+        scope: 0,
+        result: -104,
+        cgroup_hook: None,
+        route: RouteLookups::default(),
+    };
+    let settings = Settings { all: false, slow: None, dns: true, inbound: true };
+    let events = vec![(MS, attempt), (2 * MS, reset), (3 * MS, end), (4 * MS, told)];
+    let reports = run_with(settings, events, elsewhere);
+    assert_eq!(code(&reports), ["broken.reset-by-peer"]);
+    assert_eq!(reports[0].process.as_ref().map(|p| p.pid), Some(100));
 }

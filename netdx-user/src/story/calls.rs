@@ -81,6 +81,7 @@ impl Tracker {
                 // A multipath socket gets its endpoints from its first subflow, and here there was none.
                 (c.tuple.remote, c.tuple.remote_port) = (address, port);
             }
+            c.task.get_or_insert_with(|| task.clone());
             c.push(time, Arc::clone(event));
             if sock.as_ref().is_some_and(|s| s.state == TcpState::Close) {
                 self.ended_unseen(id, time);

@@ -286,6 +286,10 @@ impl Memory {
             // One that ended before was another with the same number.
             c.died = self.exits.get(&task.pid).filter(|(time, _)| *time >= c.began).copied();
         }
+        if c.inbound() {
+            // It did not choose the address.
+            return;
+        }
         if c.name.is_none() {
             c.name = self.names.get(&(task.pid, c.dialled().ip())).cloned();
         }

@@ -356,6 +356,9 @@ impl Tracker {
         let Some(c) = self.connection(time, sock) else { return };
         c.learn(sock);
         c.push(time, Arc::clone(event));
+        if c.task.is_none() {
+            c.task = closer(event).cloned();
+        }
         match new {
             TcpState::Established if c.established.is_none() => {
                 c.established = Some(time);
@@ -515,6 +518,15 @@ fn taken(c: &Connection, sock: &Sock) -> Option<i32> {
         return None;
     }
     c.ending()?.icmp?.errno()
+}
+
+/// The process that closed a socket, or disconnected it: the kernel came from its call, or its end, and not from a packet or a
+/// timer that interrupted some other process. (`ss -K` comes by tcp_abort.)
+fn closer(event: &Event) -> Option<&Task> {
+    let Event::State { current, stack, .. } = event else { return None };
+    let first = stack.first().map(|f| &**f);
+    let by_call = matches!(first, Some("__tcp_close" | "tcp_close" | "tcp_disconnect" | "inet_shutdown"));
+    current.as_ref().filter(|_| by_call && !stack.iter().any(|f| f == "tcp_abort"))
 }
 
 /// In this state its handshake is over, and its end is not.

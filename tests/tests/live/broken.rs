@@ -118,6 +118,7 @@ fn the_listener_closes_before_it_accepts() {
 #[test]
 fn this_hosts_listener_closes_before_it_accepts() {
     let (attempt, report, trace) = never_accepted("10.1.2.2:80", "--inbound");
+    assert_eq!(report["process"]["pid"], std::process::id(), "who closed the listener: {report:#}");
     let code = "broken.reset-by-us";
     let remote = attempt.local.expect("it was connected").to_string();
     let names = &["closed its listener while it still waited to be accepted"];
