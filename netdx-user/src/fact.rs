@@ -111,6 +111,17 @@ pub struct Listener {
     pub owners: Vec<Owner>,
 }
 
+impl Listener {
+    /// Whether it has an address, as far as family and address go.
+    #[must_use]
+    pub fn takes(&self, address: IpAddr) -> bool {
+        match (self.addr, address) {
+            (IpAddr::V6(a), IpAddr::V4(_)) => a.is_unspecified() && !self.v6only,
+            (a, b) => a == b || (a.is_unspecified() && a.is_ipv4() == b.is_ipv4()),
+        }
+    }
+}
+
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owner {

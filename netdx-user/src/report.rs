@@ -21,8 +21,8 @@ pub struct Report {
     /// When it began: ns of CLOCK_BOOTTIME here; renderers show UTC (`time`) with the run's clock offset.
     #[serde(skip)]
     pub began: crate::time::Time,
-    /// How long it took until it failed, was given up, or worked, in ns.
-    pub duration_ns: u64,
+    /// How long it took until it failed, was given up, or worked, in ns; null: its beginning was not seen.
+    pub duration_ns: Option<u64>,
     /// Who.
     pub process: Option<Process>,
     /// Inode of the network namespace it was in.

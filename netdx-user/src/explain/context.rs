@@ -4,7 +4,7 @@
 
 use super::{fact, here, owners_want, phrase};
 use crate::{
-    event::Protocol,
+    event::{Opened, Protocol},
     fact::{Answer, Owner, SocketEntry},
     report::{Evidence, Outcome, Process},
     story::Connection,
@@ -26,6 +26,9 @@ pub(super) fn wants(c: &Connection) -> Vec<Want> {
         wants.extend(senders.map(|netns| Want::Owner { netns: *netns, tuple: c.tuple }));
     } else if c.task.is_none() && c.tuple.local_port != 0 && !c.mirrored {
         wants.push(owner_want(c));
+    }
+    if c.opened == Opened::Unseen && c.tuple.protocol == Protocol::Tcp {
+        wants.push(Want::Listeners { protocol: Protocol::Tcp, port: c.tuple.local_port });
     }
     wants.extend(origin_wants(c));
     if unaccounted(c) {

@@ -60,7 +60,7 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
         kind: Kind::Connection,
         id: c.serial,
         began: c.began,
-        duration_ns: u64::try_from(c.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        duration_ns: c.age().map(super::nanos),
         process: process(c.task.as_ref(), c.program.as_ref().map(|p| p.argv.as_slice()), &c.facts, Some(c.netns.0))
             .or_else(|| context::holder(c).map(|(socket, owner)| context::holding(c, socket, owner))),
         netns: Some(netns.0).filter(|n| *n != 0),
@@ -117,7 +117,7 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Option<Report> {
         kind: Kind::Lookup,
         id: l.serial,
         began: l.began,
-        duration_ns: u64::try_from(l.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        duration_ns: Some(super::nanos(l.elapsed())),
         process: process(
             l.task.as_ref(),
             l.program.as_ref().map(|p| p.argv.as_slice()),
@@ -248,21 +248,23 @@ fn sentence(c: &Connection, because: &str) -> String {
         (None, Some((_, owner))) => phrase::owners(std::slice::from_ref(owner)),
         (None, None) => "a process that wasn't seen".to_owned(),
     };
-    let elapsed = phrase::duration(c.elapsed());
+    let age = c.age().map(phrase::duration);
+    let after = age.as_ref().map(|age| format!(" after {age}")).unwrap_or_default();
+    let took = age.map(|age| format!(" ({age})")).unwrap_or_default();
     let target = phrase::target(c);
     let udp = c.tuple.protocol == Protocol::Udp;
     let tuple = c.tuple;
     let what = match c.outcome {
         _ if c.mirrored => format!("{} was not let in to {target}", phrase::endpoint(tuple.local, tuple.local_port)),
-        Outcome::Established | Outcome::Answered => format!("{who} connected to {target} after {elapsed}"),
-        Outcome::Abandoned => format!("{who} gave up on {target} after {elapsed}"),
-        Outcome::Broken => format!("the connection of {who} to {target} broke after {elapsed}"),
+        Outcome::Established | Outcome::Answered => format!("{who} connected to {target}{after}"),
+        Outcome::Abandoned => format!("{who} gave up on {target}{after}"),
+        Outcome::Broken => format!("the connection of {who} to {target} broke{after}"),
         Outcome::Failed if c.failed_setup().is_some() || tuple.remote.is_unspecified() && !udp => {
             format!("{who} could not set up its socket")
         }
         Outcome::Failed if udp && c.elapsed().is_zero() => format!("{who} could not reach {target} by UDP"),
-        Outcome::Failed if udp => format!("{who} could not reach {target} by UDP ({elapsed})"),
-        Outcome::Failed => format!("{who} could not connect to {target} ({elapsed})"),
+        Outcome::Failed if udp => format!("{who} could not reach {target} by UDP{took}"),
+        Outcome::Failed => format!("{who} could not connect to {target}{took}"),
     };
     format!("{what}: {because}")
 }

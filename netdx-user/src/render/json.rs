@@ -54,7 +54,7 @@ pub fn report(report: &Report, start: &Start) -> String {
         kind: report::Kind,
         id: u64,
         time: Option<String>,
-        duration_ns: u64,
+        duration_ns: Option<u64>,
         process: &'a Option<report::Process>,
         netns: Option<u32>,
         protocol: crate::event::Protocol,

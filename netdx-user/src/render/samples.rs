@@ -76,7 +76,7 @@ pub(crate) fn connection() -> Report {
         kind: Kind::Connection,
         id: 7,
         began: Time(5_234_567_890),
-        duration_ns: 310_000,
+        duration_ns: Some(310_000),
         process: Some(process("psql")),
         netns: Some(4_026_531_840),
         protocol: Protocol::Tcp,
@@ -145,7 +145,7 @@ pub(crate) fn lookup() -> Report {
     Report {
         kind: Kind::Lookup,
         id: 8,
-        duration_ns: 5_012_000_000,
+        duration_ns: Some(5_012_000_000),
         netns: Some(4_026_531_840),
         protocol: Protocol::Udp,
         remote: Some(Endpoint { addr: address("10.0.0.53"), port: 53 }),
@@ -207,7 +207,7 @@ pub(super) fn all() -> Vec<Report> {
         name: Some(format!("{}.example", "a-very-long-label".repeat(5))),
         remote: Some(Endpoint { addr: address("2001:db8:1111:2222:3333:4444:5555:6666"), port: 443 }),
         outcome: Outcome::Abandoned,
-        duration_ns: 125_000_000_000,
+        duration_ns: Some(125_000_000_000),
         errno: None,
         ..connection()
     };

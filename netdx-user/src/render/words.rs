@@ -113,7 +113,8 @@ pub(super) fn outcome(report: &Report) -> (String, bool) {
         (Outcome::Failed, _) => "failed",
     };
     let bad = !matches!(report.outcome, Outcome::Established | Outcome::Answered);
-    (format!("{word} after {}", duration(report.duration_ns)), bad)
+    let after = report.duration_ns.map(|ns| format!(" after {}", duration(ns))).unwrap_or_default();
+    (format!("{word}{after}"), bad)
 }
 
 /// The evidence, each with its moment, and the errno.

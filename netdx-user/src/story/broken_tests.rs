@@ -2,13 +2,13 @@
 
 use super::{
     Carried, Connection,
-    tests::{MS, attempt, closed, code, elsewhere, packet, run, run_with, sock, task, tuple},
+    tests::{MS, attempt, closed, code, elsewhere, ip, packet, run, run_with, sock, task, tuple},
 };
 use crate::{
     diagnosis::Settings,
-    event::{Call, Event, Netns, Opened, Packet, RouteLookups, Sock, TcpCounters, TcpState, Via},
-    fact::{Answer, Interface, Route},
-    report::{Certainty, Report, Verdict},
+    event::{Call, Event, Netns, Opened, Packet, Protocol, RouteLookups, Sock, TcpCounters, TcpState, Via},
+    fact::{Answer, Interface, Listener, Route},
+    report::{Certainty, Direction, Report, Verdict},
     time::Time,
     want::Want,
 };
@@ -210,4 +210,45 @@ fn who_is_told_of_the_end_of_an_accepted_connection_has_it() {
     let reports = run_with(settings, events, elsewhere);
     assert_eq!(code(&reports), ["broken.reset-by-peer"]);
     assert_eq!(reports[0].process.as_ref().map(|p| p.pid), Some(100));
+}
+
+#[test]
+fn what_was_under_way_has_no_age_and_who_listens_on_its_port_was_called() {
+    for (listens, direction) in [(true, Direction::Inbound), (false, Direction::Outbound)] {
+        let sock = Sock { opened: Opened::Unseen, ..sock(TcpState::Established) };
+        let began =
+            Event::Attempt { started: Time(MS), task: None, sock: sock.clone(), via: Via::Unknown, dialled: None };
+        let reset = Event::ResetReceived { sock, tcp: TcpCounters::default() };
+        let Event::State { old, new, current, icmp, tcp, stack, .. } =
+            change(TcpState::Established, TcpState::Close, 104, TcpCounters::default(), &[])
+        else {
+            panic!("a change of state")
+        };
+        let sock = Sock { opened: Opened::Unseen, error: 104, ..super::tests::sock(old) };
+        let end = Event::State { sock, old, new, current, icmp, tcp, stack };
+        let listener = |addr: &str| Listener {
+            protocol: Protocol::Tcp,
+            addr: ip(addr),
+            port: tuple().local_port,
+            v6only: false,
+            device: 0,
+            netns: Netns(1),
+            backlog: 0,
+            max_backlog: 5,
+            uid: 0,
+            inode: 9,
+            owners: Vec::new(),
+        };
+        let settings = Settings { all: false, slow: None, dns: true, inbound: true };
+        let reports = run_with(settings, vec![(MS, began), (2 * MS, reset), (2 * MS, end)], |want| match want {
+            Want::Listeners { port: 40_000, .. } => {
+                Answer::Listeners(vec![listener(if listens { "::" } else { "127.0.0.1" })])
+            }
+            other => elsewhere(other),
+        });
+        assert_eq!(code(&reports), ["broken.reset-by-peer"]);
+        assert_eq!((reports[0].duration_ns, reports[0].direction), (None, direction));
+        let summary = &verdict(&reports).summary;
+        assert!(summary.contains("broke: ") && summary.contains("which netdx did not see"), "{summary}");
+    }
 }

@@ -4,7 +4,7 @@
 use super::Facts;
 use crate::{
     event::{Event, Netns, Opened, Protocol, Root, Sock, SockId, Task, Tuple, Via},
-    fact::{Answer, Route, Translation},
+    fact::{Answer, Listener, Route, Translation},
     report::Outcome,
     time::Time,
     want::Want,
@@ -40,6 +40,8 @@ pub struct Connection {
     pub id: Option<SockId>,
     /// When the attempt began.
     pub began: Time,
+    /// It was under way before netdx saw anything of it: `began` is when that was.
+    pub under_way: bool,
     /// When it was established.
     pub established: Option<Time>,
     /// When it ended, as far as the application goes.
@@ -126,6 +128,7 @@ impl Connection {
             serial,
             id: sock.id,
             began,
+            under_way: false,
             established: None,
             ended: None,
             task: None,
@@ -214,6 +217,16 @@ impl Connection {
                 self.traced_back = true;
                 self.tuple = origin.sent;
             }
+            // Where somebody listens on its own port, the other side opened it.
+            (Want::Listeners { protocol, port }, Answer::Listeners(all))
+                if self.opened == Opened::Unseen
+                    && (*protocol, *port) == (self.tuple.protocol, self.tuple.local_port) =>
+            {
+                let listens = |l: &Listener| l.netns == self.netns && l.takes(self.tuple.local);
+                if all.iter().any(listens) {
+                    self.opened = Opened::ByPeer;
+                }
+            }
             _ => {}
         }
         self.facts.insert(want.clone(), Arc::clone(answer));
@@ -244,7 +257,13 @@ impl Connection {
         self.died.filter(|(died, _)| self.ending().is_none_or(|end| *died <= end.time))
     }
 
-    /// How long it took.
+    /// How old it was in the end; none: it was under way before netdx saw anything of it.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        (!self.under_way).then(|| self.elapsed())
+    }
+
+    /// How long it took, as far as it was seen.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.ended.or(self.established).unwrap_or(self.began).since(self.began)

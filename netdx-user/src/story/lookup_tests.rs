@@ -182,7 +182,7 @@ fn a_call_of_getaddrinfo_holds_together_until_it_returns() {
     let reports = run(events, unknown);
     assert_eq!(code(&reports), ["dns.timeout"]);
     assert_eq!(reports[0].errno.as_deref(), Some("EAI_AGAIN"));
-    assert_eq!(reports[0].duration_ns, 60_000 * MS - MS / 2);
+    assert_eq!(reports[0].duration_ns, Some(60_000 * MS - MS / 2));
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_process_that_ends_waits_no_longer() {
     let events = vec![(MS, dns(1, "drop.test", 1, None)), (900 * MS, Event::ProcessExit { task: task(), status: 0 })];
     let reports = run(events, unknown);
     assert_eq!(code(&reports), ["dns.timeout"]);
-    assert_eq!(reports[0].duration_ns, 899 * MS);
+    assert_eq!(reports[0].duration_ns, Some(899 * MS));
 }
 
 #[test]

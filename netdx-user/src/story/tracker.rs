@@ -322,6 +322,7 @@ impl Tracker {
         if came_to_be(sock.state) {
             c.established = Some(started);
         }
+        c.under_way = sock.opened == Opened::Unseen;
         c.task = task;
         c.via = via;
         c.redirected = dialled;
@@ -342,6 +343,7 @@ impl Tracker {
                 return self.settling.of_socket(id);
             }
             let mut c = Connection::new(self.memory.serial.next(), time, sock);
+            c.under_way = true;
             if !matches!(sock.state, TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv) {
                 c.established = Some(time);
             }

@@ -132,7 +132,7 @@ pub(super) fn near_misses(c: &Connection, target: Netns) -> Option<Vec<&Listener
     let asker = c.task.as_ref().map(|task| task.pid);
     let address = c.reached().remote;
     let own = |l: &Listener| l.owners.iter().any(|owner| Some(owner.pid) == asker);
-    let unwanted = |l: &Listener| l.netns != target && (own(l) || address.is_loopback() && !covers(l, address));
+    let unwanted = |l: &Listener| l.netns != target && (own(l) || address.is_loopback() && !l.takes(address));
     let mut near: Vec<&Listener> = all.iter().filter(|l| !takes(c, l, target) && !unwanted(l)).collect();
     near.sort_by_key(|l| (l.netns != target, l.netns != c.netns, l.addr));
     Some(near)
@@ -145,15 +145,7 @@ pub(super) fn takes(c: &Connection, l: &Listener, target: Netns) -> bool {
 
 /// Whether a listener has an address of a namespace. `by`: the interface that it has to be bound to; 0: none.
 pub(super) fn serves(l: &Listener, address: IpAddr, target: Netns, by: u32) -> bool {
-    l.netns == target && l.device == by && covers(l, address)
-}
-
-/// Whether a listener is bound to an address, or to every one of its family.
-fn covers(l: &Listener, address: IpAddr) -> bool {
-    match (l.addr, address) {
-        (IpAddr::V6(a), IpAddr::V4(_)) => a.is_unspecified() && !l.v6only,
-        (a, b) => a == b || (a.is_unspecified() && a.is_ipv4() == b.is_ipv4()),
-    }
+    l.netns == target && l.device == by && l.takes(address)
 }
 
 /// The RST that came back.
@@ -395,8 +387,11 @@ pub(super) fn user_timeout(ms: u32) -> String {
 
 /// Bytes, age and idle time of a connection that was up, for a sentence.
 pub(super) fn life(c: &Connection) -> String {
-    let age = phrase::duration(c.elapsed());
-    let (Some(tcp), Some(carried)) = (c.counters(), c.carried()) else { return format!("after {age}") };
+    let age = match c.age() {
+        Some(age) => format!("after {}", phrase::duration(age)),
+        None => "some time after its beginning, which netdx did not see".into(),
+    };
+    let (Some(tcp), Some(carried)) = (c.counters(), c.carried()) else { return age };
     let [sent, waiting, received] = [carried.acknowledged, carried.waiting, carried.received].map(phrase::bytes);
     let data = match carried.waiting {
         0 => format!("{sent} sent and {received} received"),
@@ -407,5 +402,5 @@ pub(super) fn life(c: &Connection) -> String {
         .filter(|ms| *ms >= 1000)
         .map(|ms| format!(", idle for {}", phrase::duration(std::time::Duration::from_millis(ms.into()))))
         .unwrap_or_default();
-    format!("after {age}, {data}{idle}")
+    format!("{age}, {data}{idle}")
 }
