@@ -252,3 +252,40 @@ fn what_was_under_way_has_no_age_and_who_listens_on_its_port_was_called() {
         assert!(summary.contains("broke: ") && summary.contains("which netdx did not see"), "{summary}");
     }
 }
+
+#[test]
+fn a_reset_that_is_dropped_comes_of_the_data_that_was() {
+    let dropped = |tcp_flags| drop(Packet { tcp_flags, ..packet(tuple().reversed()) }, "NETFILTER_DROP");
+    let end = change(TcpState::Established, TcpState::Close, 110, TcpCounters::default(), &[]);
+    let events = vec![(MS, attempt()), (2 * MS, up()), (3 * MS, dropped(16)), (4 * MS, dropped(4)), (3000 * MS, end)];
+    let reports = run(events, elsewhere);
+    assert_eq!(code(&reports), ["firewall.dropped"]);
+    let because = &verdict(&reports).because;
+    assert!(because.contains("dropped the answering ACK or data"), "{because}");
+}
+
+#[test]
+fn who_sent_a_reset_that_no_program_made_has_no_log() {
+    let sent = |packet, sock, reason: &'static str, way: &[&'static str]| Event::ResetSent {
+        packet,
+        sock,
+        reason: Some(reason.into()),
+        current: None,
+        stack: way.iter().map(|f| (*f).into()).collect(),
+    };
+    let peer = Sock::unseen(tuple().reversed(), Netns(2));
+    let cases = [
+        (sent(Some(packet(tuple())), None, "NO_SOCKET", &[]), "did network address translation on the way forget it"),
+        (sent(None, Some(peer.clone()), "TCP_STATE", &["tcp_abort"]), "who destroys sockets there"),
+        (sent(None, Some(peer), "TCP_ABORT_ON_CLOSE", &["__tcp_close", "tcp_close"]), "look at the log"),
+    ];
+    for (sent, words) in cases {
+        let reset = Event::ResetReceived { sock: sock(TcpState::Established), tcp: TcpCounters::default() };
+        let end = change(TcpState::Established, TcpState::Close, 104, TcpCounters::default(), &[]);
+        let events = vec![(MS, attempt()), (2 * MS, up()), (3 * MS, sent), (4 * MS, reset), (4 * MS + 1, end)];
+        let reports = run(events, elsewhere);
+        assert_eq!(code(&reports), ["broken.reset-by-peer"]);
+        let advice = &verdict(&reports).advice[0];
+        assert!(advice.contains(words), "{advice}");
+    }
+}

@@ -64,14 +64,22 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             }))
             .and_all(c.peer_died.map(|(t, status)| seen(c, t, "process-exit", exit_status(status))))
             .and_all(told(c))
-            .advise(match c.peer_died {
-                Some((_, KILLED)) => {
-                    "who killed it? `dmesg` tells what the OOM killer did, `journalctl` who stopped a service"
-                        .to_owned()
-                }
-                _ => format!("look at the log of the program behind {peer} at that moment"),
-            }),
+            .advise(advice(c, sender.as_ref(), &peer)),
     )
+}
+
+fn advice(c: &Connection, sender: Option<&SentReset<'_>>, peer: &str) -> String {
+    match (sender, c.peer_died) {
+        (_, Some((_, KILLED))) => {
+            "who killed it? `dmesg` tells what the OOM killer did, `journalctl` who stopped a service".to_owned()
+        }
+        (Some(s), _) if aborts::by_destroyer(s) => "look who destroys sockets there: `ss -K` does".to_owned(),
+        // No program had a socket for it where the packet came.
+        (Some(s), _) if s.packet.is_some() && s.sock.is_none() => format!(
+            "no program of that TCP has it: was {peer} restarted or moved, or did network address translation on the way forget it?"
+        ),
+        _ => format!("look at the log of the program behind {peer} at that moment"),
+    }
 }
 
 /// SIGKILL, as a wait status.

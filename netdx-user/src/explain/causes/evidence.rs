@@ -354,12 +354,12 @@ pub(super) fn other_family(c: &Connection, call: &FailedCall) -> Option<&'static
     const AF_INET6: u16 = 10;
     let refused = call.errno == errno::EAFNOSUPPORT;
     match (c.v6_socket, call.family) {
-        (false, AF_INET6) if refused => Some("given as an IPv6 address, and the socket is for IPv4"),
+        (false, AF_INET6) if refused => Some("is given as an IPv6 address, and the socket is for IPv4"),
         (true, AF_INET) if c.tuple.protocol == Protocol::Udp && call.call != Call::Bind => {
-            refused.then_some("an IPv4 address, and the socket is for IPv6 only (IPV6_V6ONLY)")
+            refused.then_some("is an IPv4 address, and the socket is for IPv6 only (IPV6_V6ONLY)")
         }
         (true, AF_INET) if refused || call.errno == errno::EINVAL => {
-            Some("given as an IPv4 address, and the socket is for IPv6")
+            Some("is given as an IPv4 address, and the socket is for IPv6")
         }
         _ => None,
     }

@@ -56,7 +56,8 @@ fn dropped(c: &Connection) -> Option<Dropped<'_>> {
     if super::firewall_rejected::answered_here(c) || c.reset_in_handshake().is_some() {
         return None;
     }
-    harmful(c).last()
+    // A reset that was dropped comes of what was dropped before it.
+    harmful(c).filter(|d| phrase::packet(d.packet) != "RST").last().or_else(|| harmful(c).last())
 }
 
 /// Drops by a filter that kept data from passing. Where a reset ended the connection, one before it that was lost did not.

@@ -40,13 +40,24 @@ The call failed at once with the errno for it, although its routing lookup found
 The interfaces were read right after. A SYN to port 0 is sent, and answered with a reset: nothing can listen there.
 
 # What to do
-Use the host's own address. For a link-local address add the interface: fe80::1%eth0 (`netdx addrs` shows them). For an
-address of another family the program has to make a socket of that family: `getaddrinfo` says which.
+Use the host's own address. For a link-local address add the interface: fe80::1%eth0 (`netdx addrs` shows them). To send to
+everybody on the network by UDP set SO_BROADCAST. For an address of another family the program has to make a socket of that
+family: `getaddrinfo` says which.
 
 # Easily confused with
 route.none: ENETUNREACH because there is no route. denied.policy: EACCES from a security module. local.no-family: the family
 is switched off. refused.no-listener: a port that could be listened on.
 ";
+
+const ONE_HOST: &str = "use the address of one host";
+
+const ITS_INTERFACE: &str = "add the interface that it is on: fe80::1%eth0 (`netdx addrs` shows them)";
+
+/// A datagram for everybody, and what to do.
+const NOT_ALLOWED: (&str, &str) = (
+    "is a broadcast address, and the socket has not set SO_BROADCAST",
+    "set SO_BROADCAST on the socket, or use the address of one host",
+);
 
 /// The call that was given the target, if it failed before any packet was sent.
 fn called(c: &Connection) -> Option<FailedCall> {
@@ -78,11 +89,11 @@ fn wrong_zone(c: &Connection) -> Option<(String, Evidence)> {
     let Some(Answer::Interfaces(_)) = c.facts.get(&interfaces_want(c)) else { return None };
     match interface(c, c.netns, index) {
         None => Some((
-            format!("a link-local address of interface {index}, and there is no such interface"),
+            format!("is a link-local address of interface {index}, and there is no such interface"),
             fact("interface", format!("no interface here has index {index}")),
         )),
         Some(i) if i.loopback => Some((
-            format!("a link-local address of {}, by which no other host is reached", i.name),
+            format!("is a link-local address of {}, by which no other host is reached", i.name),
             fact("interface", format!("{} is the loopback interface", i.name)),
         )),
         Some(_) => None,
@@ -100,24 +111,25 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let multicast = remote.is_multicast();
     let unknown = remote.is_unspecified() && c.tuple.remote_port == 0;
     let zone = wrong_zone(c);
-    let kind = match call.errno {
-        _ if let Some(other) = other_family(c, &call) => other,
-        _ if let Some((wrong, _)) = &zone => wrong,
+    let (kind, instead) = match call.errno {
+        _ if let Some(other) = other_family(c, &call) => (other, MATCH_FAMILY),
+        _ if let Some((wrong, _)) = &zone => (wrong.as_str(), ITS_INTERFACE),
         errno::EINVAL if is_link_local(c) && c.bound_device == 0 => {
-            "a link-local address without its interface (scope id)"
+            ("is a link-local address without its interface (scope id)", ITS_INTERFACE)
         }
-        errno::EINVAL | errno::EADDRNOTAVAIL if c.tuple.remote_port == 0 => NO_PORT,
+        errno::EINVAL | errno::EADDRNOTAVAIL if c.tuple.remote_port == 0 => {
+            ("can't be reached by port 0, which is no port", "use the port of the service")
+        }
         // tcp_v6_connect, __ip6_datagram_connect (6.18)
-        errno::ENETUNREACH if c.v6_socket && remote.is_ipv4() && call.route.count == 0 => {
-            "an IPv4 address, and the socket is for IPv6 only (IPV6_V6ONLY)"
-        }
-        errno::ENETUNREACH if broadcast && c.tuple.protocol != Protocol::Udp => "a broadcast address",
-        errno::ENETUNREACH if multicast && c.tuple.protocol != Protocol::Udp => "a multicast address",
-        errno::EACCES if broadcast => "a broadcast address, and the socket has not set SO_BROADCAST",
+        errno::ENETUNREACH if c.v6_socket && remote.is_ipv4() && call.route.count == 0 => (
+            "is an IPv4 address, and the socket is for IPv6 only (IPV6_V6ONLY)",
+            "use an IPv4 socket, or switch IPV6_V6ONLY off",
+        ),
+        errno::ENETUNREACH if broadcast && c.tuple.protocol != Protocol::Udp => ("is a broadcast address", ONE_HOST),
+        errno::ENETUNREACH if multicast && c.tuple.protocol != Protocol::Udp => ("is a multicast address", ONE_HOST),
+        errno::EACCES if broadcast => NOT_ALLOWED,
         // udp_sendmsg (6.18) gives EACCES for nothing else once its routing lookup has succeeded.
-        errno::EACCES if unknown && call.call == Call::Send && call.route.error == 0 => {
-            "a broadcast address, and the socket has not set SO_BROADCAST"
-        }
+        errno::EACCES if unknown && call.call == Call::Send && call.route.error == 0 => NOT_ALLOWED,
         _ => return Judgement::No,
     };
     let (certainty, target) = if unknown {
@@ -125,28 +137,20 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     } else {
         (Certainty::Proven, remote.to_string())
     };
-    let advice = match call.errno {
-        _ if other_family(c, &call).is_some() => MATCH_FAMILY.to_owned(),
-        _ if zone.is_some() => format!("give the interface that it is on ({remote}%INTERFACE; `netdx addrs` shows them)"),
-        errno::EINVAL if is_link_local(c) && c.bound_device == 0 => format!("name its interface: {remote}%INTERFACE"),
-        _ => "use the address of one host (and a port above 0)".into(),
-    };
     Judgement::Yes(
-        Finding::new(certainty, format!("{target} is {kind}"), call_proof(c, &call))
+        Finding::new(certainty, format!("{target} {kind}"), call_proof(c, &call))
             .and_all(zone.map(|(_, proof)| proof))
             .and_all(told(c))
-            .advise(advice),
+            .advise(instead),
     )
 }
-
-const NO_PORT: &str = "port 0, which is no port";
 
 /// connect(2) takes it, and nothing can listen there: bind(2) takes it for "any that is free".
 fn port_0(c: &Connection) -> Judgement {
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
-            format!("the program asked for {NO_PORT}"),
+            "the program asked for port 0, which is no port".into(),
             seen(c, c.began, "syn-sent", format!("SYN sent to port 0 of {}", c.dialled().ip())),
         )
         .and_all(reset_came(c))
