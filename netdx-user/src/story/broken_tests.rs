@@ -237,6 +237,7 @@ fn what_was_under_way_has_no_age_and_who_listens_on_its_port_was_called() {
             max_backlog: 5,
             uid: 0,
             inode: 9,
+            cookie: None,
             owners: Vec::new(),
         };
         let settings = Settings { all: false, slow: None, dns: true, inbound: true };

@@ -90,7 +90,7 @@ mod tests {
         };
         let reports = story(10, 0);
         assert_eq!(code(&reports), ["firewall.rejected"]);
-        assert_eq!((reports[0].outcome, reports[0].duration_ns), (Outcome::Broken, 2 * MS));
+        assert_eq!((reports[0].outcome, reports[0].duration_ns), (Outcome::Broken, Some(2 * MS)));
         // Too long is what it can do something about; and what came over a connection did get through.
         assert!(story(4, 0).is_empty() && story(10, 9).is_empty());
     }

@@ -106,7 +106,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some(call) = c.failed_call() else { return Judgement::No };
     if let Some(other) = other_family(c, &call).filter(|_| call.call == Call::Bind) {
         return Judgement::Yes(
-            Finding::new(Certainty::Proven, format!("{local} is {other}"), call_proof(c, &call))
+            Finding::new(Certainty::Proven, format!("{local} {other}"), call_proof(c, &call))
                 .and_all(told(c))
                 .advise(MATCH_FAMILY),
         );

@@ -150,7 +150,7 @@ fn port_0(c: &Connection) -> Judgement {
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
-            "the program asked for port 0, which is no port".into(),
+            "the program asked for port 0, which is no port",
             seen(c, c.began, "syn-sent", format!("SYN sent to port 0 of {}", c.dialled().ip())),
         )
         .and_all(reset_came(c))
