@@ -93,11 +93,24 @@ fn icmp(how: &Value, v6: bool) -> Option<(u8, u8)> {
     }
 }
 
-/// Whether a statement changes the packet's mark.
+/// Whether a statement changes the packet's mark: what it says, or may be told to (`SET --map-mark`, `socket --restore-skmark`).
 pub(super) fn sets_mark(expression: &Value) -> bool {
     expression["mangle"]["key"]["meta"]["key"] == "mark"
-        || is_target(expression, &["MARK", "CONNMARK"])
+        || is_target(expression, &["MARK", "CONNMARK", "HMARK", "SET", "TPROXY"])
+        || expression["xt"]["name"] == "socket"
         || says(expression, &["mark set"])
+}
+
+/// Whether a statement writes another address or port into the packet, as it is (stateless translation).
+pub(super) fn rewrites(expression: &Value) -> bool {
+    const FIELDS: [&str; 4] = ["saddr", "daddr", "sport", "dport"];
+    let payload = &expression["mangle"]["key"]["payload"];
+    let is_link = ["ether", "arp"].iter().any(|protocol| payload["protocol"] == *protocol);
+    // By offset it may be any field.
+    let is_field = |name: &Value| name.as_str().is_none_or(|name| FIELDS.contains(&name));
+    payload.is_object() && !is_link && is_field(&payload["field"])
+        || is_target(expression, &["SNPT", "DNPT"])
+        || says(expression, &FIELDS.map(|field| format!("{field} set")))
 }
 
 /// Whether it is one of these targets of iptables, or one without a name.
@@ -108,8 +121,8 @@ fn is_target(expression: &Value, names: &[&str]) -> bool {
 }
 
 /// Whether what nft writes as text (a chain without a name) has one of these words.
-fn says(expression: &Value, words: &[&str]) -> bool {
-    expression.as_str().is_some_and(|text| words.iter().any(|word| text.contains(word)))
+fn says(expression: &Value, words: &[impl AsRef<str>]) -> bool {
+    expression.as_str().is_some_and(|text| words.iter().any(|word| text.contains(word.as_ref())))
 }
 
 /// Whether a statement can keep the packet from connection tracking.
@@ -135,7 +148,7 @@ pub(super) fn outcomes<'a>(expressions: &'a [Value], scene: &Scene<'_>) -> Vec<(
         match name {
             "match" => truth = truth.min(matches(body, scene)),
             "vmap" => return mapped(body, truth, scene),
-            "counter" | "log" | "notrack" | "mangle" => {}
+            "counter" | "dup" | "log" | "notrack" | "mangle" => {}
             "xt" => match extension(body) {
                 Extension::Nothing => {}
                 Extension::Match => truth = truth.min(Truth::Unknown),
@@ -176,21 +189,32 @@ enum Extension {
 }
 
 fn extension(body: &Value) -> Extension {
-    const NEXT: [&str; 16] = [
+    const NEXT: [&str; 27] = [
         "AUDIT",
         "CHECKSUM",
         "CLASSIFY",
         "CONNMARK",
         "CONNSECMARK",
         "CT",
+        "DNPT",
         "DSCP",
+        "ECN",
         "HL",
+        "HMARK",
+        "IDLETIMER",
+        "LED",
         "LOG",
         "MARK",
         "NFLOG",
+        "NOTRACK",
+        "RATEEST",
         "SECMARK",
         "SET",
+        "SNPT",
         "TCPMSS",
+        "TCPOPTSTRIP",
+        "TEE",
+        "TOS",
         "TRACE",
         "TTL",
     ];

@@ -133,8 +133,9 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
     bases.sort_by_key(|chain| chain.priority);
     let some_rule = |does: fn(&Value) -> bool| all_rules(ruleset).any(|rule| rule.expr.iter().any(does));
     let untracked = some_rule(matching::untracks);
-    // A mark that rules set on the way is not the one that earlier rules saw.
+    // A mark that rules set on the way is not the one that earlier rules saw; nor are addresses that they rewrite.
     let mark = packet.mark.filter(|_| !some_rule(matching::sets_mark));
+    let rewritten = bases.iter().any(|base| base_does(ruleset, base, matching::rewrites));
     let walk = |states| {
         let mut walk = Walk {
             ruleset,
@@ -154,7 +155,7 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
             // is, they don't tell: a packet that one of them takes may have been taken by another before.
             for table in turn.chunk_by(|one, next| (&one.family, &one.table) == (&next.family, &next.table)) {
                 passes &= table.iter().rev().all(|base| {
-                    walk.scene.translated = later(base);
+                    walk.scene.translated = rewritten || later(base);
                     walk.scene.tracking = Tracking::at(hook, base, packet);
                     walk.base(base)
                 });
@@ -215,16 +216,23 @@ fn all_rules(ruleset: &Ruleset) -> impl Iterator<Item = &Rule> {
     ruleset.chains.iter().flat_map(|c| &c.rules)
 }
 
+/// Whether rules at a hook can set the packet's mark.
+#[must_use]
+pub fn marks(ruleset: &Ruleset, hook: Hook) -> bool {
+    let mut bases = ruleset.chains.iter().filter(|c| c.hook.as_deref() == Some(hook_name(hook)));
+    bases.any(|base| base_does(ruleset, base, matching::sets_mark))
+}
+
 /// Whether a nat chain, or one that it can jump to, rewrites addresses: what chains before it saw was another tuple.
 fn translates(ruleset: &Ruleset, base: &Chain) -> bool {
-    let same_table = |c: &&Chain| c.family == base.family && c.table == base.table;
-    base.kind == "nat"
-        && ruleset
-            .chains
-            .iter()
-            .filter(same_table)
-            .flat_map(|c| &c.rules)
-            .any(|r| r.expr.iter().any(matching::translates))
+    base.kind == "nat" && base_does(ruleset, base, matching::translates)
+}
+
+/// Whether a rule of a base chain does this, or one of a chain that it can jump to.
+fn base_does(ruleset: &Ruleset, base: &Chain, does: fn(&Value) -> bool) -> bool {
+    let of_its_table = |c: &&Chain| c.family == base.family && c.table == base.table && c.hook.is_none();
+    let below = ruleset.chains.iter().filter(of_its_table);
+    below.chain([base]).flat_map(|c| &c.rules).any(|rule| rule.expr.iter().any(does))
 }
 
 /// How a packet leaves a chain, as far as it is sure.
@@ -322,11 +330,11 @@ impl<'a> Walk<'a> {
         End::Through
     }
 
-    /// Whether a rule that took the packet away can have: the mark that it had then is the one that it had in the end, whatever
-    /// earlier rules saw.
+    /// Whether a rule that took the packet away can have: the mark and the addresses that it had then are those that it had in the
+    /// end, whatever earlier rules saw.
     fn fits_in_the_end(&self, rule: &Rule, verdict: Verdict<'_>) -> bool {
-        let then = Scene { mark: self.scene.packet.mark, ..self.scene };
-        rule.expr.iter().any(matching::sets_mark)
+        let then = Scene { mark: self.scene.packet.mark, translated: false, ..self.scene };
+        rule.expr.iter().any(|e| matching::sets_mark(e) || matching::rewrites(e))
             || matching::outcomes(&rule.expr, &then).iter().any(|(_, possible)| *possible == verdict)
     }
 
@@ -384,7 +392,8 @@ impl Tracking {
 struct Scene<'a> {
     packet: PacketView<'a>,
     mark: Option<u32>,
-    /// Address translation comes later at this hook: the addresses and ports that this chain saw may have been others.
+    /// Address translation comes later at this hook, or rules rewrite them: the addresses and ports that this chain saw may have
+    /// been others.
     translated: bool,
     tracking: Tracking,
     /// The states that connection tracking can have the packet in.

@@ -400,6 +400,37 @@ fn translation_and_marks_make_earlier_rules_unsure() {
     assert_eq!(texts(vec![by_mark, setter, last], &syn(), Action::Drop), ["mark", "policy drop"]);
 }
 
+#[test]
+fn what_is_rewritten_before_a_drop_was_another_packet_to_earlier_rules() {
+    let set = |field: &str| json!({ "mangle": { "key": { "payload": { "protocol": "tcp", "field": field } }, "value": 80 } });
+    let found = |statement: Value| {
+        let rules = vec![
+            rule("accepted", json!([dport(json!(80)), accept()])),
+            rule("before", json!([dport(json!(80)), { "limit": {} }, drop()])),
+            rule("another", json!([dport(json!(8080)), drop()])),
+            rule("set", json!([dport(json!(8080)), statement])),
+        ];
+        texts(vec![base("in", "input", "drop", rules)], &syn(), Action::Drop)
+    };
+    // The one for port 8080 would have dropped a packet with that port.
+    assert_eq!(found(set("dport")), ["before", "policy drop"]);
+    assert_eq!(found(json!({ "mangle": { "key": { "payload": { "base": "th", "offset": 16, "len": 16 } }, "value": 80 } })).len(), 2);
+    assert_eq!(found(json!({ "xt": { "type": "target", "name": "SNPT" } })).len(), 2);
+    assert_eq!(found(set("flags")), [""; 0], "the port is still what it was");
+    let itself = json!([dport(json!(8080)), set("dport"), drop()]);
+    assert_eq!(texts(vec![base("in", "input", "accept", vec![rule("it", itself)])], &syn(), Action::Drop), ["exactly it"]);
+}
+
+#[test]
+fn what_is_copied_or_marked_goes_on() {
+    for statement in
+        [json!({ "dup": { "addr": "10.0.0.9" } }), json!({ "xt": { "type": "target", "name": "TEE" } })]
+    {
+        let rules = vec![rule("copy", json!([statement])), rule("drop", json!([drop()]))];
+        assert_eq!(texts(vec![base("in", "input", "accept", rules)], &syn(), Action::Discard), ["exactly drop"]);
+    }
+}
+
 /// JSON that is nearly nft's: its words in any place.
 fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
     use proptest::prelude::*;
