@@ -441,14 +441,28 @@ pub const HOOKS: [&str; 2] = ["nf_hook_slow", "nf_hook_slow_list"];
 /// (br_netfilter) are called by `br_nf_pre_routing` and its kin.
 #[must_use]
 pub fn in_bridge(stack: &[Name]) -> bool {
-    let caller = || stack.iter().skip_while(|frame| !HOOKS.contains(&&***frame)).find(|f| !HOOKS.contains(&&***f));
     stack.iter().any(|frame| &**frame == BRIDGE_RULES)
-        || caller().is_some_and(|caller| {
+        || asker(stack).is_some_and(|asker| {
             matches!(
-                &**caller,
-                "br_handle_frame" | "br_pass_frame_up" | "__br_forward" | "br_forward_finish" | "br_nf_hook_thresh"
+                asker,
+                "br_handle_frame" | "br_pass_frame_up" | "__br_forward" | "br_forward_finish" | BRIDGE_HOOKS
             )
         })
+}
+
+/// A bridge asked rules for packets about a frame (br_netfilter).
+#[must_use]
+pub fn asked_by_bridge(stack: &[Name]) -> bool {
+    asker(stack).is_some_and(|asker| asker.starts_with("br_nf_") && asker != BRIDGE_HOOKS)
+}
+
+/// Where br_netfilter goes on with the bridge's own hooks.
+const BRIDGE_HOOKS: &str = "br_nf_hook_thresh";
+
+/// The function that had netfilter look at the packet.
+fn asker(stack: &[Name]) -> Option<&str> {
+    let is_hook = |frame: &&str| HOOKS.contains(frame);
+    stack.iter().map(|frame| &**frame).skip_while(|frame| !is_hook(frame)).find(|frame| !is_hook(frame))
 }
 
 /// Netfilter dropped it: the reason says so or, where there is none or one that says nothing, the function that did.

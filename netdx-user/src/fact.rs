@@ -163,6 +163,9 @@ pub struct Route {
     pub unusable: Vec<String>,
     /// MTU of the path as the kernel has it, 0: unknown.
     pub mtu: u32,
+    /// Rules of that namespace ask for marks: with another mark it may be another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_mark: bool,
 }
 
 /// A neighbour entry.
@@ -206,6 +209,9 @@ pub struct Interface {
     /// Link-layer address, colon form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lladdr: Option<String>,
+    /// The interface that it is a port of, by index; none: of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<u32>,
 }
 
 impl Interface {

@@ -72,7 +72,7 @@ fn by_route(place: &Place) -> Option<Hook> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::in_bridge;
+    use crate::event::{asked_by_bridge, in_bridge};
 
     /// As kernels show them: 6.7 and later drop where the rules run, earlier ones where the hooks end.
     #[test]
@@ -92,5 +92,18 @@ mod tests {
             assert_eq!((by_stack(&stack, 2), in_bridge(&stack)), (Some(hook), bridged), "{stack:?}");
         }
         assert!(!in_bridge(&[]));
+    }
+
+    #[test]
+    fn what_a_bridge_asks_is_told_from_what_routing_asks_later() {
+        for (stack, by_bridge) in [
+            (&["nft_do_chain", "nf_hook_slow", "br_nf_forward_ip", "nf_hook_slow", "__br_forward"][..], true),
+            (&["nf_hook_slow", "br_nf_pre_routing_ipv6", "br_nf_pre_routing", "br_handle_frame"], true),
+            (&["nf_hook_slow", "br_nf_hook_thresh", "br_nf_pre_routing"], false),
+            (&["nf_hook_slow", "ip_local_deliver", "ip_rcv", "br_pass_frame_up", "br_nf_pre_routing"], false),
+        ] {
+            let stack: Vec<Name> = stack.iter().map(|frame| Name::from(*frame)).collect();
+            assert_eq!(asked_by_bridge(&stack), by_bridge, "{stack:?}");
+        }
     }
 }

@@ -19,8 +19,6 @@ struct Link {
     interface: Interface,
     /// The interface that carries it, or the other end of its cable (IFLA_LINK), 0: none, and where that is.
     carrier: (Space, u32),
-    /// The interface that it is a port of (IFLA_MASTER), 0: none.
-    master: u32,
 }
 
 /// How a packet comes to an interface.
@@ -48,22 +46,23 @@ fn follow(device: u32, mut list: impl FnMut(Space) -> io::Result<Vec<Link>>) -> 
     while let Some((space, index, way)) = next.pop_front() {
         let all = spaces.entry(space).or_insert_with(|| list(space).unwrap_or_default());
         let Some(link) = all.iter().find(|link| link.interface.index == index) else { continue };
-        let ports_of = |master: u32| {
-            all.iter().filter(move |l| l.master == master && master != 0).map(|l| (space, l.interface.index, Way::Out))
+        let ports_of = |master: Option<u32>| {
+            let ports = all.iter().filter(move |l| l.interface.master == master && master.is_some());
+            ports.map(|l| (space, l.interface.index, Way::Out))
         };
         let mut onward = Vec::new();
         match way {
             Way::Out => {
-                let master = all.iter().find(|l| l.interface.index == link.master && link.master != 0);
+                let master = all.iter().find(|l| Some(l.interface.index) == link.interface.master);
                 let of = master.map(|l| l.interface.name.clone());
                 found.push(Beneath { interface: link.interface.clone(), of, elsewhere: space.is_some() });
                 let way = if link.interface.kind == "veth" { Way::In } else { Way::Out };
                 onward.extend((link.carrier.1 != 0).then_some((link.carrier.0, link.carrier.1, way)));
                 // The ports of a VRF are chosen by routing.
-                onward.extend(ports_of(index).filter(|_| link.interface.kind != "vrf"));
+                onward.extend(ports_of(Some(index)).filter(|_| link.interface.kind != "vrf"));
             }
             // What is no port hands it to routing.
-            Way::In => onward.extend(ports_of(link.master)),
+            Way::In => onward.extend(ports_of(link.interface.master)),
         }
         next.extend(onward.into_iter().filter(|(space, index, _)| seen.insert((*space, *index))));
     }
@@ -80,13 +79,12 @@ fn links(space: Space) -> io::Result<Vec<Link>> {
 
 /// Numbers of namespaces in what the kernel says are always those of the namespace that asks (`rtnl_fill_link_netnsid`).
 fn link(space: Space, payload: &[u8]) -> Option<Link> {
-    let mut link = Link { interface: interface::link(payload)?, carrier: (space, 0), master: 0 };
+    let mut link = Link { interface: interface::link(payload)?, carrier: (space, 0) };
     for attribute in netlink::attributes(payload, interface::LINK) {
         let number = interface::number(attribute.value());
         match attribute.kind() {
             libc::IFLA_LINK => link.carrier.1 = number.unwrap_or(0),
             libc::IFLA_LINK_NETNSID => link.carrier.0 = number.map(u32::cast_signed),
-            libc::IFLA_MASTER => link.master = number.unwrap_or(0),
             _ => {}
         }
     }
@@ -98,9 +96,8 @@ mod tests {
     use super::*;
 
     fn at(space: Space, index: u32, kind: &str, carrier: (Space, u32), master: u32) -> (Space, Link) {
-        let interface =
-            Interface { index, name: format!("{kind}{index}"), kind: kind.to_owned(), ..Interface::default() };
-        (space, Link { interface, carrier, master })
+        let (name, kind, master) = (format!("{kind}{index}"), kind.to_owned(), (master != 0).then_some(master));
+        (space, Link { interface: Interface { index, name, kind, master, ..Interface::default() }, carrier })
     }
 
     fn names(device: u32, host: &[(Space, Link)]) -> Vec<String> {

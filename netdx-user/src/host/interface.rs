@@ -63,11 +63,13 @@ pub fn link(payload: &[u8]) -> Option<Interface> {
         unusable: Vec::new(),
         kind: String::new(),
         lladdr: None,
+        master: None,
     };
     for attribute in netlink::attributes(payload, LINK) {
         match attribute.kind() {
             libc::IFLA_IFNAME => interface.name = text(attribute.value()),
             libc::IFLA_ADDRESS => interface.lladdr = Some(super::neigh::link_address(attribute.value())),
+            libc::IFLA_MASTER => interface.master = number(attribute.value()),
             libc::IFLA_MTU => interface.mtu = number(attribute.value()).unwrap_or(0),
             libc::IFLA_LINKINFO => {
                 let kind = netlink::attributes(attribute.value(), 0).find(|a| a.kind() == libc::IFLA_INFO_KIND);

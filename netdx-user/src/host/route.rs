@@ -159,6 +159,7 @@ fn retrace(query: &Query, answered: &Answered, view: &View) -> io::Result<Explai
     }
     let rule = decided.map(|step| &decision.steps[step].rule).filter(|rule| !rule.is_default());
     route.rule = rule.map(|rule| rule.text(tables));
+    route.by_mark = rules.iter().any(|rule| rule.fwmark.is_some());
     route.has_default = defaults.iter().any(|table| *table == MAIN || tables.name(*table) == route.table);
     let asks_main = |s: &decision::Step| s.rule.action == PolicyAction::Table(MAIN) && s.outcome != Outcome::NotForIt;
     route.main_unasked = route.errno != 0 && !decision.steps.iter().any(asks_main);

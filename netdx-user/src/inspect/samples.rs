@@ -196,6 +196,7 @@ fn way() -> Path {
             index: 2,
             name: "eth0".into(),
             lladdr: None,
+            master: None,
             up: true,
             carrier: true,
             loopback: false,
@@ -330,6 +331,7 @@ fn interfaces() -> Vec<addrs::Row> {
         addresses: addresses.iter().map(|(a, length)| (a.parse().expect("an address"), *length)).collect(),
         kind: "veth".into(),
         lladdr: None,
+        master: None,
     };
     let list = [
         interface("eth0", true, &[("10.0.0.2", 24), ("2001:db8:1234:5678::2", 64), ("fe80::1234:5678:9abc:def0", 64)]),

@@ -138,6 +138,7 @@ mod tests {
             addresses: Vec::new(),
             kind: String::new(),
             lladdr: None,
+            master: None,
         }
     }
 }

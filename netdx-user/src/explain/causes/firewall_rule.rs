@@ -2,7 +2,9 @@
 
 use super::evidence::{interface, interfaces, onward_want};
 use crate::{
-    event::{Discovery, Hook, Netns, Protocol, Tuple, dropped_by_netfilter, dropped_in_queue, in_bridge},
+    event::{
+        Discovery, Hook, Netns, Protocol, Tuple, asked_by_bridge, dropped_by_netfilter, dropped_in_queue, in_bridge,
+    },
     explain::{fact, phrase},
     fact::{Answer, Ruleset},
     report::Evidence,
@@ -31,7 +33,7 @@ pub(super) fn rule_wants(c: &Connection, d: &Dropped<'_>) -> Vec<Want> {
 
 /// The question by which interface it was to leave, where that was decided, but is not in what the kernel said of the drop.
 fn onward(d: &Dropped<'_>) -> Option<Want> {
-    let forwarded = d.hook == Some(Hook::Forward) && !in_bridge(d.stack);
+    let forwarded = d.hook == Some(Hook::Forward) && !in_bridge(d.stack) && !asked_by_bridge(d.stack);
     onward_want(d.packet).filter(|_| forwarded)
 }
 
@@ -87,17 +89,9 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
         _ => return Culprit::Unknown("the rules were not read".into()),
     };
     let rules = if untracked(c, d, netns) { &before_tracking(rules) } else { &**rules };
-    let name_of = |index: u32| interface(c, netns, index).map(|i| i.name.as_str());
     let action = if dropped_in_queue(d.at) { Action::Queue } else { action };
     let found = match d.hook {
-        Some(hook) => {
-            let leaves_by = match onward(d).and_then(|want| c.facts.get(&want)) {
-                Some(Answer::Route(route)) if !route.device_name.is_empty() => Some(route.device_name.as_str()),
-                _ => None,
-            };
-            let view = view(c, d, hook, [name_of(d.packet.in_device), leaves_by]);
-            ruleset::culprits(rules, hook, &view, action)
-        }
+        Some(hook) => ruleset::culprits(rules, hook, &view(c, d, hook, rules), action),
         None => Culprits::None,
     };
     match found {
@@ -134,13 +128,41 @@ pub(super) fn conntrack_full(c: &Connection, netns: Netns) -> bool {
     matches!(c.facts.get(&Want::Conntrack { netns }), Some(Answer::Conntrack(t)) if t.max > 0 && t.count >= t.max)
 }
 
-/// The packet as the rules saw it. `came_by`, `leaves_by`: names of the interfaces it came in by, and was to leave by.
-fn view<'a>(
-    c: &'a Connection,
-    d: &Dropped<'a>,
-    hook: Hook,
-    [came_by, leaves_by]: [Option<&'a str>; 2],
-) -> PacketView<'a> {
+/// By which interfaces the packet came in and was to leave, as rules at a hook see it: names, empty where there is none.
+fn devices<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, rules: &Ruleset) -> [Option<&'a str>; 2] {
+    let of_index = |index: u32| d.netns().and_then(|netns| interface(c, netns, index));
+    let name_of = |index: u32| of_index(index).map(|i| i.name.as_str());
+    let bridge_of = |port: u32| of_index(port)?.master.and_then(name_of);
+    let at = (!d.packet.device_name.is_empty()).then_some(d.packet.device_name.as_str());
+    let came_by = name_of(d.packet.in_device);
+    let is_arp = d.discovery.is_some_and(|what| what.asked.is_ipv4());
+    if asked_by_bridge(d.stack) && !is_arp {
+        // It stands for its ports (brnf_get_logical_dev, br_nf_post_routing, Linux 5.10 to 6.18).
+        return match hook {
+            Hook::Forward => [bridge_of(d.packet.in_device), bridge_of(d.packet.device)],
+            Hook::Postrouting => [Some(""), bridge_of(d.packet.device)],
+            _ => [at, Some("")],
+        };
+    }
+    match hook {
+        Hook::Prerouting | Hook::Ingress | Hook::Input => [came_by.or(at), Some("")],
+        Hook::Forward => [came_by.or(at), leaves_by(c, d, rules)],
+        // Its device is set after that, or still a tunnel's (ip_output, 6.18).
+        Hook::Output => [Some(""), None],
+        Hook::Postrouting | Hook::Egress => [if d.packet.in_device == 0 { Some("") } else { came_by }, at],
+    }
+}
+
+/// The interface that a forwarded packet was to leave by. It was chosen before the rules that are asked then, by the mark that
+/// it had before them.
+fn leaves_by<'a>(c: &'a Connection, d: &Dropped<'_>, rules: &Ruleset) -> Option<&'a str> {
+    let Some(Answer::Route(route)) = onward(d).and_then(|want| c.facts.get(&want)) else { return None };
+    let another = route.by_mark && ruleset::marks(rules, Hook::Forward);
+    (!route.device_name.is_empty() && !another).then_some(route.device_name.as_str())
+}
+
+/// The packet as the rules saw it.
+fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, rules: &Ruleset) -> PacketView<'a> {
     // A tunnel's packet is seen from outside.
     let discovery = d.discovery.filter(|_| d.inner.is_none());
     let tuple = match discovery {
@@ -148,14 +170,7 @@ fn view<'a>(
         None => d.packet.tuple.unwrap_or(c.tuple),
     };
     let number = Some((d.packet.icmp_type, d.packet.icmp_code));
-    let at = (!d.packet.device_name.is_empty()).then_some(d.packet.device_name.as_str());
-    let (in_device, out_device) = match hook {
-        Hook::Prerouting | Hook::Ingress | Hook::Input => (came_by.or(at), Some("")),
-        Hook::Forward => (came_by.or(at), leaves_by),
-        // Its device is set after that, or still a tunnel's (ip_output, 6.18).
-        Hook::Output => (Some(""), None),
-        Hook::Postrouting | Hook::Egress => (if d.packet.in_device == 0 { Some("") } else { came_by }, at),
-    };
+    let [in_device, out_device] = devices(c, d, hook, rules);
     let sender = d.discovery.is_none()
         && d.inner.is_none()
         && d.ours

@@ -63,6 +63,7 @@ mod tests {
             addresses: vec![(address.parse().unwrap(), 24)],
             kind: String::new(),
             lladdr: None,
+            master: None,
         };
         let interfaces = [
             interface("eth0", true, "10.0.0.5"),
