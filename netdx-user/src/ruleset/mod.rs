@@ -5,6 +5,7 @@
 //! what was done and nothing before it is sure to have taken the packet away. One culprit: it was that one, since one of
 //! them did it. What can't be decided from here (rates, sets filled by packets, connection tracking) counts as possible.
 
+mod effects;
 mod matching;
 
 use crate::{
@@ -132,10 +133,10 @@ pub fn culprits(ruleset: &Ruleset, hook: Hook, packet: &PacketView<'_>, action: 
     bases.retain(|chain| sees(chain, hook, packet));
     bases.sort_by_key(|chain| chain.priority);
     let some_rule = |does: fn(&Value) -> bool| all_rules(ruleset).any(|rule| rule.expr.iter().any(does));
-    let untracked = some_rule(matching::untracks);
+    let untracked = some_rule(effects::untracks);
     // A mark that rules set on the way is not the one that earlier rules saw; nor are addresses that they rewrite.
-    let mark = packet.mark.filter(|_| !some_rule(matching::sets_mark));
-    let rewritten = bases.iter().any(|base| base_does(ruleset, base, matching::rewrites));
+    let mark = packet.mark.filter(|_| !some_rule(effects::sets_mark));
+    let rewritten = bases.iter().any(|base| base_does(ruleset, base, effects::rewrites));
     let walk = |states| {
         let mut walk = Walk {
             ruleset,
@@ -220,12 +221,18 @@ fn all_rules(ruleset: &Ruleset) -> impl Iterator<Item = &Rule> {
 #[must_use]
 pub fn marks(ruleset: &Ruleset, hook: Hook) -> bool {
     let mut bases = ruleset.chains.iter().filter(|c| c.hook.as_deref() == Some(hook_name(hook)));
-    bases.any(|base| base_does(ruleset, base, matching::sets_mark))
+    bases.any(|base| base_does(ruleset, base, effects::sets_mark))
+}
+
+/// Whether a rule sends copies of packets elsewhere.
+#[must_use]
+pub fn copies(ruleset: &Ruleset) -> bool {
+    all_rules(ruleset).any(|rule| rule.expr.iter().any(effects::copies))
 }
 
 /// Whether a nat chain, or one that it can jump to, rewrites addresses: what chains before it saw was another tuple.
 fn translates(ruleset: &Ruleset, base: &Chain) -> bool {
-    base.kind == "nat" && base_does(ruleset, base, matching::translates)
+    base.kind == "nat" && base_does(ruleset, base, effects::translates)
 }
 
 /// Whether a rule of a base chain does this, or one of a chain that it can jump to.
@@ -334,7 +341,7 @@ impl<'a> Walk<'a> {
     /// end, whatever earlier rules saw.
     fn fits_in_the_end(&self, rule: &Rule, verdict: Verdict<'_>) -> bool {
         let then = Scene { mark: self.scene.packet.mark, translated: false, ..self.scene };
-        rule.expr.iter().any(|e| matching::sets_mark(e) || matching::rewrites(e))
+        rule.expr.iter().any(|e| effects::sets_mark(e) || effects::rewrites(e))
             || matching::outcomes(&rule.expr, &then).iter().any(|(_, possible)| *possible == verdict)
     }
 

@@ -65,7 +65,7 @@ fn syn() -> PacketView<'static> {
 }
 
 fn texts(chains: Vec<Chain>, packet: &PacketView<'_>, action: Action) -> Vec<String> {
-    match culprits(&Ruleset { chains, missing: vec![] }, Hook::Input, packet, action) {
+    match culprits(&Ruleset { chains, ..Default::default() }, Hook::Input, packet, action) {
         Culprits::None => vec![],
         Culprits::Exact(one) => vec![format!("exactly {}", one.text)],
         Culprits::Possible(several) => several.into_iter().map(|r| r.text).collect(),
@@ -197,7 +197,7 @@ fn what_is_not_tracked_yet_is_invalid() {
     let at = |hook, priority, packet: &PacketView<'_>| {
         let name = hook_name(hook);
         let chains = vec![Chain { priority, ..base("c", name, "accept", rules()) }];
-        match culprits(&Ruleset { chains, missing: vec![] }, hook, packet, Action::Drop) {
+        match culprits(&Ruleset { chains, ..Default::default() }, hook, packet, Action::Drop) {
             Culprits::Exact(one) => one.text,
             Culprits::Possible(several) => several.into_iter().map(|r| r.text).collect::<Vec<_>>().join(", "),
             Culprits::None => "none".into(),
@@ -357,13 +357,13 @@ fn other_families_devices_and_engines_are_not_asked() {
     assert_eq!(texts(vec![of("iptables"), of("ip")], &syn(), Action::Drop), ["policy drop", "policy drop"]);
     let legacy = PacketView { engine: Some(Engine::Legacy), ..syn() };
     let found = culprits(
-        &Ruleset { chains: vec![of("iptables"), of("ip")], missing: vec![] },
+        &Ruleset { chains: vec![of("iptables"), of("ip")], ..Default::default() },
         Hook::Input,
         &legacy,
         Action::Drop,
     );
     assert!(matches!(found, Culprits::Exact(r) if r.family == "iptables" && r.handle.is_none()));
-    let unlisted = Ruleset { chains: vec![of("ip")], missing: vec!["legacy rules".into()] };
+    let unlisted = Ruleset { chains: vec![of("ip")], missing: vec!["legacy rules".into()], ..Default::default() };
     assert!(matches!(culprits(&unlisted, Hook::Input, &syn(), Action::Drop), Culprits::Possible(_)));
     let ingress = |device: &str| Chain {
         family: "netdev".into(),
@@ -372,7 +372,7 @@ fn other_families_devices_and_engines_are_not_asked() {
         ..base("ig", "ingress", "drop", vec![])
     };
     let on = |device| {
-        culprits(&Ruleset { chains: vec![ingress(device)], missing: vec![] }, Hook::Ingress, &syn(), Action::Drop)
+        culprits(&Ruleset { chains: vec![ingress(device)], ..Default::default() }, Hook::Ingress, &syn(), Action::Drop)
     };
     assert!(matches!((on("lo,eth0"), on("lo")), (Culprits::Exact(_), Culprits::None)));
 }
@@ -402,7 +402,8 @@ fn translation_and_marks_make_earlier_rules_unsure() {
 
 #[test]
 fn what_is_rewritten_before_a_drop_was_another_packet_to_earlier_rules() {
-    let set = |field: &str| json!({ "mangle": { "key": { "payload": { "protocol": "tcp", "field": field } }, "value": 80 } });
+    let set =
+        |field: &str| json!({ "mangle": { "key": { "payload": { "protocol": "tcp", "field": field } }, "value": 80 } });
     let found = |statement: Value| {
         let rules = vec![
             rule("accepted", json!([dport(json!(80)), accept()])),
@@ -414,18 +415,23 @@ fn what_is_rewritten_before_a_drop_was_another_packet_to_earlier_rules() {
     };
     // The one for port 8080 would have dropped a packet with that port.
     assert_eq!(found(set("dport")), ["before", "policy drop"]);
-    assert_eq!(found(json!({ "mangle": { "key": { "payload": { "base": "th", "offset": 16, "len": 16 } }, "value": 80 } })).len(), 2);
+    assert_eq!(
+        found(json!({ "mangle": { "key": { "payload": { "base": "th", "offset": 16, "len": 16 } }, "value": 80 } }))
+            .len(),
+        2
+    );
     assert_eq!(found(json!({ "xt": { "type": "target", "name": "SNPT" } })).len(), 2);
     assert_eq!(found(set("flags")), [""; 0], "the port is still what it was");
     let itself = json!([dport(json!(8080)), set("dport"), drop()]);
-    assert_eq!(texts(vec![base("in", "input", "accept", vec![rule("it", itself)])], &syn(), Action::Drop), ["exactly it"]);
+    assert_eq!(
+        texts(vec![base("in", "input", "accept", vec![rule("it", itself)])], &syn(), Action::Drop),
+        ["exactly it"]
+    );
 }
 
 #[test]
 fn what_is_copied_or_marked_goes_on() {
-    for statement in
-        [json!({ "dup": { "addr": "10.0.0.9" } }), json!({ "xt": { "type": "target", "name": "TEE" } })]
-    {
+    for statement in [json!({ "dup": { "addr": "10.0.0.9" } }), json!({ "xt": { "type": "target", "name": "TEE" } })] {
         let rules = vec![rule("copy", json!([statement])), rule("drop", json!([drop()]))];
         assert_eq!(texts(vec![base("in", "input", "accept", rules)], &syn(), Action::Discard), ["exactly drop"]);
     }

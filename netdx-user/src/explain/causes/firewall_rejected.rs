@@ -3,6 +3,7 @@
 use super::{
     evidence::{place, stopping_drops, target_want, told},
     firewall_rule::{Action, Culprit, by_netfilter, by_no_rule, culprit, rule_wants},
+    route_icmp_unreachable::made_for_neighbor,
 };
 use crate::{
     coverage::Coverage,
@@ -70,7 +71,16 @@ fn answer(c: &Connection) -> Option<(Time, Option<IcmpError>)> {
     {
         return Some((t, None));
     }
-    c.icmp_errors().find(|(_, i)| unreachable(i)).map(|(t, i)| (t, Some(i)))
+    c.icmp_errors().find(|(t, i)| unreachable(i) && !of_neighbor(c, *t, i)).map(|(t, i)| (t, Some(i)))
+}
+
+/// A namespace of this host sent it, because a next hop is silent.
+fn of_neighbor(c: &Connection, time: Time, i: &IcmpError) -> bool {
+    c.icmp_sent().any(|(sent, packet, stack)| {
+        (packet.icmp_type, packet.icmp_code) == (i.kind, i.code)
+            && (sent <= time.after(BEFORE) && time <= sent.after(BEFORE))
+            && made_for_neighbor(stack)
+    })
 }
 
 fn unreachable(i: &IcmpError) -> bool {

@@ -59,6 +59,11 @@ pub(super) fn own_message(c: &Connection) -> Option<(Time, IcmpError)> {
     c.icmp_errors().find(|(_, i)| own(c, i.from) && if i.v6 { i.code == 3 } else { (i.kind, i.code) == (3, 1) })
 }
 
+/// Where a message is made that tells of a neighbour that does not answer (6.18).
+pub(super) fn made_for_neighbor(stack: &[Name]) -> bool {
+    stack.iter().any(|f| matches!(&**f, "neigh_invalidate" | "arp_error_report" | "ndisc_error_report"))
+}
+
 /// The questions behind [`by_tunnel`].
 pub(super) fn own_wants(c: &Connection) -> Vec<Want> {
     if own_message(c).is_some() { vec![c.route_want(), Want::Interfaces { netns: c.netns }] } else { Vec::new() }
@@ -68,11 +73,9 @@ pub(super) fn own_wants(c: &Connection) -> Vec<Want> {
 pub(super) fn by_tunnel(c: &Connection) -> Option<(Time, &Interface)> {
     let (time, _) = own_message(c)?;
     let interface = tunnel::own(c)?;
-    // Where the message was made (arp_error_report, ndisc_error_report, 6.18).
-    let of_neighbor = |name: &Name| matches!(&**name, "neigh_invalidate" | "arp_error_report" | "ndisc_error_report");
     let mut made = c.icmp_sent().filter(|(_, packet, stack)| packet.netns == Some(c.netns) && !stack.is_empty());
     let by_neighbor = match made.next() {
-        Some((_, _, stack)) => stack.iter().any(of_neighbor),
+        Some((_, _, stack)) => made_for_neighbor(stack),
         None => interface.has_ethernet_address(),
     };
     (!by_neighbor).then_some((time, interface))

@@ -12,9 +12,10 @@ use crate::{
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, here, phrase, seen},
     fact::{Answer, Interface},
     report::{Certainty, Evidence},
+    ruleset,
     story::{Connection, Dropped},
     time::Time,
-    want::Want,
+    want::{Flow, Want},
 };
 use std::net::IpAddr;
 
@@ -37,7 +38,8 @@ that network, else the gateway (ARP for IPv4, neighbour discovery for IPv6). Nob
 The kernel reported that resolving the neighbour failed, or dropped the packet that waited for it; the neighbour entry,
 read right after, is failed or incomplete. Nothing was seen on this host that dropped the question or its answer. Before
 Linux 5.17 not every such drop can be seen: the verdict is likely there. So it is where the question goes through a tunnel,
-by a bridge as well: what becomes of a packet inside of another is told only where this host drops it.
+by a bridge as well: what becomes of a packet inside of another is told only where this host drops it; and where the silent
+address is no next hop of the packet's route there. Copies that rules send elsewhere (dup, TEE) are not told of.
 
 # What to do
 Is that host (or gateway) up and on this network? Is its address right, is the prefix length right (a too short one makes
@@ -56,6 +58,9 @@ fn wants(c: &Connection) -> Vec<Want> {
         wants.extend(neighbor_want(c));
     }
     wants.extend(own_wants(c));
+    for d in waited(c).filter(Dropped::waited_for_neighbor) {
+        wants.extend(way_wants(c, &d));
+    }
     let Some(silent) = found(c) else { return wants };
     if let Some(asked) = asked(c, &silent) {
         wants.extend(beneath_wants(c, asked.netns, asked.device, asked.address));
@@ -86,7 +91,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         let asked = asked(c, &silent);
         let tunnel = asked.and_then(|asked| tunnel::beneath(c, asked.netns, asked.device, asked.address));
         let owner = asked.and_then(|asked| own_neighbor::owner(c, asked));
-        let Silent { netns, address, device, proof } = silent;
+        let Silent { netns, address, device, proof, on_its_way } = silent;
         let elsewhere = if netns == c.netns {
             String::new()
         } else {
@@ -102,6 +107,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         let why = owner.as_ref().map(|owner| owner.why(c)).unwrap_or_default();
         let because = format!("{role} does not answer {how}{elsewhere}{through}{why}");
         let (certainty, blind) = unheard(coverage, tunnel);
+        let certainty = if on_its_way { certainty } else { certainty.min(Certainty::Likely) };
         let by_route = c.next_hop().is_none_or(|(hop, _)| address.is_none_or(|address| address == hop));
         let finding = Finding::new(certainty, because, proof)
             .and_all(entry(c).filter(|_| by_route))
@@ -132,33 +138,30 @@ struct Silent {
     /// The interface by which it asked.
     device: Option<String>,
     proof: Evidence,
+    /// It is the next hop of the packets' route.
+    on_its_way: bool,
 }
 
 /// What shows it.
 fn found(c: &Connection) -> Option<Silent> {
     let hop = c.next_hop().map(|(a, _)| a);
     let by = || c.route().map(|r| r.device_name.clone());
-    let own = |proof| Silent { netns: c.netns, address: hop, device: by(), proof };
+    let own = |proof| Silent { netns: c.netns, address: hop, device: by(), proof, on_its_way: true };
     // The drop of the very packet that waited for the neighbour, it may be for longer than whoever connects.
-    if let Some(d) = waited(c).find(Dropped::waited_for_neighbor) {
+    if let Some(d) = waited(c).filter(Dropped::waited_for_neighbor).find(|d| !is_copy(c, d)) {
         let netns = d.netns().unwrap_or(c.netns);
-        let own_way = netns == c.netns && d.inner.is_none();
-        let target = d.packet.tuple.filter(|_| d.inner.is_some()).unwrap_or(c.reached()).remote;
-        let asked = hop.filter(|_| own_way).unwrap_or(target);
-        // Of several the one that has to be asked, or the one that was given up at that moment.
-        let fits = |(t, _, a, _): &(Time, Netns, IpAddr, &str)| (*a != asked, t.0.abs_diff(d.time.0));
-        let of = c.silent_neighbors().filter(|(_, n, ..)| *n == netns).min_by_key(fits);
+        let of = given_up(c, &d);
         let proof = seen(
             c,
             d.time,
             "drop",
             format!("{} dropped {}: the neighbour did not answer", phrase::dropped(&d), place(c, &d)),
         );
-        if own_way && hop.is_some() && of.is_none_or(|(_, _, address, _)| Some(address) == hop) {
+        if own_way(c, &d) && hop.is_some() && of.is_none_or(|(address, _)| Some(address) == hop) {
             return Some(own(proof));
         }
-        let device = of.map(|(_, _, _, device)| device.to_owned());
-        return Some(Silent { netns, address: of.map(|(_, _, a, _)| a), device, proof });
+        let (address, device) = of.map(|(address, device)| (address, device.to_owned())).unzip();
+        return Some(Silent { netns, address, device, proof, on_its_way: leads_to(c, &d) == Some(true) });
     }
     let waits = c.syn_retransmits().find(|(_, r)| *r == Some(-errno::EBUSY));
     let own_icmp = own_message(c).filter(|_| by_tunnel(c).is_none());
@@ -194,6 +197,54 @@ fn found(c: &Connection) -> Option<Silent> {
     let (d, _) = c.discovery_drops().find(|(_, what)| Some(what.asked) == hop)?;
     (failed && c.tried() && !anything_came_back(c))
         .then(|| own(seen(c, d.time, "drop", format!("{} dropped {}", phrase::dropped(&d), place(c, &d)))))
+}
+
+/// It is on the way that this connection's own packets take from its own namespace.
+fn own_way(c: &Connection, d: &Dropped<'_>) -> bool {
+    d.netns().unwrap_or(c.netns) == c.netns && d.inner.is_none()
+}
+
+/// The neighbour that a packet waited for, and the interface to it: of several the one that has to be asked, or the one that was
+/// given up at that moment.
+fn given_up<'a>(c: &'a Connection, d: &Dropped<'_>) -> Option<(IpAddr, &'a str)> {
+    let target = d.packet.tuple.filter(|_| d.inner.is_some()).unwrap_or(c.reached()).remote;
+    let asked = c.next_hop().map(|(hop, _)| hop).filter(|_| own_way(c, d)).unwrap_or(target);
+    let of = c.silent_neighbors().filter(|(_, n, ..)| *n == d.netns().unwrap_or(c.netns));
+    let fits = |(t, _, a, _): &(Time, Netns, IpAddr, &str)| (*a != asked, t.0.abs_diff(d.time.0));
+    of.min_by_key(fits).map(|(_, _, address, device)| (address, device))
+}
+
+/// The questions behind [`is_copy`].
+fn way_wants(c: &Connection, d: &Dropped<'_>) -> Vec<Want> {
+    let elsewhere = (leads_to(c, d) == Some(false)).then(|| d.netns()).flatten();
+    way_want(c, d).into_iter().chain(elsewhere.map(|netns| Want::Ruleset { netns })).collect()
+}
+
+/// The question for the route of a packet that waited for a neighbour which isn't its destination.
+fn way_want(c: &Connection, d: &Dropped<'_>) -> Option<Want> {
+    let (netns, tuple) = (d.netns()?, d.packet.tuple?);
+    let flow = Some(Flow::of(tuple, d.packet.in_device));
+    let uid = if own_way(c, d) { c.uid() } else { 0 };
+    let want =
+        Want::Route { netns, to: tuple.remote, from: Some(tuple.local), device: 0, mark: d.packet.mark, uid, flow };
+    given_up(c, d).is_some_and(|(address, _)| address != tuple.remote).then_some(want)
+}
+
+/// Whether the neighbour that a packet waited for is the next hop of its route; none: not known.
+fn leads_to(c: &Connection, d: &Dropped<'_>) -> Option<bool> {
+    let (address, _) = given_up(c, d)?;
+    match way_want(c, d).map(|want| c.facts.get(&want)) {
+        None => Some(true),
+        Some(Some(Answer::Route(route))) if route.errno == 0 => Some(route.gateway == Some(address)),
+        Some(_) => None,
+    }
+}
+
+/// It went where no route leads it, and rules there send copies of packets elsewhere: what became of the packet itself is not told
+/// by that.
+fn is_copy(c: &Connection, d: &Dropped<'_>) -> bool {
+    let rules = || d.netns().and_then(|netns| c.facts.get(&Want::Ruleset { netns }));
+    leads_to(c, d) == Some(false) && matches!(rules(), Some(Answer::Ruleset(rules)) if ruleset::copies(rules))
 }
 
 /// Packets, also those of tunnels, that can have waited for a neighbour while it went on.
