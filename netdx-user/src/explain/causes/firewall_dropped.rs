@@ -24,6 +24,7 @@ pub(super) const CAUSE: Cause = Cause {
         "timeout.abandoned",
         "timeout.queue-full",
         "route.neighbor-silent",
+        "broken.zero-window",
     ],
     tells: Tells::Failure,
 };
@@ -97,8 +98,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         }
         Culprit::Unknown(why) => format!("the firewall dropped {what} {at} (which rule: {why})"),
     };
-    let n = harmful(c).count();
-    let first = harmful(c).next().unwrap_or(d);
+    // Those dropped elsewhere were dropped by another rule.
+    let so = || harmful(c).filter(|other| place(c, other) == at);
+    let n = so().count();
+    let first = so().next().unwrap_or(d);
     Judgement::Yes(
         Finding::new(
             certainty(c, &d),
