@@ -239,8 +239,14 @@ pub fn allowed(d: &Dropped<'_>) -> String {
         Some(_) => {
             format!("{} to {}", carrier(d.packet), d.packet.tuple.map_or("there".into(), |t| t.remote.to_string()))
         }
-        None => "this connection".into(),
+        None => d.discovery.map_or("this connection", how).into(),
     }
+}
+
+/// How neighbours are asked for their link addresses.
+#[must_use]
+pub fn how(d: &Discovery) -> &'static str {
+    if d.asked.is_ipv4() { "ARP" } else { "neighbour discovery (ICMPv6)" }
 }
 
 /// A question for the link address of a neighbour, or the answer.

@@ -2,7 +2,7 @@
 
 use super::{
     evidence::{obstructing_drops, place, told},
-    firewall_rule::{Action, Culprit, by_netfilter, culprit, rule_wants},
+    firewall_rule::{Action, Culprit, by_netfilter, culprit, proxy_port, rejects, rule_wants},
     route_neighbor_silent::certainty,
 };
 use crate::{
@@ -91,7 +91,13 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             at_queue if dropped_in_queue(at_queue) => {
                 format!("{rule} gave {what} {at} to a queue, and the program that reads it dropped it")
             }
-            _ => format!("{rule} dropped {what} {at}"),
+            _ if rejects(rule) => format!("{rule} rejected {what} {at}"),
+            _ => match proxy_port(rule) {
+                Some(port) => {
+                    format!("{rule} dropped {what} {at}: no proxy listens on port {port}, which it is to be given to")
+                }
+                None => format!("{rule} dropped {what} {at}"),
+            },
         },
         Culprit::Possible(rules) => {
             format!("the firewall dropped {what} {at}; it can have been {}", rules.join(", or "))
@@ -100,6 +106,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     };
     // Those dropped elsewhere were dropped by another rule.
     let so = || harmful(c).filter(|other| place(c, other) == at);
+    let proxy = if let Culprit::Exact(rule) = &culprit { proxy_port(rule) } else { None };
+    let what_to_do = match proxy {
+        Some(port) => format!("start the proxy that listens on port {port} (IP_TRANSPARENT), or remove the rule"),
+        None => format!("allow {} before it, or remove it", phrase::allowed(&d)),
+    };
     let n = so().count();
     let first = so().next().unwrap_or(d);
     Judgement::Yes(
@@ -130,6 +141,6 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         }))
         .and_all(culprit.evidence())
         .and_all(told(c))
-        .advise(culprit.advice(c, &d, &format!("allow {} before it, or remove it", phrase::allowed(&d)))),
+        .advise(culprit.advice(c, &d, &what_to_do)),
     )
 }

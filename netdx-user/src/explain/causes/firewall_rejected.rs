@@ -2,7 +2,7 @@
 
 use super::{
     evidence::{place, stopping_drops, target_want, told},
-    firewall_rule::{Action, Culprit, by_netfilter, by_no_rule, culprit, rule_wants},
+    firewall_rule::{Action, Culprit, by_netfilter, by_no_rule, culprit, rejects, rule_wants},
     route_icmp_unreachable::made_for_neighbor,
 };
 use crate::{
@@ -132,7 +132,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if let Some(d) = turned_away(c) {
         let Culprit::Exact(rule) = culprit(c, &d, Action::Discard) else { return Judgement::No };
-        if !rule.contains("reject") && !rule.contains("REJECT") {
+        if !rejects(&rule) {
             return Judgement::No;
         }
         let at = place(c, &d);

@@ -15,6 +15,17 @@ use crate::{
 
 pub(super) use crate::ruleset::Action;
 
+/// A rule that answers what it drops.
+pub(super) fn rejects(rule: &str) -> bool {
+    rule.contains("reject") || rule.contains("REJECT")
+}
+
+/// The port that a rule gives connections to, if a proxy is to listen there: without one it drops them (tproxy_tg4, 6.18).
+pub(super) fn proxy_port(rule: &str) -> Option<&str> {
+    let (_, options) = rule.split_once("-j TPROXY ")?;
+    options.split_once("--on-port ")?.1.split([' ', '`']).next()
+}
+
 /// Netfilter dropped it.
 pub(super) fn by_netfilter(d: &Dropped<'_>) -> bool {
     dropped_by_netfilter(Some(d.reason), Some(d.at))
@@ -72,7 +83,9 @@ impl Culprit {
 /// What rules must have to do with it: `port 80`, `the tunnel's UDP port 4789`.
 fn looked_for(c: &Connection, d: &Dropped<'_>) -> String {
     match (d.inner, d.packet.tuple) {
-        (None, _) => format!("port {}", c.tuple.remote_port),
+        (None, _) => {
+            d.discovery.map_or_else(|| format!("port {}", c.tuple.remote_port), |what| phrase::how(what).into())
+        }
         (Some(_), Some(t)) if t.protocol == Protocol::Udp => format!("the tunnel's UDP port {}", t.remote_port),
         (Some(_), _) => format!("the tunnel's protocol, {}", phrase::carrier(d.packet)),
     }
@@ -212,4 +225,20 @@ pub(super) fn name(rule: &RuleRef) -> String {
 
 fn phrase_place(rule: &RuleRef) -> String {
     format!("{} {} {}", rule.family, rule.table, rule.chain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_gives_to_a_proxy_names_its_port() {
+        let port = |options: &str| {
+            let rule = format!("the rule `-A PREROUTING -j {options}` (iptables mangle PREROUTING, handle 1)");
+            proxy_port(&rule).map(str::to_owned)
+        };
+        assert_eq!(port("TPROXY --on-port 3129 --on-ip 0.0.0.0").as_deref(), Some("3129"));
+        assert_eq!(port("TPROXY --on-ip 0.0.0.0 --on-port 3129").as_deref(), Some("3129"));
+        assert_eq!(port("DROP"), None);
+    }
 }
