@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(rest);
     let v6 = kind & 1 != 0;
     let ruleset = if kind & 2 != 0 {
-        Ruleset { chains: iptables::parse(&text, v6), missing: Vec::new() }
+        Ruleset { chains: iptables::parse(&text, v6), ..Ruleset::default() }
     } else {
         let (json, listing) = text.split_once('\0').unwrap_or((&text, ""));
         match firewall::parse(json, listing) {

@@ -47,6 +47,8 @@ pub enum Answer {
     Hosts(Vec<HostsEntry>),
     /// `Want::Ruleset`
     Ruleset(Arc<Ruleset>),
+    /// `Want::RulesetGeneration`; none: that can't be known.
+    RulesetGeneration(Option<u32>),
     /// `Want::Sysctl`: its text, trimmed.
     Sysctl(String),
     /// `Want::PortUse`
@@ -375,6 +377,9 @@ pub struct Ruleset {
     /// Rules that could not be listed, in words, with the reason: these chains are not all there is.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// How often those of nftables had changed when they had been listed; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
 }
 
 /// A chain.

@@ -3,7 +3,10 @@
 //! The core returns wants as data; the live source answers each with a `Fact`, in replay the answer is in the file.
 //! Two equal wants have the same answer at the same moment.
 
-use crate::event::{Netns, Protocol, Root, Tuple};
+use crate::{
+    event::{Netns, Protocol, Root, Tuple},
+    time::Time,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -74,6 +77,8 @@ pub enum Want {
     },
     /// The firewall rules of a namespace.
     Ruleset { netns: Netns },
+    /// How often a namespace's rules had changed when a packet was dropped there.
+    RulesetGeneration { netns: Netns, dropped: Time },
     /// A sysctl under /proc/sys/net of a namespace, for example `ipv4/ip_forward`.
     Sysctl { netns: Netns, key: String },
     /// Who uses local ports of a namespace towards one remote, by owner and state.

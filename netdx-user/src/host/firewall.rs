@@ -213,7 +213,7 @@ pub fn parse(json: &str, listing: &str) -> Result<Ruleset, Error> {
             chain.rules.push(Rule { text, handle, expr });
         }
     }
-    Ok(Ruleset { chains, missing: Vec::new() })
+    Ok(Ruleset { chains, ..Ruleset::default() })
 }
 
 fn text(value: &Value) -> String {

@@ -334,6 +334,9 @@ impl Host {
                 self.rulesets = rulesets;
                 Answer::Ruleset(rules??)
             }
+            Want::RulesetGeneration { netns, dropped: _ } => {
+                Answer::RulesetGeneration(self.namespaces()?.within(*netns, rulesets::generation)?)
+            }
             Want::Translations { packet } => Answer::Translations(self.translations(*packet)?),
             Want::Origin { packet } => Answer::Origin(self.origin(*packet)?),
             Want::BpfPrograms { netns, cgroup } => Answer::BpfPrograms(self.bpf_programs(*netns, *cgroup)?),

@@ -46,7 +46,9 @@ impl Rulesets {
             return Ok(Arc::clone(rules));
         }
         let listed = Instant::now();
-        let rules = Arc::new(firewall::read()?);
+        let mut rules = firewall::read()?;
+        rules.generation = generation();
+        let rules = Arc::new(rules);
         // They may have changed while they were listed.
         if let Some(edition) = edition.filter(|edition| Edition::now() == Some(*edition)) {
             if self.0.len() >= LIMIT {
@@ -88,8 +90,9 @@ pub(super) fn cookie() -> Option<u64> {
     (result == 0 && length as usize == size_of::<u64>()).then_some(cookie)
 }
 
-/// How often the rules of nftables have changed (include/uapi/linux/netfilter/nf_tables.h).
-fn generation() -> Option<u32> {
+/// How often the rules of nftables have changed in the calling thread's namespace (include/uapi/linux/netfilter/nf_tables.h);
+/// none: nftables is not there.
+pub(super) fn generation() -> Option<u32> {
     /// `NFNL_SUBSYS_NFTABLES`, NFT_MSG_GETGEN.
     const GET: u16 = 10 << 8 | 16;
     const NFTA_GEN_ID: u16 = 1;

@@ -223,6 +223,7 @@ impl Redactor {
             | Answer::NeighborTable(_)
             | Answer::QueueDrops(_)
             | Answer::HalfOpen(_)
+            | Answer::RulesetGeneration(_)
             | Answer::Counters(_) => {}
         }
     }
@@ -248,6 +249,7 @@ impl Redactor {
             | Want::Process { .. }
             | Want::Resolver { .. }
             | Want::Ruleset { .. }
+            | Want::RulesetGeneration { .. }
             | Want::Sysctl { .. }
             | Want::Namespace { .. }
             | Want::BpfPrograms { .. }

@@ -127,7 +127,7 @@ pub(crate) fn inputs() -> Vec<Stamped> {
         Input::Fact(Fact { want: Want::Process { pid: 1 }, answer: Answer::Process(None) }),
         Input::Fact(Fact {
             want: Want::Ruleset { netns },
-            answer: Answer::Ruleset(crate::fact::Ruleset { chains: vec![chain], missing: vec![] }.into()),
+            answer: Answer::Ruleset(crate::fact::Ruleset { chains: vec![chain], ..Default::default() }.into()),
         }),
         Input::Fact(Fact { want: Want::Owner { netns, tuple }, answer: Answer::Sockets(vec![]) }),
         Input::Fact(Fact { want: Want::Counters { netns }, answer: Answer::Counters(vec![("a".into(), u64::MAX)]) }),

@@ -312,7 +312,8 @@ impl Connection {
         self.all_drops().filter_map(|d| d.discovery.map(|discovery| (d, discovery)))
     }
 
-    fn all_drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
+    /// All of these.
+    pub(super) fn all_drops(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
         self.events.iter().filter_map(|(time, e)| match &**e {
             Event::Drop { packet, inner, discovery, sock, receiver, reason, at, hook, stack, .. } => {
                 let inner = inner.as_deref();

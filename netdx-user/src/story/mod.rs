@@ -31,6 +31,9 @@ mod questions;
 mod relays;
 #[cfg(test)]
 mod resolver_tests;
+#[cfg(test)]
+mod rule_tests;
+mod rules;
 mod settling;
 mod subflows;
 #[cfg(test)]

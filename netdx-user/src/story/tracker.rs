@@ -12,6 +12,7 @@ use super::{
     memory::{Memory, Over},
     neighbors::Neighbors,
     packets::{Packets, syn},
+    rules::Rules,
     settling::Settling,
     subflows::Subflows,
 };
@@ -63,6 +64,7 @@ pub struct Tracker {
     inbound: Inbound,
     pub(super) lookups: Lookups,
     neighbors: Neighbors,
+    rules: Rules,
     /// Connections that were opened here, by their endpoints.
     opened: Over<Tuple>,
     /// Connections whose story has been told: what still comes of their sockets is the kernel's own tidying up.
@@ -87,6 +89,7 @@ impl Tracker {
             datagrams: Datagrams::default(),
             inbound: Inbound::default(),
             neighbors: Neighbors::default(),
+            rules: Rules::default(),
             opened: Over::default(),
             told: Over::default(),
             fallbacks: Fallbacks::default(),
@@ -116,6 +119,7 @@ impl Tracker {
     /// The host answered something.
     pub fn fact(&mut self, fact: &Fact) {
         self.lookups.fact(fact);
+        self.rules.fact(fact);
     }
 
     /// Nothing more comes: every story ends here.
@@ -215,6 +219,7 @@ impl Tracker {
         self.opened.forget(now);
         self.told.forget(now);
         self.neighbors.forget(now);
+        self.rules.forget(now);
         self.fallbacks.forget(now);
         self.inbound.forget(now);
         let processes = self.memory.forget(now);
@@ -222,6 +227,7 @@ impl Tracker {
     }
 
     fn take(&mut self, time: Time, event: Arc<Event>) {
+        self.wants.extend(self.rules.question(time, &event));
         match &*event {
             Event::Attempt { started, task, sock, via, dialled } => {
                 self.attempt(*started, task.clone(), sock, *via, *dialled);
@@ -479,6 +485,7 @@ impl Tracker {
         for (time, event) in self.neighbors.of(c.tuple, c.reached(), c.began, end) {
             c.push(time, event);
         }
+        self.rules.tell(&mut c);
         self.fallbacks.failed(&mut c);
         c.folded = c.opened != Opened::Here && {
             let other = c.tuple.reversed();
@@ -497,6 +504,7 @@ impl Tracker {
             for (time, event) in self.neighbors.of(path.tuple, path.reached(), lookup.began, end) {
                 path.push(time, event);
             }
+            self.rules.tell(path);
         }
         self.ended.push_back(Story::Lookup(Box::new(lookup)));
     }

@@ -19,6 +19,7 @@ mod nat;
 mod needs;
 mod refused;
 mod route;
+mod rules;
 mod silence;
 mod slow;
 mod timeout;

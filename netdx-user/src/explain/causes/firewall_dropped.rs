@@ -42,7 +42,8 @@ Geneve, GRE, IP in IP) with one of this connection in it.
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, or of one with such a packet in it, with netfilter
 as the reason, the namespace and the hook. The rule is found by matching the packet against the rules of that namespace,
-read right after: it is exact when only one rule or policy can have done it.
+read right after: it is exact when only one rule or policy can have done it. Where the rules of nftables have changed between
+the drop and the reading, that is said, and no rule is named for sure.
 
 # What to do
 Look at the rule named here (`nft list ruleset`, `iptables -S` in that namespace). Allow the port before it, or remove it.
@@ -99,8 +100,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                 None => format!("{rule} dropped {what} {at}"),
             },
         },
-        Culprit::Possible(rules) => {
-            format!("the firewall dropped {what} {at}; it can have been {}", rules.join(", or "))
+        Culprit::Possible { rules, changed } => {
+            format!("the firewall dropped {what} {at}; {}", Culprit::candidates(rules, *changed))
         }
         Culprit::Unknown(why) => format!("the firewall dropped {what} {at} (which rule: {why})"),
     };

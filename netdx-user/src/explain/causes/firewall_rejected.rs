@@ -176,8 +176,8 @@ fn here(c: &Connection, d: &Dropped<'_>, time: Time, icmp: Option<IcmpError>) ->
     let what = phrase::packet(d.packet);
     let because = match &culprit {
         Culprit::Exact(rule) => format!("{rule} rejected its {what} {at} with {with}"),
-        Culprit::Possible(rules) => {
-            format!("the firewall rejected its {what} {at} with {with}; it can have been {}", rules.join(", or "))
+        Culprit::Possible { rules, changed } => {
+            format!("the firewall rejected its {what} {at} with {with}; {}", Culprit::candidates(rules, *changed))
         }
         Culprit::Unknown(why) => format!("the firewall rejected its {what} {at} with {with} (which rule: {why})"),
     };

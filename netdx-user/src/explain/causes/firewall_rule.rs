@@ -52,8 +52,8 @@ fn onward(d: &Dropped<'_>) -> Option<Want> {
 pub(super) enum Culprit {
     /// This rule or policy.
     Exact(String),
-    /// One of these.
-    Possible(Vec<String>),
+    /// One of these. `changed`: as the rules are now, which are not those of then.
+    Possible { rules: Vec<String>, changed: bool },
     /// Can't be told: why.
     Unknown(String),
 }
@@ -62,9 +62,18 @@ impl Culprit {
     pub(super) fn evidence(&self) -> Vec<Evidence> {
         match self {
             Culprit::Exact(rule) => vec![fact("rule", format!("{rule} is the only one there that can have done it"))],
-            Culprit::Possible(rules) => vec![fact("rule", format!("candidates: {}", rules.join("; ")))],
+            Culprit::Possible { rules, changed } => {
+                let since = changed.then(|| fact("rules-changed", "the rules there have changed since the drop"));
+                since.into_iter().chain([fact("rule", format!("candidates: {}", rules.join("; ")))]).collect()
+            }
             Culprit::Unknown(_) => Vec::new(),
         }
+    }
+
+    /// What is said of several that can have done it: `it can have been X, or Y`.
+    pub(super) fn candidates(rules: &[String], changed: bool) -> String {
+        let of_now = if changed { "the rules there have changed since, of those now " } else { "" };
+        format!("{of_now}it can have been {}", rules.join(", or "))
     }
 
     pub(super) fn advice(&self, c: &Connection, d: &Dropped<'_>, what: &str) -> String {
@@ -107,11 +116,32 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
         Some(hook) => ruleset::culprits(rules, hook, &view(c, d, hook, rules), action),
         None => Culprits::None,
     };
+    let changed = changed(c, d, netns, rules);
     match found {
-        Culprits::Exact(rule) => Culprit::Exact(name(&rule)),
-        Culprits::Possible(rules) => Culprit::Possible(rules.iter().take(4).map(name).collect()),
+        Culprits::Exact(rule) if !changed => Culprit::Exact(name(&rule)),
+        Culprits::Exact(rule) => Culprit::Possible { rules: vec![name(&rule)], changed },
+        Culprits::Possible(rules) => Culprit::Possible { rules: rules.iter().take(4).map(name).collect(), changed },
         Culprits::None if untracked(c, d, netns) => Culprit::Unknown(CONNTRACK.into()),
         Culprits::None => Culprit::Unknown("none of the rules there now fits this packet".into()),
+    }
+}
+
+/// The rules of nftables have changed between the drop and when they were listed.
+fn changed(c: &Connection, d: &Dropped<'_>, netns: Netns, listed: &Ruleset) -> bool {
+    match c.facts.get(&Want::RulesetGeneration { netns, dropped: d.time }) {
+        Some(Answer::RulesetGeneration(Some(then))) => {
+            engine(d) != Some(Engine::Legacy) && listed.generation.is_some_and(|now| now != *then)
+        }
+        _ => false,
+    }
+}
+
+/// Whose rules dropped it, where the place tells.
+fn engine(d: &Dropped<'_>) -> Option<Engine> {
+    match d.at {
+        "nft_do_chain" => Some(Engine::Nftables),
+        "ipt_do_table" | "ip6t_do_table" => Some(Engine::Legacy),
+        _ => None,
     }
 }
 
@@ -200,11 +230,7 @@ fn view<'a>(c: &'a Connection, d: &Dropped<'a>, hook: Hook, rules: &Ruleset) -> 
         uid: c.user().filter(|_| sender),
         interfaces: d.netns().map(|netns| interfaces(c, netns)).unwrap_or_default(),
         bridged: in_bridge(d.stack),
-        engine: match d.at {
-            "nft_do_chain" => Some(Engine::Nftables),
-            "ipt_do_table" | "ip6t_do_table" => Some(Engine::Legacy),
-            _ => None,
-        },
+        engine: engine(d),
     }
 }
 

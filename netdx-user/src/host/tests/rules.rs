@@ -5,6 +5,7 @@ use crate::{
     event::Hook,
     fact::Ruleset,
     ruleset::{Action, Culprits, PacketView, culprits},
+    time::Time,
 };
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ fn syn() -> PacketView<'static> {
 #[test]
 fn rules_of_nftables_and_of_both_iptables() {
     let Some(lab) = Lab::new() else { return };
-    assert_eq!(rules(&lab, &[]), Arc::default());
+    assert_eq!(rules(&lab, &[]).chains, []);
     let found = rules(
         &lab,
         &[
@@ -83,7 +84,8 @@ fn rules_of_nftables_and_of_both_iptables() {
     );
     assert_eq!(found.missing, [""; 0]);
     // The first namespace has none of it.
-    assert_eq!(Host::new().answer(&Want::Ruleset { netns: lab.netns(0) }), Answer::Ruleset(Default::default()));
+    let Answer::Ruleset(none) = Host::new().answer(&Want::Ruleset { netns: lab.netns(0) }) else { panic!() };
+    assert_eq!(none.chains, []);
 }
 
 #[test]
@@ -106,4 +108,8 @@ fn rules_are_listed_again_only_when_they_have_changed() {
     run(&format!("ip netns exec {} nft 'add table inet two; add chain inet two c'", lab.names[0]));
     assert_eq!(tables(&listed(0)), ["one", "two"]);
     assert!(is_kept(&other, &listed(1)));
+    let now = listed(0).generation;
+    assert!(one.generation.is_some() && one.generation < now);
+    let want = Want::RulesetGeneration { netns: lab.netns(0), dropped: Time(7) };
+    assert_eq!(Host::new().answer(&want), Answer::RulesetGeneration(now));
 }

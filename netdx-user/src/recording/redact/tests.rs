@@ -66,7 +66,7 @@ fn a_rule_still_matches() {
     };
     let mut fact = Fact {
         want: Want::Ruleset { netns: crate::event::Netns(1) },
-        answer: Answer::Ruleset(Ruleset { chains: vec![chain], missing: vec![] }.into()),
+        answer: Answer::Ruleset(Ruleset { chains: vec![chain], ..Default::default() }.into()),
     };
     redactor.fact(&mut fact);
     let Answer::Ruleset(rules) = &fact.answer else { panic!("still a ruleset") };
