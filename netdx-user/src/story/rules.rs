@@ -65,12 +65,13 @@ impl Rules {
         }
     }
 
-    /// Gives a story, for each of its drops, the generation that was asked for last by then.
+    /// Gives a story, for each of its drops by netfilter, the generation that was asked for last by then.
     pub(super) fn tell(&self, c: &mut Connection) {
-        let drops: Vec<(Netns, Time)> = c.all_drops().filter_map(|d| Some((d.netns()?, d.time))).collect();
+        let by_netfilter = c.all_drops().filter(|d| dropped_by_netfilter(Some(d.reason), Some(d.at)));
+        let drops: Vec<(Netns, Time)> = by_netfilter.filter_map(|d| Some((d.netns()?, d.time))).collect();
         for (netns, dropped) in drops {
-            let by_then = self.generations.iter().filter(|g| g.netns == netns && g.dropped <= dropped);
-            if let Some(generation) = by_then.max_by_key(|g| g.dropped) {
+            let mut latest_first = self.generations.iter().rev();
+            if let Some(generation) = latest_first.find(|g| g.netns == netns && g.dropped <= dropped) {
                 let answer = Answer::RulesetGeneration(generation.number);
                 c.facts.insert(Want::RulesetGeneration { netns, dropped }, answer);
             }
@@ -80,5 +81,40 @@ impl Rules {
     /// Forgets what is too old by now.
     pub(super) fn forget(&mut self, now: Time) {
         while self.generations.pop_front_if(|g| g.dropped.after(KEPT) <= now).is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::Packet,
+        story::tests::{packet, tuple},
+    };
+    use std::sync::Arc;
+
+    fn drop(netns: u32, reason: &'static str) -> Event {
+        Event::Drop {
+            packet: Packet { netns: Some(Netns(netns)), ..packet(tuple()) },
+            inner: None,
+            discovery: None,
+            sock: None,
+            receiver: false,
+            reason: Some(reason.into()),
+            at: None,
+            hook: None,
+            current: None,
+            stack: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn however_much_is_dropped_it_is_asked_once_a_second() {
+        let mut rules = Rules::default();
+        let mut asks = |ms: u64, netns, reason| rules.question(Time(ms * 1_000_000), &drop(netns, reason)).is_some();
+        assert!(!asks(0, 2, "TCP_CSUM"));
+        assert!(asks(1, 2, "NETFILTER_DROP") && asks(2, 3, "NETFILTER_DROP"));
+        assert!(!asks(1000, 2, "NETFILTER_DROP"));
+        assert!(asks(1001, 2, "NETFILTER_DROP") && !asks(1001, 3, "NETFILTER_DROP"));
     }
 }
