@@ -2,7 +2,7 @@
 
 use super::tests::{MS, code, elsewhere, ip, run, sock, task, tuple};
 use crate::{
-    event::{Call, Cookie, Event, Netns, Protocol, RouteLookups, Sock, Task, TcpState, Tuple},
+    event::{Call, Cookie, Event, IcmpError, Netns, Protocol, RouteLookups, Sock, Task, TcpState, Tuple},
     time::Time,
 };
 
@@ -87,6 +87,32 @@ fn each_socket_is_told_of_though_another_had_its_port_a_moment_ago() {
     assert_eq!((times(2 * MS, [1, 1]), times(2 * MS, [1, 2])), (1, 2));
     // The first has been told.
     assert_eq!((times(600 * MS, [1, 1]), times(600 * MS, [1, 2])), (1, 2));
+}
+
+/// What came of the datagram before: the routing lookups of this call are no reason.
+#[test]
+fn a_call_is_told_what_a_router_said() {
+    let (local, remote) = (ip("fd01::1"), ip("fd09::1"));
+    let icmp = Some(IcmpError { from: ip("fd01::9"), v6: true, kind: 1, code: 0, info: 0 });
+    let with_ends = |sock: Sock| Sock { tuple: Tuple { local, remote, ..sock.tuple }, v6: true, ..sock };
+    let came = Event::SocketError { sock: with_ends(connected(40_000, 1, 101)), icmp, current: None };
+    let failed = Event::CallFailed {
+        call: Call::Send,
+        started: None,
+        task: task(),
+        sock: Some(with_ends(connected(40_000, 1, 0))),
+        address: None,
+        family: 10,
+        port: 0,
+        socket_type: 2,
+        protocol: 17,
+        scope: 0,
+        result: -101,
+        cgroup_hook: None,
+        route: RouteLookups { count: 4, local: true, table: 255, error: -11, kind: 7, ..RouteLookups::default() },
+    };
+    let reports = run(vec![(MS, came), (2 * MS, failed)], elsewhere);
+    assert_eq!(code(&reports), ["route.icmp-unreachable"]);
 }
 
 #[test]

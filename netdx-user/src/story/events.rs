@@ -298,7 +298,7 @@ impl Connection {
 
     /// Both, in order.
     pub fn lost_here(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
-        self.all_drops().filter(|d| d.discovery.is_none())
+        self.all_drops().filter(|d| d.discovery.is_none() && !self.is_answered_again(d))
     }
 
     /// There are any of them.
@@ -409,10 +409,29 @@ impl Connection {
         })
     }
 
-    /// SYN-ACKs sent again by a listener of this host.
+    /// When a listener of this host, which had got its SYN, answered for the last time again, and where.
     #[must_use]
-    pub fn synack_retransmits(&self) -> usize {
-        self.events.iter().filter(|(_, e)| matches!(**e, Event::SynAckRetransmit { .. })).count()
+    pub fn answered_again(&self) -> Option<(Time, Netns)> {
+        self.answers_again().last()
+    }
+
+    fn answers_again(&self) -> impl Iterator<Item = (Time, Netns)> + '_ {
+        self.events.iter().filter_map(|(time, e)| match &**e {
+            Event::SynAckRetransmit { listener, .. } => Some((*time, listener.netns)),
+            _ => None,
+        })
+    }
+
+    /// Not lost: a SYN that was sent again. Where the listener has got it before, it answers again, and the kernel frees this one
+    /// without a reason (`tcp_check_req`, Linux 6.18).
+    fn is_answered_again(&self, d: &Dropped<'_>) -> bool {
+        const SYN: u8 = 2;
+        const ACK: u8 = 16;
+        d.ours
+            && d.packet.tcp_flags & (SYN | ACK) == SYN
+            && matches!(d.at, "tcp_v4_rcv" | "tcp_v6_rcv")
+            && matches!(d.reason, "" | "NOT_SPECIFIED")
+            && self.answers_again().next().is_some_and(|(answered, _)| answered <= d.time)
     }
 
     /// How the socket ended: its change to TCP_CLOSE, or to a closing state when the application left it so.

@@ -17,6 +17,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// How long a story waits for the other events of the same packet.
 const SETTLE: Duration = Duration::from_millis(50);
+/// What the kernel does with a packet before it tells what became of it takes no longer.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// A peer that tries again within this time is still told once: the kernel's own repetitions of a SYN (RFC 6298).
 const QUIET: Duration = Duration::from_secs(130);
 /// How many are remembered.
@@ -69,12 +71,13 @@ impl Inbound {
         {
             due.push(whole(entry.remove(), memory));
         }
+        due.retain(is_turned_away);
         due
     }
 
     /// All that are left.
     pub(super) fn end(&mut self, memory: &Memory) -> Vec<Connection> {
-        std::mem::take(&mut self.pending).into_values().map(|c| whole(c, memory)).collect()
+        std::mem::take(&mut self.pending).into_values().map(|c| whole(c, memory)).filter(is_turned_away).collect()
     }
 
     /// When the next one is due.
@@ -83,8 +86,13 @@ impl Inbound {
     }
 }
 
+/// Whether there is anything to tell: a peer that is let in, and sends its SYN again before it gets the answer, is not turned away.
+fn is_turned_away(c: &Connection) -> bool {
+    c.answered_again().is_none() || c.is_dropped() || c.overflow().is_some() || c.resets_sent(true).next().is_some()
+}
+
 fn whole(mut c: Connection, memory: &Memory) -> Connection {
-    for (time, event) in memory.packets.between(c.tuple, c.began, c.began.after(SETTLE)) {
+    for (time, event) in memory.packets.between(c.tuple, c.began.before(AT_ONCE), c.began.after(SETTLE)) {
         // The peer's own sockets are not this side's to tell.
         if !matches!(*event, Event::IcmpReceived { .. }) {
             c.push(time, event);

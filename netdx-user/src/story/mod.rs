@@ -15,6 +15,8 @@ mod conversations;
 #[cfg(test)]
 mod datagram_tests;
 mod datagrams;
+#[cfg(test)]
+mod drop_tests;
 mod events;
 mod facts;
 mod fallback;

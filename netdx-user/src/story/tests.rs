@@ -68,7 +68,7 @@ pub(super) fn closed(error: i32) -> Event {
     }
 }
 
-fn retransmit() -> Event {
+pub(super) fn retransmit() -> Event {
     Event::Retransmit {
         sock: sock(TcpState::SynSent),
         tcp: TcpCounters::default(),

@@ -1,5 +1,6 @@
 //! Addresses and ports are translated on the way: the one that was dialled is not the one that is reached.
 
+use crate::needs::other_without_reasons;
 use netdx_tests::bpf::Cgroup;
 use netdx_tests::island::run;
 use netdx_tests::lab::{Client, Lab};
@@ -105,6 +106,49 @@ fn no_port_is_left_to_translate_to() {
     let errno = Some("ETIMEDOUT");
     trace.explains(&attempt, &Expected { code, errno, remote: Some("10.1.2.2:80"), names, ..REFUSED });
     trace.only(&[code]);
+}
+
+/// Translated, it goes where it may not go with its addresses.
+fn may_not(lab: &Lab, target: &str, expected: &Expected<'_>) {
+    let trace = Tracer::start(lab);
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    trace.explains(&attempt, &Expected { errno: Some("ETIMEDOUT"), remote: Some(target), ..*expected });
+    trace.only(&[expected.code]);
+}
+
+const MARTIAN: Expected<'static> = Expected { code: "route.reverse-path", ..REFUSED };
+
+/// What the router says of that comes with the address that was dialled.
+#[test]
+fn a_port_is_forwarded_where_no_route_leads() {
+    let lab = Lab::new();
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 10.44.0.1:81"));
+    let trace = Tracer::start(&lab);
+    let target = "10.1.2.2:8080";
+    let attempt = lab.connect(&format!("blocking {target}"));
+    assert_eq!(attempt.errno, libc::ENETUNREACH);
+    let names = &["translated to 10.44.0.1:81", lab.router.name(), "no IPv4 route to 10.44.0.1"];
+    let expected = Expected { code: "route.none", errno: Some("ENETUNREACH"), remote: Some(target), names, ..REFUSED };
+    trace.explains(&attempt, &expected);
+    trace.only(&[expected.code]);
+}
+
+#[test]
+fn a_port_is_forwarded_to_a_loopback_address() {
+    let lab = Lab::new();
+    lab.router.nft(&translation("prerouting", "tcp dport 8080 dnat ip to 127.0.0.1:81"));
+    let names = &["the SYN to 127.0.0.1", "loopback addresses are not reached from outside"];
+    let expected = Expected { names, ..MARTIAN };
+    may_not(&lab, "10.1.1.1:8080", &other_without_reasons("timeout.dropped", "proven", expected));
+}
+
+#[test]
+fn a_loopback_port_is_forwarded_to_another_host() {
+    let lab = Lab::new();
+    lab.client.nft(&translation("output", "tcp dport 8080 dnat ip to 10.1.2.2:81"));
+    let names = &["may not leave with its loopback source 127.0.0.1"];
+    may_not(&lab, "127.0.0.1:8080", &Expected { names, ..MARTIAN });
 }
 
 #[test]

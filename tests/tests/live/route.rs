@@ -187,6 +187,37 @@ fn packets_go_round_in_circles() {
     trace.only(&[code]);
 }
 
+/// The router says nothing of what it can't pass on, or nothing that arrives.
+fn unsaid(prepare: impl FnOnce(&Lab), how: &str, expected: &Expected<'_>) {
+    let lab = Lab::new();
+    prepare(&lab);
+    for island in [&lab.router, &lab.server] {
+        island.nft("table inet mute { chain out { type filter hook output priority 0; meta l4proto icmp drop; }; }");
+    }
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect(how);
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let remote = how.split(' ').nth(1);
+    trace.explains(&attempt, &Expected { errno: Some("ETIMEDOUT"), remote, ..*expected });
+    trace.only(&[expected.code]);
+}
+
+#[test]
+fn the_router_has_no_route_and_does_not_say_so() {
+    let names = &["network namespace", "on its way", "no IPv4 route to 10.44.0.1"];
+    unsaid(|_| {}, "blocking 10.44.0.1:80", &Expected { names, ..NONE });
+}
+
+#[test]
+fn packets_go_round_in_circles_and_nobody_says_so() {
+    let around = |lab: &Lab| {
+        lab.server.sysctl("net.ipv4.ip_forward=1");
+        lab.router.ip("route add 10.8.0.0/16 via 10.1.2.2");
+    };
+    let names = &["the time to live of its SYN ran out", "network namespace"];
+    unsaid(around, "blocking 10.8.0.1:80", &Expected { code: "route.ttl-exceeded", names, ..NONE });
+}
+
 /// A routing rule or route in the router's namespace, which asks for more than the address.
 fn rejected_by_the_router(change: &str, how: &str, errno: Option<&'static str>, names: &[&str]) {
     let lab = Lab::new();
@@ -305,6 +336,20 @@ fn the_router_does_not_forward() {
     let code = "route.forwarding-off";
     let names = &["ip_forward"];
     trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote: Some("10.1.2.2:80"), names, ..NONE });
+    trace.only(&[code]);
+}
+
+#[test]
+fn the_router_sends_it_back() {
+    let lab = Lab::new();
+    lab.router.sysctl("net.ipv4.conf.all.send_redirects=0, net.ipv4.conf.rcl.send_redirects=0");
+    lab.router.ip("route add 10.44.0.0/16 via 10.1.1.2");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.44.0.1:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let (code, names) = ("timeout.dropped", &["it came back to where it was sent from"]);
+    let remote = Some("10.44.0.1:80");
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote, names, ..NONE });
     trace.only(&[code]);
 }
 

@@ -38,6 +38,23 @@ fn the_next_hop_has_another_link_address() {
 }
 
 #[test]
+fn the_answer_is_lost() {
+    for (target, gateway) in [("10.1.2.2:80", "10.1.2.1"), ("[fd01:2::2]:80", "fd01:2::1")] {
+        let lab = Lab::new();
+        let _listener = servers::listen(&lab.server, target);
+        lab.server.ip(&format!("neigh replace {gateway} lladdr 02:00:00:00:00:99 dev eth0 nud permanent"));
+        let trace = Tracer::start(&lab);
+        let attempt = lab.connect(&format!("blocking {target}"));
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let names = &["the listener in network namespace", lab.server.name(), "its SYN-ACK did not come back"];
+        let expected = Expected { remote: Some(target), names, certainty: Some("likely"), ..SILENT };
+        let expected = other_without_reasons("timeout.dropped", "proven", expected);
+        trace.explains(&attempt, &expected);
+        trace.only(&[expected.code]);
+    }
+}
+
+#[test]
 fn a_host_that_cannot_be_seen_into_is_silent() {
     let lab = Lab::new();
     remote::attach(&lab.client, Answer::Silence);

@@ -202,6 +202,21 @@ pub(super) fn stopping_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>
     c.drops().filter(move |d| end.is_none_or(|e| d.time <= e) && d.reason != "NO_SOCKET")
 }
 
+/// A packet of this side's that had left came back to where it was sent from.
+pub(super) fn came_back(c: &Connection, d: &Dropped<'_>) -> bool {
+    let sent_here = d.ours && !c.mirrored && !c.wayside;
+    sent_here && d.netns() == Some(c.netns) && d.packet.in_device != 0 && d.packet.in_device != LOOPBACK
+}
+
+/// Index of a namespace's loopback interface (LOOPBACK_IFINDEX, net/core/dev.h).
+const LOOPBACK: u32 = 1;
+
+/// What to do where it did.
+pub(super) fn turned_back(c: &Connection) -> String {
+    let first = c.next_hop().map(|(hop, _)| format!(" (the first one is {hop})")).unwrap_or_default();
+    format!("a router on the way{first} sends it back: look at its routes and routing rules for {}", c.reached().remote)
+}
+
 /// The same of tunnels' packets with its own in them: what is said of those outside is not said of those inside.
 pub(super) fn stopping_wrapped(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
     let end = c.ended;
@@ -327,8 +342,8 @@ pub(super) fn who_listens(c: &Connection, netns: Netns) -> Option<String> {
 /// SYNs went to a listener of this host and were neither dropped with a reason nor answered: what the kernel drops while
 /// it makes the answer leaves no trace of its own (tcp_conn_request, 6.18). The namespaces with such a listener.
 pub(super) fn vanished_at(c: &Connection) -> Vec<Netns> {
-    let silent =
-        c.is_tcp() && c.tried() && !anything_came_back(c) && !c.is_dropped() && c.syn_retransmits().next().is_some();
+    let unanswered = !anything_came_back(c) && c.answered_again().is_none();
+    let silent = c.is_tcp() && c.tried() && unanswered && !c.is_dropped() && c.syn_retransmits().next().is_some();
     let here = target_here(c).filter(|_| silent).unwrap_or_default();
     here.iter().copied().filter(|n| listener(c, *n).is_some()).collect()
 }

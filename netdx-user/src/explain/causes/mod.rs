@@ -12,6 +12,7 @@ mod forwarding;
 mod ipsec;
 mod lost_route;
 mod own_neighbor;
+mod stopped_by_routing;
 mod tunnel;
 
 macro_rules! causes {

@@ -1,6 +1,6 @@
 //! `route.forwarding-off`
 
-use super::evidence::{place, stopping_drops, sysctl_wants, sysctls, told};
+use super::evidence::{came_back, place, stopping_drops, sysctl_wants, sysctls, told};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase, seen},
@@ -38,8 +38,8 @@ route.rejects and route.icmp-unreachable: forwarding is on, and routing says no.
 
 fn dropped(c: &Connection) -> Option<Dropped<'_>> {
     stopping_drops(c).find(|d| {
-        // An answer has arrived: it is not to be passed on.
-        let arrived = !d.ours && d.netns() == Some(c.netns);
+        // An answer has arrived, or its own packet has come back: neither is to be passed on.
+        let arrived = !d.ours && d.netns() == Some(c.netns) || came_back(c, d);
         !arrived
             && (d.by("ip_error")
                 || d.by("ip6_forward")

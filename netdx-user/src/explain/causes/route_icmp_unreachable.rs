@@ -34,12 +34,13 @@ The message came in and quotes a packet of this connection. Its sender and its c
 own, and what made it was seen, or the interface asks for no link addresses that a neighbour could be silent to.
 
 # What to do
-The sender is where the way ends: look at its routing table, and whether the target is up on its network. A tunnel: look at
-its other end (`wg show`, `ip -d link show`).
+The sender is where the way ends: look at its routing table, and whether the target is up on its network. Where the address
+that was dialled is translated (DNAT), the message comes with that one: the sender is whoever translates, or behind it. A
+tunnel: look at its other end (`wg show`, `ip -d link show`).
 
 # Easily confused with
-firewall.rejected: codes that only filters send. route.none: this host itself has no route. route.neighbor-silent: this
-host's own next hop does not answer.
+firewall.rejected: codes that only filters send. route.none: this host itself has no route, or one of its namespaces on the
+way that could not say so. route.neighbor-silent: this host's own next hop does not answer.
 ";
 
 /// The message that says so: not this host's own, not one that only filters send.
@@ -62,6 +63,12 @@ pub(super) fn own_message(c: &Connection) -> Option<(Time, IcmpError)> {
 /// Where a message is made that tells of a neighbour that does not answer (6.18).
 pub(super) fn made_for_neighbor(stack: &[Name]) -> bool {
     stack.iter().any(|f| matches!(&**f, "neigh_invalidate" | "arp_error_report" | "ndisc_error_report"))
+}
+
+/// It has the address that was dialled for its sender's: whoever translates that gives it so to every error that comes back
+/// (`nf_nat_icmp_reply_translation`, Linux 6.18).
+pub(super) fn by_translator(c: &Connection, i: &IcmpError) -> bool {
+    i.from == c.tuple.remote && c.reached().remote != c.tuple.remote
 }
 
 /// The questions behind [`by_tunnel`].
@@ -128,8 +135,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     }
     let Some((time, i)) = message(c) else { return Judgement::No };
     let name = phrase::icmp(i.v6, i.kind, i.code);
+    let (reached, translated) = (c.reached().remote, by_translator(c, &i));
     // Which of several namespaces with that address sent it can't be told.
     let who = match here(c, i.from) {
+        _ if translated => format!("the host that translates {} to {reached}, or one behind it,", i.from),
         Some([netns]) => format!("{} ({})", i.from, phrase::namespace(&c.facts, *netns, c.netns)),
         _ if i.from == c.tuple.remote => format!("{}, the target itself,", i.from),
         _ => format!("router {}", i.from),
@@ -141,6 +150,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             seen(c, time, "icmp-received", format!("{name} from {}", i.from)),
         )
         .and_all(told(c))
-        .advise(format!("the way ends at {}: look at its routes and its next hop towards {}", i.from, c.tuple.remote)),
+        .advise(if translated {
+            format!("look at the routes and the next hop towards {reached} of the host that translates {}", i.from)
+        } else {
+            format!("the way ends at {}: look at its routes and its next hop towards {reached}", i.from)
+        }),
     )
 }

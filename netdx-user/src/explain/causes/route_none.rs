@@ -3,6 +3,8 @@
 use super::{
     evidence::{no_way_back, route_fact, told, vanished_at, way_back_want, who_listens},
     lost_route,
+    route_icmp_unreachable::by_translator,
+    stopped_by_routing::{by_routing, none, stopped},
 };
 use crate::{
     coverage::Coverage,
@@ -12,13 +14,14 @@ use crate::{
     story::Connection,
     want::Want,
 };
+use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "route.none",
     page: PAGE,
     rule: Rule::Connection { wants, judge },
     // What is said of the way back is said of a connection that seems to be lost without a trace.
-    hides: &["timeout.silent", "timeout.abandoned", "timeout.dropped", "broken.timeout"],
+    hides: &["timeout.silent", "timeout.abandoned", "timeout.dropped", "broken.timeout", "route.icmp-unreachable"],
     tells: Tells::Failure,
 };
 
@@ -29,13 +32,15 @@ There is no route to that address, or none back from it.
 A route says by which interface, and over which router, packets for a range of addresses go. No route of this network
 namespace fits the address, not even a default route of its family, so nothing could be sent and the call failed at once.
 Or the target is a listener in another namespace of this host, and that one has no route back: its answer can't be sent, and
-the caller waits in vain. Or the route went away while the connection was up: nothing can be sent any more, nobody tells the
-application, and its timers run out.
+the caller waits in vain. Or a namespace of this host that the packets (or the answers) pass has none, and what it answers
+(ICMP) is lost, or comes with the address that was dialled, which it translates. Or the route went away while the connection
+was up: nothing can be sent any more, nobody tells the application, and its timers run out.
 
 # How netdx knows
 The kernel's routing lookup of this very call found nothing in the last table it asked, the call returned ENETUNREACH, and
 the same lookup made right after finds nothing either. For the way back: packets went to a listener of this host, nothing
 dropped them and no answer left, and the lookup of the way back, made right after in the listener's namespace, fails. For a
+namespace on the way: routing dropped the packet there (reason IP_INNOROUTES), and the same lookup finds nothing. For a
 route that went away: the kernel dropped the packet before it was sent (reason IP_OUTNOROUTES), or a retransmission failed.
 
 # What to do
@@ -45,20 +50,21 @@ to anything?
 
 # Easily confused with
 route.interface-down: there would be a route, but its interface is down. route.rejects: a route or rule of type
-unreachable forbids it. route.icmp-unreachable: a router further on has no route. local.bad-source: the address that the
+unreachable forbids it. route.icmp-unreachable: a router has no route, and says so. local.bad-source: the address that the
 socket has is not this host's, so the kernel looks for no route.
 ";
 
 fn wants(c: &Connection) -> Vec<Want> {
     let back = vanished_at(c).into_iter().map(|n| way_back_want(c, n));
-    back.chain(lost_route::wants(c)).collect()
+    let stopped = stopped(c).map(|s| s.wants(c)).unwrap_or_default();
+    back.chain(lost_route::wants(c)).chain(stopped).collect()
 }
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if let Some(finding) = one_way(c) {
         return Judgement::Yes(finding);
     }
-    if let Some(finding) = lost(c) {
+    if let Some(finding) = lost(c).or_else(|| on_the_way(c)) {
         return Judgement::Yes(finding);
     }
     let Some(call) = c.failed_call() else { return Judgement::No };
@@ -71,7 +77,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         call.route.count > 0 && (call.route.error == -11 || v6_null || call.route.error == -errno::ENETUNREACH);
     let now = c.route();
     // A rule may not have taken what the last table had (suppress_prefixlength).
-    let none_now = now.is_some_and(|r| r.errno == errno::ENETUNREACH && r.kind.is_empty());
+    let none_now = now.is_some_and(none);
     if !missed && !none_now && call.route.count > 0 {
         return Judgement::No;
     }
@@ -89,10 +95,10 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         Some(r) if r.errno == 0 => format!(
             "no {} route to {} was found, although now there is one: the routes have changed, or the socket may reach only \
              networks that it is itself on (SO_DONTROUTE)",
-            family(c),
+            family(c.tuple.remote),
             c.tuple.remote
         ),
-        now => no_route(c, now),
+        now => no_route(c.tuple.remote, now),
     };
     let proof = seen(c, call.time, "route-lookup", lookup(&call.route));
     Judgement::Yes(Finding::new(certainty, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(format!(
@@ -101,17 +107,30 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     )))
 }
 
-fn family(c: &Connection) -> &'static str {
-    if c.tuple.remote.is_ipv4() { "IPv4" } else { "IPv6" }
+fn family(to: IpAddr) -> &'static str {
+    if to.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-fn no_route(c: &Connection, now: Option<&Route>) -> String {
+fn no_route(to: IpAddr, now: Option<&Route>) -> String {
     let default = match now {
         Some(r) if r.has_default => " although there is a default route",
         Some(_) => " and there is no default route",
         None => "",
     };
-    format!("no {} route to {}{default}", family(c), c.tuple.remote)
+    format!("no {} route to {to}{default}", family(to))
+}
+
+/// A namespace of this host that it passes has no route, and did not say so itself.
+fn on_the_way(c: &Connection) -> Option<Finding> {
+    if c.icmp_errors().any(|(_, i)| by_routing(&i) && !by_translator(c, &i)) {
+        return None;
+    }
+    let stopped = stopped(c)?;
+    let route = stopped.no_route(c)?;
+    let at = phrase::namespace(&c.facts, stopped.netns, c.netns);
+    let because = format!("{at}, on its way, has {}", no_route(stopped.to, Some(route)));
+    let advice = format!("in {at}: add a route to {} (or a default route)", stopped.to);
+    Some(Finding::new(Certainty::Proven, because, stopped.proof).and_all(told(c)).advise(advice))
 }
 
 /// There was a route when it began.
@@ -121,10 +140,16 @@ fn lost(c: &Connection) -> Option<Finding> {
     let (certainty, because) = match now {
         Some(r) if r.errno == 0 => (
             Certainty::Likely,
-            format!("this host had no {} route to {} for a while: now there is one", family(c), c.tuple.remote),
+            format!(
+                "this host had no {} route to {} for a while: now there is one",
+                family(c.tuple.remote),
+                c.tuple.remote
+            ),
         ),
         Some(r) if !r.kind.is_empty() => return None,
-        Some(_) => (Certainty::Proven, format!("there is no {} route to {} any more", family(c), c.tuple.remote)),
+        Some(_) => {
+            (Certainty::Proven, format!("there is no {} route to {} any more", family(c.tuple.remote), c.tuple.remote))
+        }
         None => (
             Certainty::Possible,
             format!(

@@ -2,17 +2,17 @@
 
 use super::{
     evidence::{route_fact, told},
-    firewall_rejected::answered_here,
     lost_route,
     route_none::table,
+    stopped_by_routing::{by_routing, rejecting, stopped},
 };
 use crate::{
     coverage::Coverage,
-    event::{Call, Hook, IcmpError, Netns, Tuple},
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, here, owners_want, phrase, seen},
+    event::Call,
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, owners_want, phrase, seen},
     fact::{Answer, Route},
-    report::{Certainty, Evidence},
-    story::{Connection, Dropped, FailedCall},
+    report::Certainty,
+    story::{Connection, FailedCall},
     want::{Flow, Want},
 };
 
@@ -55,94 +55,16 @@ route.none: there is just no route. firewall.rejected: a filter answers with the
 routing lookup.
 ";
 
-/// A packet of this connection for which routing gave no way on.
-struct Stopped {
-    netns: Netns,
-    /// Without what rules can ask for besides addresses and mark; then with it.
-    asked: [Want; 2],
-    proof: Evidence,
-}
-
-impl Stopped {
-    fn wants(&self, c: &Connection) -> Vec<Want> {
-        let [plain, whole] = &self.asked;
-        let answered = c.facts.get(plain).is_some() && self.route(c).is_none();
-        let next = if answered { whole } else { plain };
-        vec![next.clone(), Want::Namespace { netns: self.netns }]
-    }
-
-    /// What rejects it.
-    fn route<'a>(&self, c: &'a Connection) -> Option<&'a Route> {
-        self.asked.iter().find_map(|want| match c.facts.get(want) {
-            Some(Answer::Route(r)) if rejecting(r) => Some(r),
-            _ => None,
-        })
-    }
-}
-
-/// A packet with these endpoints in another namespace of this host, by which it passes.
-fn passing(netns: Netns, tuple: Tuple, mark: u32, in_device: u32, proof: Evidence) -> Stopped {
-    let flow = Flow::of(tuple, in_device);
-    let ask = |from, flow| Want::Route { netns, to: tuple.remote, from, device: 0, mark, uid: 0, flow };
-    Stopped { netns, asked: [ask(None, None), ask(Some(tuple.local), Some(flow))], proof }
-}
-
-/// Where it was stopped by routing on its way.
-fn stopped(c: &Connection) -> Option<Stopped> {
-    on_the_way(c).or_else(|| sent_anew(c)).or_else(|| told_by_router(c))
-}
-
-/// Routing in another namespace of this host dropped its packet.
-fn on_the_way(c: &Connection) -> Option<Stopped> {
-    let by_routing = |d: &Dropped<'_>| {
-        ["ip_error", "ip6_pkt_discard", "ip6_pkt_prohibit", "ip6_pkt_drop", "dst_discard_out"].iter().any(|f| d.by(f))
-    };
-    let d = c.drops().find(|d| d.netns().is_some_and(|n| n != c.netns) && by_routing(d))?;
-    let netns = d.netns()?;
-    let at = phrase::namespace(&c.facts, netns, c.netns);
-    let text = format!("{} dropped in {at} by its routing", phrase::packet(d.packet));
-    let proof = seen(c, d.time, "drop", text);
-    Some(passing(netns, d.packet.tuple.unwrap_or(c.tuple), d.packet.mark, d.packet.in_device, proof))
-}
-
-/// A rule gave it another mark as it was sent, and with that mark it has no way (nf_route_table_hook4, ipt_mangle_out:
-/// where ip_route_me_harder fails the hook drops it, Linux 6.18).
-fn sent_anew(c: &Connection) -> Option<Stopped> {
-    let anew = |d: &Dropped<'_>| {
-        let here = d.ours && d.netns() == Some(c.netns);
-        here && d.hook == Some(Hook::Output) && d.at == "nf_hook_slow" && d.packet.mark != c.mark
-    };
-    let d = c.drops().find(anew)?;
-    let mark = d.packet.mark;
-    let text = format!("SYN dropped where it is sent: firewall rules had marked it {mark:#x}, so it was routed anew");
-    let (from, device) = (Some(c.tuple.local).filter(|a| !a.is_unspecified()), c.bound_device);
-    let (netns, to, uid) = (c.netns, c.tuple.remote, c.uid());
-    let ask = |flow| Want::Route { netns, to, from, device, mark, uid, flow };
-    Some(Stopped { netns, asked: [ask(None), ask(Some(Flow::of(c.tuple, 0)))], proof: seen(c, d.time, "drop", text) })
-}
-
-/// A router's namespace of this host said so, and what it did with the packet was not seen.
-fn told_by_router(c: &Connection) -> Option<Stopped> {
-    if answered_here(c) {
-        return None;
-    }
-    let (time, icmp) = c.icmp_errors().find(|(_, i)| by_routing(i) && i.from != c.tuple.remote)?;
-    let [netns] = here(c, icmp.from)? else { return None };
-    if *netns == c.netns {
-        return None;
-    }
-    let text = format!("{} came back from {}", phrase::icmp(icmp.v6, icmp.kind, icmp.code), icmp.from);
-    Some(passing(*netns, c.tuple, 0, 0, seen(c, time, "icmp-received", text)))
-}
-
-/// What routing answers: network or host unreachable, or prohibited (ip_error, ip6_pkt_drop, Linux 6.18).
-fn by_routing(i: &IcmpError) -> bool {
-    matches!((i.v6, i.kind, i.code), (false, 3, 0 | 1 | 13) | (true, 1, 0 | 1 | 3))
+/// The call that failed before anything was sent. A datagram's can also be told what became of an earlier one on its way: the
+/// ICMP error that came.
+fn failed_at_once(c: &Connection) -> Option<FailedCall> {
+    let sends = |call: &FailedCall| matches!(call.call, Call::Connect | Call::IoUringConnect | Call::Send);
+    c.failed_call().filter(|call| c.id.is_none() && sends(call) && c.icmp_errors().next().is_none())
 }
 
 /// A rule may have asked for ports, without which another route is found.
 fn by_ports(c: &Connection) -> Option<Want> {
-    c.failed_call().filter(|call| c.id.is_none() && rejected_by_rule(call))?;
+    failed_at_once(c).filter(rejected_by_rule)?;
     let plain = c.route_want();
     let known = matches!(c.facts.get(&plain), Some(Answer::Route(r)) if !rejecting(r));
     match plain {
@@ -160,22 +82,14 @@ fn wants(c: &Connection) -> Vec<Want> {
     wants
 }
 
-fn rejecting(r: &Route) -> bool {
-    matches!(r.kind.as_str(), "unreachable" | "prohibit" | "blackhole" | "throw")
-}
-
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    // A datagram's call can also fail for what became of an earlier one on its way.
-    let at_once = c
-        .failed_call()
-        .filter(|call| c.id.is_none() && matches!(call.call, Call::Connect | Call::IoUringConnect | Call::Send));
-    if let Some(finding) = at_once.and_then(|call| at_once_rejected(c, &call)) {
+    if let Some(finding) = failed_at_once(c).and_then(|call| at_once_rejected(c, &call)) {
         return Judgement::Yes(finding);
     }
     if let Some(finding) = meanwhile(c) {
         return Judgement::Yes(finding);
     }
-    let Some((s, r)) = stopped(c).and_then(|s| s.route(c).map(|r| (s, r))) else { return Judgement::No };
+    let Some((s, r)) = stopped(c).and_then(|s| s.rejecting(c).map(|r| (s, r))) else { return Judgement::No };
     let at = phrase::namespace(&c.facts, s.netns, c.netns);
     let because = format!("{} in {at} forbids it: {}", phrase::rejecter(r), r.text);
     Judgement::Yes(

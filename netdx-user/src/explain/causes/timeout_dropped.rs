@@ -1,7 +1,7 @@
 //! `timeout.dropped`
 
 use super::asymmetric;
-use super::evidence::{place, stopping_drops, stopping_wrapped, told};
+use super::evidence::{came_back, place, stopping_drops, stopping_wrapped, told, turned_back};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
@@ -23,10 +23,11 @@ This host dropped a packet of the connection, for a reason of its own.
 # What happened
 The kernel threw away a packet (the first one, the answer, a later one) for one of its less common reasons: a TCP-MD5 or
 TCP-AO signature that is missing or wrong, a bad checksum, timestamps from the past (PAWS), a malformed header, a packet too
-big for the next interface. Or it threw away a tunnel's packet with one of this connection in it. Or the answer came from
-another address than was dialled, so that no socket here takes it: the destination was translated on the way (DNAT: a
-published port, a load balancer), and the answer took another way back, on which nobody translates it again. Mostly both ends
-are on one network, and the host that translates is not between them (hairpin NAT).
+big for the next interface. Or the packet came back to where it was sent from, by a router that sends it there. Or the kernel
+threw away a tunnel's packet with one of this connection in it. Or the answer came from another address than was dialled, so
+that no socket here takes it: the destination was translated on the way (DNAT: a published port, a load balancer), and the
+answer took another way back, on which nobody translates it again. Mostly both ends are on one network, and the host that
+translates is not between them (hairpin NAT).
 
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, with the reason's name, the namespace and the
@@ -61,7 +62,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         ("" | "NOT_SPECIFIED", at) => format!("in {at}, without a reason"),
         (reason, _) => format!("reason {reason}"),
     };
-    let advice = if d.inner.is_some() {
+    let back = came_back(c, &d);
+    let advice = if back {
+        turned_back(c)
+    } else if d.inner.is_some() {
         "the tunnel's own packets must get through: look at its other end there, and at its addresses and port".into()
     } else if matches!(d.reason, "" | "NOT_SPECIFIED") {
         format!("look at what handles packets {at}: the kernel says only that it dropped this one")
@@ -69,6 +73,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         format!("look up SKB_DROP_REASON_{} in the kernel's documentation: it says what the packet lacked", d.reason)
     };
     let means = match d.reason {
+        _ if back => Some("it came back to where it was sent from"),
         // Of its own packets that is an answer.
         "NO_SOCKET" => Some("nothing there takes packets of this tunnel"),
         reason => meaning(reason),

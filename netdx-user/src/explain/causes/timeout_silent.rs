@@ -33,7 +33,8 @@ the answer takes a way on which it is lost.
 # How netdx knows
 The SYNs went out to the interface, none of them was dropped by anything on this host (rules, queues, neighbours, programs),
 and no packet of this connection came in before it ended. Where a program of this host listens on the target, it is likely
-at best: a SYN can also be lost within this host, or by the listener without a trace. The same where an XDP program is
+at best: a SYN can also be lost within this host, or by the listener without a trace. Where it sent its SYN-ACK again, it had
+got the SYN, and what is lost is the answer. The same where an XDP program is
 attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there. And where the
 way leads into a tunnel (WireGuard, VXLAN, IPIP, a program's), by a bridge as well: what becomes of the packet inside of
 another is told only where this host drops it and it is not encrypted. Of a WireGuard interface's peer it is told when both
@@ -56,7 +57,8 @@ fn programs_want(c: &Connection) -> Want {
 fn wants(c: &Connection) -> Vec<Want> {
     let unanswered = c.tried() && c.established.is_none() && !anything_came_back(c) && !c.is_dropped();
     if unanswered && syns(c).0 > 1 {
-        std::iter::once(programs_want(c)).chain(tunnel::wants(c)).collect()
+        let answered = c.answered_again().map(|(_, netns)| Want::Namespace { netns });
+        std::iter::once(programs_want(c)).chain(tunnel::wants(c)).chain(answered).collect()
     } else {
         Vec::new()
     }
@@ -105,11 +107,21 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         })
         .unwrap_or_default();
     let tunnel = tunnel::of(c);
-    let because = match &tunnel {
-        Some(tunnel) => {
+    let answered = c.answered_again();
+    let answerer = answered.map(|(_, netns)| phrase::namespace(&c.facts, netns, c.netns));
+    let because = match (&answerer, &tunnel) {
+        (Some(at), _) => {
+            format!(
+                "{} left{via}, the listener in {at} got one and answered, and its SYN-ACK did not come back",
+                phrase::count(n, "SYN")
+            )
+        }
+        (None, Some(tunnel)) => {
             format!("{} {}, and nothing came back{}", phrase::count(n, "SYN"), tunnel.went(c), tunnel.why(c))
         }
-        None => format!("{} left{via}, nothing came back, and nothing here dropped them", phrase::count(n, "SYN")),
+        (None, None) => {
+            format!("{} left{via}, nothing came back, and nothing here dropped them", phrase::count(n, "SYN"))
+        }
     };
     // A listener of this host that did not answer: it can have dropped the SYN, or the SYN did not get there.
     let listening = vanished_at(c);
@@ -117,13 +129,16 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let filters = unseen_filters(c);
     let certainty = match (absence(c, coverage, &["drop", "retransmit", "icmp"]), &listening[..]) {
         _ if doubt => Certainty::Possible,
-        (seen, []) if filters.is_empty() && tunnel.is_none() => seen,
+        (seen, []) if filters.is_empty() && tunnel.is_none() && answered.is_none() => seen,
         _ => Certainty::Likely,
     };
     let first = seen(c, c.began, "syn-sent", "SYN sent");
     Judgement::Yes(
         Finding::new(certainty, because, first)
             .and_all(last)
+            .and_all(answered.zip(answerer.as_ref()).map(|((t, _), at)| {
+                seen(c, t, "synack-retransmit", format!("SYN-ACK sent again in {at}, the last one here"))
+            }))
             .and(fact(
                 "nothing-came-back",
                 "no RST, no ICMP error, no drop of a packet of this connection on this host",
@@ -136,9 +151,14 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             .and_all(tunnel.and_then(|tunnel| tunnel.peer_fact(c)))
             .and_all(route_fact(c))
             .and_all(told(c))
-            .advise(match tunnel {
-                Some(tunnel) => tunnel.advice(c),
-                None => format!(
+            .advise(match (answerer, tunnel) {
+                (Some(at), _) => format!(
+                    "look where {at} sends what goes to {}: its route, that next hop's neighbour entry, and what takes packets aside \
+                     on the way back (tc, XDP, nft's fwd)",
+                    c.reached().local
+                ),
+                (None, Some(tunnel)) => tunnel.advice(c),
+                (None, None) => format!(
                     "is {} up and the right address? look for a firewall there or on the way that drops port {}",
                     c.reached().remote,
                     c.reached().remote_port
