@@ -462,6 +462,20 @@ fn a_queue_drops_arp_requests() {
     );
 }
 
+/// The client asks through a bridge of the router's namespace.
+#[test]
+fn a_bridge_drops_arp_requests() {
+    let bridged = |lab: &Lab| {
+        lab.router.link("by", &lab.server, "port", ["", "10.1.1.53/24"]);
+        let ports = "link set rcl master br0\nlink set by master br0\nlink set br0 up";
+        std::iter::once("link add br0 type bridge").chain(ports.lines()).for_each(|line| lab.router.ip(line));
+        lab.router.nft(&discovery_guard("bridge", "forward", "", "arp daddr ip 10.1.1.53 drop"));
+    };
+    let names = &["ARP request for 10.1.1.53", "forward hook", "arp daddr ip 10.1.1.53"];
+    let expected = Expected { names, ..DROPPED };
+    unasked(bridged, "10.1.1.53:80", &other_without_reasons("route.neighbor-silent", "likely", expected));
+}
+
 #[test]
 fn the_routers_interface_is_down() {
     unasked(

@@ -11,7 +11,7 @@ use crate::{
     explain::{fact, here, owners_want, phrase},
     fact::{Beneath, Interface},
     report::Evidence,
-    story::Connection,
+    story::{Connection, Dropped},
     want::Want,
 };
 use std::net::IpAddr;
@@ -57,6 +57,21 @@ pub(super) fn owner(c: &Connection, asked: Asked) -> Option<Owner<'_>> {
         .collect();
     let alone = owners.len() == 1;
     owners.into_iter().find(|owner| alone || owner.apart)
+}
+
+/// Whether it was at the port of a bridge that leads to the one who asks, or to the only one that has the address, that a question
+/// for it was dropped. A bridge hands a question on to all its ports: what became of it at another one says nothing.
+pub(super) fn is_between(c: &Connection, asked: Asked, d: &Dropped<'_>) -> bool {
+    let [netns] = others(c, asked)[..] else { return false };
+    let Some(interface) = with_address(c, netns, asked) else { return false };
+    // Each of the two gets to all ports but its own.
+    let (from, to) = (beneath(c, asked.netns, asked.device), beneath(c, netns, interface.index));
+    let same_bridge = from.iter().any(|one| one.of.is_some() && to.iter().any(|other| one.of == other.of));
+    let is_it = |port: &Beneath| {
+        port.of.is_some()
+            && (port.interface.index, port.interface.name.as_str()) == (d.packet.device, &*d.packet.device_name)
+    };
+    same_bridge && from.iter().any(is_it) != to.iter().any(is_it)
 }
 
 fn others(c: &Connection, asked: Asked) -> Vec<Netns> {

@@ -268,11 +268,16 @@ pub(super) fn silenced(c: &Connection) -> Vec<Dropped<'_>> {
     if c.discovery_drops().next().is_none() {
         return Vec::new();
     }
-    let Some(Silent { netns, address: Some(address), device, .. }) = found(c) else { return Vec::new() };
+    let Some(silent) = found(c) else { return Vec::new() };
+    let between = asked(c, &silent);
+    let Silent { netns, address: Some(address), device, .. } = silent else { return Vec::new() };
     let interface = asker(c, netns, device.as_deref());
     let owners = here(c, address).unwrap_or_default();
     let on_the_way = |d: &Dropped<'_>, what: &Discovery| {
         if !what.asks {
+            return true;
+        }
+        if between.is_some_and(|asked| own_neighbor::is_between(c, asked, d)) {
             return true;
         }
         if d.netns() == Some(netns) {
