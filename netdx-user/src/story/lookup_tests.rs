@@ -11,7 +11,7 @@ use crate::{
 };
 use std::net::IpAddr;
 
-fn task() -> Task {
+pub(super) fn task() -> Task {
     thread(4121)
 }
 
@@ -85,8 +85,8 @@ fn a_name_that_does_not_exist() {
 fn a_name_found_is_no_report_and_names_the_connection() {
     let found = vec![ip("10.0.0.5")];
     let events = vec![
-        (MS, dns(1, "db.test", 1, None)),
-        (2 * MS, dns(1, "db.test", 1, Some((0, found)))),
+        (1, dns(1, "db.test", 1, None)),
+        (MS / 2, dns(1, "db.test", 1, Some((0, found)))),
         (5 * MS, attempt()),
         (6 * MS, reset_received()),
         (6 * MS, closed(111)),
@@ -126,7 +126,7 @@ pub(super) fn resolved(who: &Task, started: u64, result: i32, name: &str) -> Eve
     Event::GetAddrInfo { task, started: Time(started), result, family: 0, name, service: "80".into() }
 }
 
-fn names(reports: &[Report]) -> Vec<&str> {
+pub(super) fn names(reports: &[Report]) -> Vec<&str> {
     reports.iter().filter_map(|r| r.name.as_deref()).collect()
 }
 

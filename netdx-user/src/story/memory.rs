@@ -156,14 +156,14 @@ pub(super) struct Memory {
     exits: Recent<u32, (Time, u32)>,
     /// Processes that have ended, in order.
     gone: VecDeque<(Time, u32)>,
-    /// By process and address: the name it was looked up by.
-    pub(super) names: Recent<(u32, IpAddr), String>,
-    /// By name and address: a server of somebody on this host answered so.
-    answers: Recent<(String, IpAddr), ()>,
+    /// By process and address: the name it was looked up by, and since when it is known by that.
+    pub(super) names: Recent<(u32, IpAddr), (Time, String)>,
+    /// By name and address: since when a server of somebody on this host answers so.
+    answers: Recent<(String, IpAddr), Time>,
     /// By thread: the name getaddrinfo gave it last, and when.
     pub(super) resolved: Recent<u32, (Time, Time, String)>,
-    /// By process: the names getaddrinfo gave it last, the latest first.
-    resolved_names: Recent<u32, VecDeque<String>>,
+    /// By process: the names getaddrinfo gave it last, and since when, the latest first.
+    resolved_names: Recent<u32, VecDeque<(Time, String)>>,
     pub(super) packets: Packets,
     /// Endpoints of tunnels' packets that were dropped with others in them, whose connections tell of it.
     carriers: Recent<Tuple, ()>,
@@ -250,8 +250,12 @@ impl Memory {
     /// A name was answered with these addresses.
     pub(super) fn named(&mut self, time: Time, pid: u32, addresses: Vec<IpAddr>, name: &str) {
         for address in addresses {
-            self.names.insert(time, (pid, address), name.to_owned());
-            self.answers.insert(time, (name.to_owned(), address), ());
+            let known =
+                self.names.get(&(pid, address)).filter(|(_, known)| known == name).map_or(time, |(since, _)| *since);
+            self.names.insert(time, (pid, address), (known, name.to_owned()));
+            let answer = (name.to_owned(), address);
+            let known = self.answers.get(&answer).copied().unwrap_or(time);
+            self.answers.insert(time, answer, known);
         }
     }
 
@@ -261,8 +265,9 @@ impl Memory {
         const NAMES: usize = 8;
         self.resolved.insert(time, task.tid, (started, time, name.to_owned()));
         let mut names = self.resolved_names.get(&task.pid).cloned().unwrap_or_default();
-        names.retain(|n| n != name);
-        names.push_front(name.to_owned());
+        let known = names.iter().find(|(_, n)| n == name).map_or(time, |(since, _)| *since);
+        names.retain(|(_, n)| n != name);
+        names.push_front((known, name.to_owned()));
         names.truncate(NAMES);
         self.resolved_names.insert(time, task.pid, names);
     }
@@ -290,14 +295,20 @@ impl Memory {
             // It did not choose the address.
             return;
         }
+        // What was looked up later is not what it was told.
+        let before = |since: Time| since <= c.began;
         if c.name.is_none() {
-            c.name = self.names.get(&(task.pid, c.dialled().ip())).cloned();
+            let known = self.names.get(&(task.pid, c.dialled().ip())).filter(|(since, _)| before(*since));
+            c.name = known.map(|(_, name)| name.clone());
         }
         if c.name.is_none() && c.looked_up.is_empty() {
-            c.looked_up = self.resolved_names.get(&task.pid).into_iter().flatten().cloned().collect();
+            let known = self.resolved_names.get(&task.pid).into_iter().flatten().filter(|(since, _)| before(*since));
+            c.looked_up = known.map(|(_, name)| name.clone()).collect();
             // A daemon may have asked for it (systemd-resolved, nscd): its answer tells the name.
-            let answered =
-                |n: &&String| self.answers.get(&(n.trim_end_matches('.').to_lowercase(), c.dialled().ip())).is_some();
+            let answered = |n: &&String| {
+                let answer = (n.trim_end_matches('.').to_lowercase(), c.dialled().ip());
+                self.answers.get(&answer).is_some_and(|since| before(*since))
+            };
             c.name = c.looked_up.iter().find(answered).cloned();
         }
     }
