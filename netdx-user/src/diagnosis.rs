@@ -305,7 +305,7 @@ fn tell(tracker: &Tracker, story: &mut Story, want: &Want, answer: &Arc<Answer>)
                 tracker.follow(c);
             }
         }
-        Story::Lookup(l) => l.facts.insert(want.clone(), Arc::clone(answer)),
+        Story::Lookup(l) => l.answered(want, answer).into_iter().for_each(|way| tracker.follow(way)),
     }
 }
 

@@ -1,14 +1,15 @@
-//! Forwarders on this host (a stub resolver, dnsmasq): a client's lookup and the one made for it are one failure.
+//! Forwarders on this host (a stub resolver, dnsmasq), and daemons that C libraries ask (nscd): a client's lookup and the one
+//! made for it are one failure.
 //!
 //! Owns: whether a process has the address that another one asked. Must not know: single causes.
 
-use super::{Finding, Opinions, fact, phrase};
+use super::{Cause, Finding, Opinions, fact, nanos, phrase};
 use crate::{
     coverage::Coverage,
     event::{Netns, Protocol},
     fact::{Answer, Listener},
-    report::Also,
-    story::{Facts, Lookup},
+    report::{Also, Evidence},
+    story::{Client, Facts, Lookup, lead_to},
     want::Want,
 };
 use std::net::IpAddr;
@@ -32,7 +33,32 @@ fn serves(facts: &Facts, pid: u32, address: IpAddr, netns: Option<Netns>) -> boo
 /// It was made for another process's lookup, which tells it.
 pub(super) fn is_for_another(l: &Lookup) -> bool {
     let Some(task) = &l.task else { return false };
-    l.clients.iter().any(|c| c.servers.iter().any(|s| serves(&l.facts, task.pid, *s, c.netns)))
+    let is_for = |c: &Client| c.servers.is_empty() || c.servers.iter().any(|s| serves(&l.facts, task.pid, *s, c.netns));
+    l.clients.iter().any(is_for)
+}
+
+/// What a daemon looked up in place of a C library that asked no server itself, with this one's facts.
+pub(super) fn in_place_of(l: &Lookup) -> Option<Lookup> {
+    let asked_none = l.queries.is_empty() && l.paths.is_empty() && !l.succeeded();
+    let sources = l.resolver().map(|r| r.nsswitch.as_slice()).unwrap_or_default();
+    let failed = |relay: &&Lookup| {
+        asked_none && !relay.succeeded() && relay.task.as_ref().is_some_and(|t| lead_to(sources, &t.comm))
+    };
+    // What it ran into last decides what it told its client.
+    let daemon = l.relays.iter().rev().find(failed)?;
+    Some(Lookup { facts: l.facts.clone(), ..daemon.clone() })
+}
+
+/// The verdict on a lookup that a daemon made in place of this one, told of this one.
+pub(super) fn of_daemon(l: &Lookup, daemon: &Lookup, coverage: &Coverage) -> Option<(&'static Cause, Finding)> {
+    let (cause, found) = Opinions::of_lookup(daemon, coverage).verdict?;
+    let who = daemon.task.as_ref().map(phrase::task)?;
+    let later = nanos(daemon.began.since(l.began));
+    let evidence = found.evidence.into_iter().map(|e| Evidence { t_ns: e.t_ns.map(|t| t + later), ..e });
+    let because = format!("{who}, which the C library asked, found out: {}", found.because);
+    let asked = format!("no query was sent by the process itself; meanwhile {who} looked up {}", daemon.name());
+    let finding = Finding { because, evidence: evidence.collect(), ..found };
+    Some((cause, finding.and(fact("upstream", asked))))
 }
 
 /// Lookups that a forwarder made for this one: the address it has, and its lookup with this one's facts.
@@ -64,7 +90,9 @@ pub(super) fn explain(l: &Lookup, finding: Finding, coverage: &Coverage) -> (Fin
         let because = format!("{}; {behind} ({})", finding.because, cause.code);
         let joined =
             format!("{who} receives on {}, and looked up {} itself", phrase::endpoint(server, 53), relay.name());
-        return (Finding { because, ..finding }.and(fact("upstream", joined)), Some(also));
+        // What is to be done is to be done there.
+        let finding = Finding { because, advice: why.advice, ..finding };
+        return (finding.and(fact("upstream", joined)), Some(also));
     }
     (finding, None)
 }

@@ -95,13 +95,17 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Option<Report> {
         return None;
     }
     let failed = !l.succeeded();
+    let daemon = relay::in_place_of(l);
+    // Whose queries they were.
+    let by = daemon.as_ref().unwrap_or(l);
     let opinions = Opinions::of_lookup(l, coverage);
     let mut also = also(&opinions.beside);
-    let last = l.last_answer();
-    let explained = opinions.verdict.map(|(cause, finding)| {
+    let decisive = by.decisive();
+    let explained = daemon.as_ref().and_then(|d| relay::of_daemon(l, d, coverage)).or_else(|| {
+        let (cause, finding) = opinions.verdict?;
         let (finding, upstream) = relay::explain(l, finding, coverage);
         also.extend(upstream);
-        (cause, finding)
+        Some((cause, finding))
     });
     let verdict = match explained {
         Some((cause, finding)) => Some(verdict(cause.code, finding, l.lost, "", |because| lookup_sentence(l, because))),
@@ -110,7 +114,7 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Option<Report> {
         }
         None => None,
     };
-    let asked = last.or(l.queries.last());
+    let asked = decisive.or(by.queries.last());
     let server = asked.map(|q| Endpoint { addr: q.tuple.remote, port: q.tuple.remote_port });
     Some(Report {
         schema: SCHEMA,
@@ -140,13 +144,13 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Option<Report> {
         listeners: Vec::new(),
         query: Some(Query {
             name: l.name().to_owned(),
-            kind: kinds(l),
+            kind: kinds(by),
             server: asked.map(|q| q.tuple.remote),
-            rcode: last.and_then(|q| q.rcode()).map(phrase::rcode),
+            rcode: decisive.and_then(|q| q.rcode()).map(phrase::rcode),
             service: l.resolved.as_ref().map(|r| r.service.clone()).filter(|s| !s.is_empty()),
         }),
         attempts: Some(
-            l.queries
+            by.queries
                 .iter()
                 .map(|q| LookupAttempt {
                     t_ns: super::nanos(q.sent.since(l.began)),

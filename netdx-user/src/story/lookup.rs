@@ -13,8 +13,18 @@ use std::{net::IpAddr, sync::Arc};
 /// Types of address records (RFC 1035 §3.2.2, RFC 3596).
 const A: u16 = 1;
 const AAAA: u16 = 28;
+/// Types of which most names have none, and that are asked for beside the addresses or on the way to them: for the keys of
+/// zones (RFC 4035), which few have, and how to connect to a service (RFC 9460).
+const DS: u16 = 43;
+const DNSKEY: u16 = 48;
+const SVCB: u16 = 64;
+const HTTPS: u16 = 65;
+/// With names of this type validators tell the root which keys they trust (RFC 8145 §5): nobody has them.
+const NULL: u16 = 10;
 /// What getaddrinfo returns when it could not find out.
 const EAI_AGAIN: i32 = -3;
+/// EAI_NONAME and EAI_NODATA: the library says that the name has no address, not that it could not find out.
+const NEGATIVE: [i32; 2] = [-2, -5];
 /// A message of at most this many bytes was carried whole (`DNS_LEN` of the kernel side): if it has addresses, they are
 /// known.
 const CARRIED: u16 = 1024;
@@ -69,6 +79,8 @@ pub enum Misfit {
     Query,
     /// It comes from somebody who was not asked.
     Server,
+    /// It comes from the server, and from another port than was asked.
+    Port,
 }
 
 /// A message that reached the resolver's socket and answers nothing that was asked: resolvers pass it over.
@@ -83,12 +95,13 @@ pub struct Stray {
 }
 
 /// Somebody else's lookup that this one may have been for: a forwarder on this host (a stub resolver, dnsmasq) asks
-/// others what it is asked.
+/// others what it is asked, and so does a daemon that the C library asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// The process that asked first.
     pub pid: u32,
-    /// The server it asked: a forwarder is behind it if it has this address.
+    /// The server it asked: a forwarder is behind it if it has this address. None: the C library asked a daemon, which
+    /// this one was made by.
     pub servers: Vec<IpAddr>,
     /// That process's namespace.
     pub netns: Option<Netns>,
@@ -115,6 +128,20 @@ impl Query {
     pub fn rcode(&self) -> Option<u16> {
         self.answer.as_ref().filter(|(_, m)| m.malformed.is_none()).map(|(_, m)| m.rcode)
     }
+    /// It was answered with an RCODE that says the server could not or would not do its work.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.rcode().is_some_and(|code| code != rcode::NOERROR && code != rcode::NXDOMAIN)
+    }
+    /// It was answered that there are no records of its type, as is to be expected of that type.
+    #[must_use]
+    pub fn rightly_empty(&self) -> bool {
+        match self.rcode() {
+            Some(rcode::NOERROR) => matches!(self.kind, DS | DNSKEY | SVCB | HTTPS | NULL),
+            Some(rcode::NXDOMAIN) => self.kind == NULL,
+            _ => false,
+        }
+    }
     /// It was answered with records of its type.
     #[must_use]
     pub fn useful(&self) -> bool {
@@ -138,6 +165,14 @@ pub struct Resolved {
     pub service: String,
     /// The address family it asked for (AF_*); 0: any.
     pub family: u32,
+}
+
+impl Resolved {
+    /// It says that the name has no address, not that it could not find out.
+    #[must_use]
+    pub fn is_negative(&self) -> bool {
+        NEGATIVE.contains(&self.result)
+    }
 }
 
 /// One lookup: every query that one thread sent for one name, with the search list applied, over all servers.
@@ -245,19 +280,57 @@ impl Lookup {
         })
     }
 
-    /// It came to something: getaddrinfo gave addresses, or, where that isn't seen, a query was answered with records.
+    /// It came to something: getaddrinfo gave addresses, or, where that isn't seen, a query was answered with records, or
+    /// none was about what a name should have.
     #[must_use]
     pub fn succeeded(&self) -> bool {
+        let queries = &self.queries;
         match &self.resolved {
             Some(r) => r.result == 0,
-            None => self.queries.iter().any(Query::useful),
+            None => {
+                queries.iter().any(Query::useful) || !queries.is_empty() && queries.iter().all(Query::rightly_empty)
+            }
         }
     }
 
-    /// The answer that decided: of the last name asked for, the last answer.
+    /// The last answer.
     #[must_use]
     pub fn last_answer(&self) -> Option<&Query> {
-        self.queries.iter().filter(|q| q.answered()).max_by_key(|q| q.answer.as_ref().map(|(t, _)| *t))
+        latest(self.queries.iter())
+    }
+
+    /// The answer that decided. Of several names it is about one that fits what getaddrinfo said: the name as it was given,
+    /// if that was asked for first, else one about which a server failed, else one that exists, else the last one
+    /// (`__res_context_search`, glibc 2.36; others stop at the name that decides).
+    #[must_use]
+    pub fn decisive(&self) -> Option<&Query> {
+        let all: Vec<&Query> = self.candidates().into_iter().filter_map(|name| self.decisive_of(name)).collect();
+        let fits = |q: &Query| match &self.resolved {
+            Some(r) if r.result == EAI_AGAIN => q.failed(),
+            Some(r) if r.is_negative() => !q.failed(),
+            _ => true,
+        };
+        let fitting: Vec<&Query> = all.iter().copied().filter(|q| fits(q)).collect();
+        let names = if fitting.is_empty() { all } else { fitting };
+        let last = |is_so: fn(&Query) -> bool| names.iter().rev().copied().find(|q| is_so(q));
+        let first = self.queries.first().map(|q| q.name.as_str()).filter(|name| name.eq_ignore_ascii_case(self.name()));
+        last(Query::useful)
+            .or_else(|| names.iter().copied().find(|q| Some(q.name.as_str()) == first))
+            .or_else(|| last(Query::failed))
+            .or_else(|| last(|q| q.rcode() == Some(rcode::NOERROR)))
+            .or_else(|| names.last().copied())
+    }
+
+    /// The answer that decided about one name: the last server's, for a resolver goes on to the next one when one fails. Of
+    /// its answers, negative ones only if no failure stands beside them.
+    fn decisive_of(&self, name: &str) -> Option<&Query> {
+        let last = latest(self.queries.iter().filter(|q| q.name == name))?;
+        let of_server = |q: &&Query| q.name == name && q.tuple.remote == last.tuple.remote && q.answered();
+        let find = |is_so: fn(&Query) -> bool| self.queries.iter().rev().filter(of_server).find(|q| is_so(q));
+        find(Query::failed)
+            .or_else(|| find(|q| q.rcode() == Some(rcode::NXDOMAIN)))
+            .or_else(|| find(|q| q.rcode().is_some()))
+            .or(Some(last))
     }
 
     /// Some query went by TCP.
@@ -317,6 +390,22 @@ impl Lookup {
         }
     }
 
+    /// Takes in what the host answered. Gives the ways of which it is known now that their packets got other endpoints.
+    pub fn answered(&mut self, want: &Want, answer: &Arc<Answer>) -> Vec<&mut Connection> {
+        self.facts.insert(want.clone(), Arc::clone(answer));
+        let (Want::Translations { packet }, Answer::Translations(hops)) = (want, &**answer) else { return Vec::new() };
+        if hops.is_empty() {
+            return Vec::new();
+        }
+        let sent = self.queries.iter().find(|q| q.tuple == *packet);
+        if let Some(query) = sent.filter(|_| !self.paths.iter().any(|p| p.tuple == *packet)) {
+            self.paths.push(self.way(query));
+        }
+        let mut ways: Vec<&mut Connection> = self.paths.iter_mut().filter(|p| p.tuple == *packet).collect();
+        ways.iter_mut().for_each(|way| way.answered(want, answer));
+        ways
+    }
+
     /// The way of a query to its server, of which nothing is known but where it was to go.
     #[must_use]
     pub fn way(&self, query: &Query) -> Connection {
@@ -332,4 +421,9 @@ impl Lookup {
     pub fn elapsed(&self) -> std::time::Duration {
         self.ended.unwrap_or(self.began).since(self.began)
     }
+}
+
+/// The one that was answered last.
+fn latest<'a>(queries: impl Iterator<Item = &'a Query>) -> Option<&'a Query> {
+    queries.filter(|q| q.answered()).max_by_key(|q| q.answer.as_ref().map(|(t, _)| *t))
 }

@@ -8,7 +8,8 @@
 use super::{
     Connection, Facts, Lookup, Query,
     datagrams::called,
-    lookup::{Misfit, Resolved, Stray},
+    held::Held,
+    lookup::{Misfit, Stray},
     memory::{Memory, Recent},
     relays::Relays,
     tracker::Settings,
@@ -36,8 +37,11 @@ const CALL: Duration = Duration::from_secs(600);
 const BEFORE: Duration = Duration::from_millis(50);
 /// How late a resolver's own timer may fire.
 const LATE: Duration = Duration::from_millis(500);
-/// resolv.conf(5): the time-out where none is configured.
+/// resolv.conf(5): the time-out and the number of attempts where none is configured.
 const TIMEOUT: Duration = Duration::from_secs(5);
+const ATTEMPTS: u32 = 2;
+/// How long an error about a lookup's packet may come after it.
+const ASKED: Duration = Duration::from_secs(10);
 /// How many are kept.
 const LIMIT: usize = 65_536;
 
@@ -46,6 +50,8 @@ const LIMIT: usize = 65_536;
 pub(super) struct Habits {
     /// The longest it waits for one server.
     pub(super) patience: Duration,
+    /// After so long musl asks again where a server failed: it takes that for no answer.
+    pub(super) retry: Duration,
     /// Its search list, lower case, without last dots.
     pub(super) search: Vec<String>,
 }
@@ -59,19 +65,26 @@ impl Habits {
         let rounds = (1..r.attempts.clamp(1, 5)).map(|n| (timeout << n) / servers);
         let longest = rounds.chain([timeout]).max().unwrap_or(timeout);
         let search = r.search.iter().map(|s| s.trim_end_matches('.').to_lowercase()).collect();
-        Habits { patience: Duration::from_secs(longest.into()), search }
+        let retry = Duration::from_secs(timeout.into()) / r.attempts.clamp(1, 5);
+        Habits { patience: Duration::from_secs(longest.into()), retry, search }
+    }
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Habits { patience: TIMEOUT, retry: TIMEOUT / ATTEMPTS, search: Vec::new() }
     }
 }
 
 /// Lookups in progress.
 #[derive(Debug)]
 pub(super) struct Lookups {
-    settings: Settings,
+    pub(super) settings: Settings,
     pub(super) open: BTreeMap<u64, Lookup>,
     /// The lookup that a thread is at.
     pub(super) by_thread: HashMap<u32, u64>,
     /// By thread: when the last lookup began that was over before getaddrinfo returned, as far as could be told.
-    told: Recent<u32, Time>,
+    pub(super) told: Recent<u32, Time>,
     /// The lookups that a process is at.
     pub(super) by_process: HashMap<u32, BTreeSet<u64>>,
     /// Those with a question for a name.
@@ -80,11 +93,16 @@ pub(super) struct Lookups {
     pub(super) by_message: HashMap<(Option<Cookie>, u16, Protocol), u64>,
     /// Where a message belongs that answers nothing.
     pub(super) by_socket: HashMap<Cookie, u64>,
+    /// By the port that a question was sent from.
+    by_port: HashMap<u16, u64>,
     due: BTreeMap<(Time, u64), ()>,
     when: HashMap<u64, Time>,
     /// By process.
     pub(super) resolvers: HashMap<u32, Habits>,
     relays: Relays,
+    pub(super) held: Held,
+    /// Endpoints with which lookups asked that are over.
+    asked: Recent<Tuple, ()>,
 }
 
 impl Lookups {
@@ -98,10 +116,13 @@ impl Lookups {
             by_name: HashMap::new(),
             by_message: HashMap::new(),
             by_socket: HashMap::new(),
+            by_port: HashMap::new(),
             due: BTreeMap::new(),
             when: HashMap::new(),
             resolvers: HashMap::new(),
             relays: Relays::default(),
+            held: Held::default(),
+            asked: Recent::new(ASKED),
         }
     }
 
@@ -118,7 +139,8 @@ impl Lookups {
         if tuple.remote_port != 53 {
             return false;
         }
-        let key = match self.by_thread.get(&task.tid).copied().filter(|k| self.open.contains_key(k)) {
+        let under_way = |key: &u64| self.open.get(key).is_some_and(|l| is_under_way(l, time));
+        let key = match self.by_thread.get(&task.tid).copied().filter(under_way) {
             Some(key) => key,
             None => self.begin(started.unwrap_or(time), Some(task.clone()), Some(sock.netns), memory),
         };
@@ -131,7 +153,7 @@ impl Lookups {
     pub(super) fn path(&mut self, time: Time, tuple: Tuple, event: &Arc<Event>) -> bool {
         let outward = if tuple.remote_port == 53 { tuple } else { tuple.reversed() };
         if outward.remote_port != 53 {
-            return false;
+            return self.answered_from_another_port(time, tuple, event);
         }
         if too_late(event) {
             if matches!(**event, Event::Drop { .. }) {
@@ -158,6 +180,26 @@ impl Lookups {
         true
     }
 
+    /// A server answers from another port than it was asked at: the kernel does not give that to the socket, and refuses it.
+    fn answered_from_another_port(&mut self, time: Time, packet: Tuple, event: &Event) -> bool {
+        let key = self.by_port.get(&packet.remote_port).filter(|_| packet.protocol == Protocol::Udp);
+        let Some(lookup) = key.and_then(|key| self.open.get_mut(key)) else { return false };
+        let to = (packet.remote, packet.remote_port);
+        let asked = |q: &Query| (q.tuple.local, q.tuple.local_port) == to && q.tuple.remote == packet.local;
+        if !lookup.queries.iter().any(asked) {
+            return false;
+        }
+        if matches!(event, Event::Drop { .. }) {
+            lookup.stray(Stray { time, from: packet.local, misfit: Misfit::Port });
+        }
+        true
+    }
+
+    /// A lookup asked with these endpoints, and tells what became of that.
+    pub(super) fn tells_of(&self, tuple: Tuple) -> bool {
+        self.asked.get(&tuple).is_some() || self.open.values().any(|l| tuples(l).any(|t| t == tuple))
+    }
+
     /// A packet from a port 53 that the kernel did not give to the socket it came for: from a server that was not asked.
     fn not_asked(&mut self, time: Time, packet: Tuple) {
         let to = (packet.remote, packet.remote_port);
@@ -170,9 +212,9 @@ impl Lookups {
         }
     }
 
-    /// A TCP connection to a server that failed. True: it belongs to a lookup and is told there.
-    pub(super) fn adopt(&mut self, c: &Connection) -> bool {
-        let Some(task) = &c.task else { return false };
+    /// A TCP connection to a server that failed. Given back: it is no lookup's.
+    pub(super) fn adopt(&mut self, c: Box<Connection>) -> Option<Box<Connection>> {
+        let Some(task) = &c.task else { return Some(c) };
         let asked = |l: &Lookup| {
             let within = c.began >= l.began && l.resolved.as_ref().is_none_or(|r| c.began <= r.time);
             let same = |t: &Task| {
@@ -180,96 +222,28 @@ impl Lookups {
             };
             within && l.task.as_ref().is_some_and(same)
         };
-        let Some((&key, lookup)) = self.open.iter_mut().rev().find(|(_, l)| asked(l)) else { return false };
-        lookup.paths.push(c.clone());
-        self.schedule(key);
-        true
+        if let Some((&key, lookup)) = self.open.iter_mut().rev().find(|(_, l)| asked(l)) {
+            lookup.paths.push(*c);
+            self.schedule(key);
+        } else if self.settings.getaddrinfo && c.is_tcp() {
+            // Of a lookup by TCP alone nothing is known before getaddrinfo returns.
+            self.held.hold(c);
+        } else {
+            return Some(c);
+        }
+        None
     }
 
-    /// getaddrinfo returned: what its thread asked meanwhile was one lookup, and is over.
-    pub(super) fn resolved(&mut self, started: Time, task: Task, resolved: Resolved, memory: &mut Memory) {
-        let of_thread = self.of_call(started, &task, memory);
-        let (time, result) = (resolved.time, resolved.result);
-        let key = match of_thread.split_first() {
-            // Found without asking a server.
-            None if resolved.name.is_empty() => return,
-            None if result == 0 && self.settings.slow.is_none_or(|slow| time.since(started) < slow) => return,
-            // A thread that had to wait for a processor returns late: its questions are told already.
-            None if self.told.get(&task.tid).is_some_and(|began| *began >= started) => return,
-            None => self.begin(started, Some(task), None, memory),
-            Some((&first, others)) => {
-                // What the library asked in one call is one lookup, whatever it looked like from outside.
-                for key in others {
-                    let Some(part) = self.remove(*key) else { continue };
-                    self.merge(first, part);
-                }
-                first
-            }
-        };
-        let Some(lookup) = self.open.get_mut(&key) else { return };
-        lookup.resolved = Some(resolved);
-        lookup.began = lookup.began.min(started);
-        if let Some(task) = &lookup.task {
-            let answers = lookup.queries.iter().filter_map(|q| q.answer.as_ref());
-            let addresses = answers.flat_map(|(_, m)| m.addresses.clone()).collect();
-            memory.named(time, task.pid, addresses, lookup.name());
-        }
-        self.schedule(key);
-    }
-
-    /// The lookups that one call of getaddrinfo made. Queries of its thread that were taken for another's lookup, and
-    /// others' in its own, are told apart by it.
-    fn of_call(&mut self, started: Time, task: &Task, memory: &mut Memory) -> Vec<u64> {
-        let keys: Vec<u64> = self.by_process.get(&task.pid).into_iter().flatten().copied().collect();
-        let mut found = Vec::new();
-        for key in keys {
-            let Some(lookup) = self.open.get_mut(&key).filter(|l| l.resolved.is_none()) else { continue };
-            let own = lookup.task.as_ref().is_some_and(|t| t.tid == task.tid) && lookup.began >= started;
-            let of_other = |q: &Query| {
-                let in_call = q.task.as_ref().is_some_and(|t| t.tid == task.tid) && q.sent >= started;
-                in_call != own
-            };
-            let (apart, stay) = std::mem::take(&mut lookup.queries).into_iter().partition(of_other);
-            lookup.queries = stay;
-            let apart: Vec<Query> = apart;
-            let netns = lookup.netns;
-            if own {
-                found.push(key);
-            }
-            let Some(first) = apart.first() else { continue };
-            let new = self.begin(first.sent, first.task.clone(), netns, memory);
-            for q in &apart {
-                if !self.open.get(&key).is_some_and(|l| l.queries.iter().any(|stays| stays.name == q.name)) {
-                    self.is_not_asked(&q.name, key);
-                }
-                self.belongs(q, new);
-            }
-            if let Some(lookup) = self.open.get_mut(&new) {
-                lookup.queries = apart;
-            }
-            self.schedule(new);
-            if !own {
-                found.push(new);
-            }
-        }
-        found
-    }
-
-    fn merge(&mut self, whole: u64, part: Lookup) {
-        for q in &part.queries {
-            self.belongs(q, whole);
-        }
-        let Some(whole) = self.open.get_mut(&whole) else { return };
-        whole.queries.extend(part.queries);
-        whole.queries.sort_by_key(|q| q.sent);
-        whole.paths.extend(part.paths);
-        whole.strays.extend(part.strays);
+    /// The next connection to a server that turned out to be no lookup's.
+    pub(super) fn let_go(&mut self, now: Time) -> Option<Box<Connection>> {
+        self.held.pop_due(now)
     }
 
     /// Notes that a question is a lookup's.
     pub(super) fn belongs(&mut self, question: &Query, key: u64) {
         self.by_message.insert((question.cookie, question.id, question.tuple.protocol), key);
         self.by_socket.extend(question.cookie.map(|c| (c, key)));
+        self.by_port.insert(question.tuple.local_port, key);
         match self.by_name.get_mut(&question.name) {
             Some(keys) => _ = keys.insert(key),
             None => _ = self.by_name.insert(question.name.clone(), [key].into()),
@@ -277,7 +251,7 @@ impl Lookups {
     }
 
     /// Notes that a lookup has no question for a name any more.
-    fn is_not_asked(&mut self, name: &str, key: u64) {
+    pub(super) fn is_not_asked(&mut self, name: &str, key: u64) {
         if let Some(keys) = self.by_name.get_mut(name) {
             keys.remove(&key);
             if keys.is_empty() {
@@ -300,6 +274,7 @@ impl Lookups {
     /// Forgets what is too old by now, and processes that are gone.
     pub(super) fn forget(&mut self, now: Time, processes: &HashSet<u32>) {
         self.told.forget(now);
+        self.asked.forget(now);
         if !processes.is_empty() {
             self.resolvers.retain(|pid, _| !processes.contains(pid));
         }
@@ -318,6 +293,7 @@ impl Lookups {
             if before == patience {
                 return;
             }
+            self.join_forms(*pid);
             let keys: Vec<u64> = self.by_process.get(pid).into_iter().flatten().copied().collect();
             for key in keys {
                 self.schedule(key);
@@ -353,7 +329,8 @@ impl Lookups {
 
     /// When the next one is due.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.due.first_key_value().map(|((t, _), ())| *t)
+        let due = self.due.first_key_value().map(|((t, _), ())| *t);
+        due.into_iter().chain(self.held.deadline()).min()
     }
 
     pub(super) fn begin(&mut self, time: Time, task: Option<Task>, netns: Option<Netns>, memory: &mut Memory) -> u64 {
@@ -421,8 +398,8 @@ impl Lookups {
     /// Sets when a lookup ends if nothing more comes.
     pub(super) fn schedule(&mut self, key: u64) {
         let Some(lookup) = self.open.get(&key) else { return };
-        let timeout =
-            lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid)).map_or(TIMEOUT, |habits| habits.patience);
+        let unknown = Habits::default();
+        let habits = lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid)).unwrap_or(&unknown);
         let last = last_moment(lookup);
         let waiting = lookup.open().next().is_some();
         let useful = lookup.queries.iter().any(Query::useful);
@@ -433,9 +410,11 @@ impl Lookups {
         } else if lookup.call.is_some() {
             lookup.began.after(CALL)
         } else if waiting {
-            last.after(timeout + LATE)
+            last.after(habits.patience + LATE)
         } else if useful && !self.settings.getaddrinfo {
             last
+        } else if !useful && lookup.queries.iter().any(Query::failed) && !self.is_beside_another(lookup) {
+            last.after(habits.retry + LATE)
         } else {
             last.after(GRACE)
         };
@@ -445,7 +424,14 @@ impl Lookups {
         self.due.insert((due, key), ());
     }
 
-    fn remove(&mut self, key: u64) -> Option<Lookup> {
+    /// Another process asks for the same name: one of the two may be a forwarder, which takes an error for an answer.
+    fn is_beside_another(&self, lookup: &Lookup) -> bool {
+        let pid = |l: &Lookup| l.task.as_ref().map(|t| t.pid);
+        let same_name = lookup.queries.iter().filter_map(|q| self.by_name.get(&q.name)).flatten();
+        same_name.filter_map(|key| self.open.get(key)).any(|other| pid(other) != pid(lookup))
+    }
+
+    pub(super) fn remove(&mut self, key: u64) -> Option<Lookup> {
         let lookup = self.open.remove(&key)?;
         if let Some(when) = self.when.remove(&key) {
             self.due.remove(&(when, key));
@@ -457,6 +443,9 @@ impl Lookups {
             }
             if let Some(cookie) = q.cookie.filter(|c| self.by_socket.get(c) == Some(&key)) {
                 self.by_socket.remove(&cookie);
+            }
+            if self.by_port.get(&q.tuple.local_port) == Some(&key) {
+                self.by_port.remove(&q.tuple.local_port);
             }
             self.is_not_asked(&q.name, key);
         }
@@ -488,8 +477,11 @@ impl Lookups {
         for key in keys {
             let Some(lookup) = self.remove(*key) else { continue };
             let mut lookup = finish(lookup, time, slow, memory);
+            for tuple in tuples(&lookup) {
+                self.asked.insert(time, tuple, ());
+            }
             if all || !lookup.succeeded() {
-                self.relays.join(&mut lookup, &self.open);
+                self.relays.join(&mut lookup, &self.open, |open| finish(open.clone(), time, slow, memory));
             }
             closed.push(lookup);
         }
@@ -511,6 +503,16 @@ fn too_late(event: &Event) -> bool {
         Event::IcmpReceived { quoted, .. } => answer(*quoted),
         _ => false,
     }
+}
+
+/// The endpoints with which it asked, or tried to.
+fn tuples(l: &Lookup) -> impl Iterator<Item = Tuple> {
+    l.queries.iter().map(|q| q.tuple).chain(l.paths.iter().map(|p| p.tuple))
+}
+
+/// A resolver is still at it, as far as can be told.
+pub(super) fn is_under_way(l: &Lookup, now: Time) -> bool {
+    l.call.is_some() || l.open().next().is_some() || now.since(last_moment(l)) <= GRACE
 }
 
 fn last_moment(l: &Lookup) -> Time {

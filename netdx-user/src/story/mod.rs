@@ -20,6 +20,8 @@ mod drop_tests;
 mod events;
 mod facts;
 mod fallback;
+mod getaddrinfo;
+mod held;
 mod inbound;
 mod lookup;
 #[cfg(test)]
@@ -40,6 +42,8 @@ mod settling;
 mod subflows;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together_tests;
 mod tracker;
 mod unused;
 
@@ -48,6 +52,7 @@ pub use events::{Carried, Dropped, Ending, FailedCall, SentReset};
 pub use facts::Facts;
 pub use lookup::{Client, Lookup, Misfit, Query, Resolved, Stray, rcode};
 pub use order::Order;
+pub use relays::lead_to;
 pub use tracker::{Settings, Tracker};
 
 /// A story that has ended (or, for a connection that worked, has come to be).

@@ -7,7 +7,7 @@
 use super::{
     Lookup, Query,
     lookup::{Misfit, Stray},
-    lookups::Lookups,
+    lookups::{Lookups, is_under_way},
     memory::Memory,
 };
 use crate::{
@@ -99,7 +99,7 @@ impl Lookups {
         lookup.call = lookup.call.or(call);
         let same = |q: &&mut Query| q.cookie == cookie && q.id == message.id && q.tuple.remote == tuple.remote;
         match lookup.queries.iter_mut().rev().find(same) {
-            Some(q) if q.name == query.name && q.kind == query.kind => {
+            Some(q) if q.name == query.name && q.kind == query.kind && !q.failed() => {
                 q.tries += 1;
                 q.last = time;
             }
@@ -123,7 +123,7 @@ impl Lookups {
             });
         }
         let forms = self.forms(task.pid, name);
-        if let Some(key) = of_thread.filter(|key| self.continues(*key, name, &forms)) {
+        if let Some(key) = of_thread.filter(|key| self.continues(*key, time, name, &forms)) {
             return Some(key);
         }
         // Each has a question that was given one of these forms.
@@ -137,7 +137,7 @@ impl Lookups {
                 |q: &Query| q.name == name && q.kind == kind && q.answer.is_none() && time.since(q.last) < REPEAT;
             let told = |q: &Query| q.kind == kind && q.name == name && q.useful();
             let another = lookup.queries.is_empty() || lookup.queries.iter().any(|q| fresh(q) || told(q));
-            !another && self.continues(*key, name, &forms)
+            !another && self.continues(*key, time, name, &forms)
         })
     }
 
@@ -152,12 +152,39 @@ impl Lookups {
 
     /// Whether a question for this name goes on with a lookup: the same name, or the next one of the search list after
     /// every question so far was answered in the negative.
-    fn continues(&self, key: u64, name: &str, forms: &BTreeSet<String>) -> bool {
+    fn continues(&self, key: u64, time: Time, name: &str, forms: &BTreeSet<String>) -> bool {
         let Some(lookup) = self.open.get(&key).filter(|l| l.resolved.is_none()) else { return false };
         let queries = &lookup.queries;
-        queries.is_empty()
-            || queries.iter().any(|q| q.name == name)
-            || queries.iter().all(|q| !q.useful() && forms.contains(&q.name))
+        // The search list may not be known: what it makes of a name that was asked for as it was given begins with that.
+        let is_form = |first: &Query| is_expanded(name, &first.name) || queries.iter().all(|q| forms.contains(&q.name));
+        let goes_on = |first: &Query| {
+            queries.iter().any(|q| q.name == name) || is_form(first) && !queries.iter().any(Query::useful)
+        };
+        queries.first().is_none_or(|first| is_under_way(lookup, time) && goes_on(first))
+    }
+
+    /// The search list of a process is known now: what one thread asked with it one after the other is one lookup.
+    pub(super) fn join_forms(&mut self, pid: u32) {
+        let mut whole: Vec<u64> = Vec::new();
+        let latest = self.by_process.get(&pid).into_iter().flatten().rev().take(RECENT);
+        for key in latest.copied().collect::<Vec<_>>().into_iter().rev() {
+            let Some(lookup) = self.open.get(&key).filter(|l| l.call.is_none() && l.resolved.is_none()) else {
+                continue;
+            };
+            let Some(first) = lookup.queries.first() else { continue };
+            let forms = self.forms(pid, &first.name);
+            let tid = |key: u64| self.open.get(&key).and_then(|l| Some(l.task.as_ref()?.tid));
+            let goes_on = |of: &u64| tid(*of) == tid(key) && self.continues(*of, first.sent, &first.name, &forms);
+            match whole.iter().copied().find(goes_on) {
+                Some(of) => {
+                    let thread = tid(key);
+                    let Some(part) = self.remove(key) else { continue };
+                    self.merge(of, part);
+                    self.by_thread.extend(thread.map(|tid| (tid, of)));
+                }
+                None => whole.push(key),
+            }
+        }
     }
 
     fn answer(&mut self, time: Time, cookie: Option<Cookie>, tuple: Tuple, message: DnsMessage, memory: &mut Memory) {
@@ -213,4 +240,9 @@ impl Lookups {
         };
         lookup.stray(Stray { time, from: tuple.remote, misfit });
     }
+}
+
+/// The search list may have made this name of the other.
+pub(super) fn is_expanded(name: &str, of: &str) -> bool {
+    name.strip_prefix(of).is_some_and(|suffix| suffix.starts_with('.'))
 }

@@ -17,8 +17,9 @@ use std::{net::IpAddr, sync::Arc};
 
 pub(super) const MS: u64 = 1_000_000;
 
-fn coverage() -> Coverage {
-    let names = ["tcp-state", "reset-sent", "drop", "retransmit", "icmp", "dns-in", "dns-out", "connect-call"];
+pub(super) fn coverage() -> Coverage {
+    let names =
+        ["tcp-state", "reset-sent", "drop", "retransmit", "icmp", "dns-in", "dns-out", "connect-call", "getaddrinfo"];
     let probe =
         |name: &&str| Probe { name: (*name).into(), hook: Some("test".into()), reason: None, gives: String::new() };
     Coverage { probes: names.iter().map(probe).collect() }

@@ -152,6 +152,9 @@ impl Tracker {
         for lookup in self.lookups.end(now, &mut self.memory) {
             self.tell(lookup);
         }
+        while let Some(c) = self.lookups.let_go(Time(u64::MAX)) {
+            self.ended.push_back(Story::Connection(c));
+        }
     }
 
     /// Gives a story that has ended what happened to its packets once their addresses were translated.
@@ -162,10 +165,10 @@ impl Tracker {
         }
     }
 
-    /// A UDP conversation with these endpoints failed a moment ago, and is told.
+    /// A UDP conversation with these endpoints failed a moment ago, and is told, or a lookup was made with them.
     #[must_use]
     pub fn tells_of(&self, tuple: Tuple) -> bool {
-        self.datagrams.tells_of(tuple)
+        self.datagrams.tells_of(tuple) || self.lookups.tells_of(tuple)
     }
 
     /// A story that has ended.
@@ -211,6 +214,9 @@ impl Tracker {
         }
         for lookup in self.lookups.due(now, &mut self.memory) {
             self.tell(lookup);
+        }
+        while let Some(c) = self.lookups.let_go(now) {
+            self.ended.push_back(Story::Connection(c));
         }
     }
 
@@ -491,16 +497,15 @@ impl Tracker {
             let other = c.tuple.reversed();
             self.opened.holds(&other) || self.open.values().any(|o| o.opened == Opened::Here && o.tuple == other)
         };
-        if c.tuple.remote_port == 53 && self.lookups.adopt(&c) {
-            return;
-        }
-        self.ended.push_back(Story::Connection(c));
+        let c = if c.tuple.remote_port == 53 { self.lookups.adopt(c) } else { Some(c) };
+        self.ended.extend(c.map(Story::Connection));
     }
 
     /// A lookup has ended: neighbours that were silent meanwhile matter on the way to its servers.
     fn tell(&mut self, mut lookup: Lookup) {
         let end = lookup.ended.unwrap_or(lookup.began).after(SETTLE);
-        for path in &mut lookup.paths {
+        let of_relays = lookup.relays.iter_mut().flat_map(|relay| &mut relay.paths);
+        for path in lookup.paths.iter_mut().chain(of_relays) {
             for (time, event) in self.neighbors.of(path.tuple, path.reached(), lookup.began, end) {
                 path.push(time, event);
             }

@@ -6,6 +6,7 @@ mod denied;
 mod dns;
 mod dns_clients;
 mod dns_servers;
+mod dns_together;
 mod dualstack;
 mod firewall;
 mod inbound;

@@ -4,46 +4,19 @@ use crate::{
     event::DnsMessage,
     explain::{errno, nanos, noted, phrase},
     report::Evidence,
-    story::{Connection, Lookup, Misfit, Query, rcode},
+    story::{Connection, Lookup, Misfit, Query, Resolved, rcode},
     want::Want,
 };
 use std::{net::IpAddr, time::Duration};
 
-/// EAI_NONAME and EAI_NODATA: the library says that the name has no address, not that it could not find out.
-const NEGATIVE: [i32; 2] = [-2, -5];
-
-/// The query whose answer, of this RCODE, decided a lookup.
-pub(super) fn decisive(l: &Lookup, code: u16) -> Option<&Query> {
-    if !decided(l) {
-        return None;
-    }
-    let last = l.last_answer()?;
-    // A resolver goes on to the next server when one fails: the last one decides. Of its answers, negative ones only if
-    // no failure stands beside them.
-    let rcodes: Vec<u16> = l
-        .queries
-        .iter()
-        .filter(|q| q.name == last.name && q.tuple.remote == last.tuple.remote)
-        .filter_map(Query::rcode)
-        .collect();
-    let decided = if rcodes.contains(&rcode::NXDOMAIN) && !rcodes.iter().any(|r| failure(*r)) {
-        rcode::NXDOMAIN
-    } else {
-        *rcodes.iter().rev().find(|r| failure(**r)).or(rcodes.last())?
-    };
-    if decided != code {
-        return None;
-    }
-    l.queries.iter().rev().find(|q| q.name == last.name && q.rcode() == Some(code))
-}
-
-/// Its answer as proof.
-pub(super) fn decided_by(l: &Lookup, code: u16) -> Option<Evidence> {
-    proof(l, decisive(l, code)?)
+/// The answer that decided a lookup, if it has that RCODE, and it as proof.
+pub(super) fn decided_by(l: &Lookup, code: u16) -> Option<(&Query, Evidence)> {
+    let query = l.decisive().filter(|q| decided(l) && q.rcode() == Some(code))?;
+    Some((query, proof(l, query)?))
 }
 
 /// The answer to a query as proof.
-pub(super) fn proof(l: &Lookup, query: &Query) -> Option<Evidence> {
+fn proof(l: &Lookup, query: &Query) -> Option<Evidence> {
     let (time, answer) = query.answer.as_ref()?;
     let took = phrase::duration(time.since(query.sent));
     let aliases: String = answer.aliases.iter().map(|name| format!(", CNAME {name}")).collect();
@@ -57,11 +30,11 @@ pub(super) fn proof(l: &Lookup, query: &Query) -> Option<Evidence> {
     Some(noted(l, *time, "answer", text))
 }
 
-/// The query whose answer without error and without the records asked for decided a lookup, and that answer.
-pub(super) fn decided_by_nothing(l: &Lookup) -> Option<(&Query, &DnsMessage)> {
-    l.last_answer().filter(|q| q.unreadable().is_none() && !q.useful())?;
-    let query = decisive(l, rcode::NOERROR)?;
-    Some((query, &query.answer.as_ref()?.1))
+/// The answer without error and without the records asked for that decided a lookup, what it says, and it as proof.
+pub(super) fn decided_by_nothing(l: &Lookup) -> Option<(&Query, &DnsMessage, Evidence)> {
+    let (query, proof) = decided_by(l, rcode::NOERROR).filter(|(q, _)| q.unreadable().is_none() && !q.useful())?;
+    let (_, answer) = query.answer.as_ref()?;
+    Some((query, answer, proof))
 }
 
 /// What a name is an alias of, by an answer: `a.test is an alias of b.test, that of c.test`, and the last of them.
@@ -72,7 +45,7 @@ pub(super) fn alias<'a>(name: &str, answer: &'a DnsMessage) -> Option<(String, &
 
 /// It failed by what was answered, not by what was not: no question is left open, or the library said so all the same.
 pub(super) fn decided(l: &Lookup) -> bool {
-    let negative = l.resolved.as_ref().is_some_and(|r| NEGATIVE.contains(&r.result));
+    let negative = l.resolved.as_ref().is_some_and(Resolved::is_negative);
     !l.succeeded() && (negative || l.open().next().is_none())
 }
 
@@ -82,11 +55,6 @@ pub(super) fn gave_up_at_once<'a>(l: &Lookup, open: impl Iterator<Item = &'a Que
     const LEAST_WAIT: Duration = Duration::from_millis(333);
     let failed = l.resolved.as_ref().filter(|r| r.result != 0);
     failed.zip(open.map(|q| q.last).max()).is_some_and(|(r, last)| r.time.since(last) < LEAST_WAIT)
-}
-
-/// An RCODE that says the server could not or would not do its work.
-fn failure(code: u16) -> bool {
-    code != rcode::NOERROR && code != rcode::NXDOMAIN
 }
 
 /// What getaddrinfo told the application.
@@ -100,15 +68,21 @@ pub(super) fn servers(l: &Lookup) -> String {
     list(&l.servers())
 }
 
-/// The servers that answered with an RCODE, for a sentence.
-pub(super) fn who_said(l: &Lookup, code: u16) -> String {
-    let mut servers: Vec<IpAddr> = Vec::new();
-    for q in l.queries.iter().filter(|q| q.rcode() == Some(code)) {
-        if !servers.contains(&q.tuple.remote) {
-            servers.push(q.tuple.remote);
+/// The servers that answered the same about a name, for a sentence.
+pub(super) fn who_said(l: &Lookup, answer: &Query) -> String {
+    let same = |q: &&Query| q.name == answer.name && q.rcode() == answer.rcode();
+    list(&distinct(l.queries.iter().filter(same).map(|q| q.tuple.remote)))
+}
+
+/// Each of the addresses once.
+pub(super) fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut all: Vec<IpAddr> = Vec::new();
+    for address in addresses {
+        if !all.contains(&address) {
+            all.push(address);
         }
     }
-    list(&servers)
+    all
 }
 
 /// Addresses for a sentence: `10.0.0.1 and 10.0.0.2`.
@@ -121,6 +95,12 @@ pub(super) fn list(servers: &[IpAddr]) -> String {
             format!("{} and {last}", all.join(", "))
         }
     }
+}
+
+/// The question whether these are the servers that should be asked.
+pub(super) fn whether_right(servers: &[IpAddr]) -> String {
+    let (are, servers_are) = if servers.len() == 1 { ("is", "server") } else { ("are", "servers") };
+    format!("{are} {} the right name {servers_are}", list(servers))
 }
 
 /// The names that were tried, where the search list made several of one.
@@ -147,6 +127,7 @@ pub(super) fn strays(l: &Lookup) -> Option<String> {
         of(Misfit::Short, "shorter than the header of a DNS message"),
         of(Misfit::Query, "a query itself and no answer"),
         of(Misfit::Server, "which was not asked"),
+        of(Misfit::Port, "from another port than was asked"),
     ]
     .into_iter()
     .flatten()

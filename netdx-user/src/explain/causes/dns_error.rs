@@ -1,13 +1,14 @@
 //! `dns.error`
 
-use super::answers::{decided, decided_by, gave_up_at_once, list, resolver_said, stray_proof, strays, who_said};
+use super::answers::{
+    decided, decided_by, distinct, gave_up_at_once, list, resolver_said, stray_proof, strays, who_said,
+};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, noted, nothing_more, phrase},
     report::{Certainty, Evidence},
     story::{Lookup, Misfit, Query, rcode},
 };
-use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "dns.error",
@@ -39,10 +40,11 @@ dns.servfail and dns.refused, which have codes of their own.
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let known = [rcode::NOERROR, rcode::NXDOMAIN, rcode::SERVFAIL, rcode::REFUSED];
     let mut codes = l.queries.iter().filter_map(Query::rcode).filter(|c| !known.contains(c));
-    let named = codes.find_map(|c| decided_by(l, c).map(|e| (c, e)));
+    let named = codes.find_map(|c| decided_by(l, c));
     let (certainty, because, proof) = match named {
-        Some((code, proof)) => {
-            let because = format!("{} answered {} for {}", who_said(l, code), phrase::rcode(code), l.name());
+        Some((answer, proof)) => {
+            let code = answer.rcode().map(phrase::rcode).unwrap_or_default();
+            let because = format!("{} answered {code} for {}", who_said(l, answer), answer.name);
             (Certainty::Proven, because, proof)
         }
         None => match unreadable(l).or_else(|| unusable(l)) {
@@ -83,8 +85,7 @@ fn unusable(l: &Lookup) -> Option<(Certainty, String, Evidence)> {
         return None;
     }
     let odd = l.strays.iter().filter(|s| matches!(s.misfit, Misfit::Short | Misfit::Query | Misfit::Question));
-    let mut from: Vec<IpAddr> = odd.map(|s| s.from).collect();
-    from.dedup();
+    let from = distinct(odd.map(|s| s.from));
     if from.is_empty() {
         return None;
     }

@@ -38,7 +38,8 @@ characters), or addresses of one family were asked for, only to be had where thi
 
 # How netdx knows
 The call's return was seen in the process (a uprobe on the C library), and no packet to a name server in between. Whether a
-program sets AI_ADDRCONFIG is not seen: that there is no address of the family makes it likely.
+program sets AI_ADDRCONFIG is not seen: that there is no address of the family makes it likely. So it is where `dns` is among
+the sources and a server should have been asked: that no query was seen does not prove that none was.
 
 # What to do
 Look at the `hosts:` line of nsswitch.conf (named here) and at the daemons it refers to.
@@ -75,9 +76,9 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         let why = format!(" without asking any server: {} is no name, it {fault}", r.name);
         return Judgement::Yes(found(Certainty::Proven, why).advise("correct the name"));
     }
-    let sources = l.resolver().filter(|r| !r.nsswitch.is_empty()).map(|r| &r.nsswitch);
-    let would_ask = sources.is_none_or(|all| all.iter().any(|s| s == "dns"));
-    if let Some((family, loopback)) = without_address(l).filter(|_| would_ask) {
+    let sources = l.resolver().map(|r| &r.nsswitch).filter(|sources| !sources.is_empty());
+    let has_dns = sources.map(|all| all.iter().any(|s| s == "dns"));
+    if let Some((family, loopback)) = without_address(l).filter(|_| has_dns != Some(false)) {
         let why = format!(
             " without asking any server: it was asked for {family} addresses, and no interface has one but {loopback} \
              (AI_ADDRCONFIG: then none are looked up)"
@@ -86,10 +87,16 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         let none = fact("interfaces", format!("no interface has an {family} address but {loopback}"));
         return Judgement::Yes(found(Certainty::Likely, why).and(none).advise(advice));
     }
+    // With the source `dns` it should have asked one: that it did not is only what was seen.
+    let (certainty, without) = if has_dns == Some(true) {
+        (Certainty::Likely, ", and no query to a server was seen")
+    } else {
+        (Certainty::Proven, " without asking any server")
+    };
     let sources = sources.map(|all| all.join(" "));
     let listed = sources.as_ref().map(|s| format!(" (sources: {s})")).unwrap_or_default();
     Judgement::Yes(
-        found(Certainty::Proven, format!(" without asking any server{listed}"))
+        found(certainty, format!("{without}{listed}"))
             .and_all(sources.map(|s| fact("nsswitch", format!("hosts: {s}"))))
             .advise("look at the `hosts:` line of nsswitch.conf and at the daemons it refers to"),
     )

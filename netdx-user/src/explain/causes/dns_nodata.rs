@@ -1,12 +1,12 @@
 //! `dns.nodata`
 
-use super::answers::{alias, decided_by_nothing, proof, resolver_said, tried, who_said};
+use super::answers::{alias, decided_by_nothing, resolver_said, tried, who_said};
 use crate::{
     coverage::Coverage,
     event::Empty,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more, phrase},
     report::Certainty,
-    story::{Lookup, rcode},
+    story::Lookup,
 };
 
 pub(super) const CAUSE: Cause = Cause {
@@ -36,17 +36,17 @@ dns.nxdomain: the name does not exist at all. dns.refused: the answer is as empt
 ";
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
-    let Some((query, answer)) = decided_by_nothing(l) else { return Judgement::No };
+    let Some((query, answer, proof)) = decided_by_nothing(l) else { return Judgement::No };
     let says = answer.empty();
     let circle = answer.is_alias_loop();
     if says == Empty::Referral && !circle {
         return Judgement::No;
     }
-    let Some(proof) = proof(l, query) else { return Judgement::No };
-    let mut kinds: Vec<String> = l.queries.iter().map(|q| phrase::dns_type(q.kind)).collect();
+    let of_name = l.queries.iter().filter(|q| q.name == query.name);
+    let mut kinds: Vec<String> = of_name.map(|q| phrase::dns_type(q.kind)).collect();
     kinds.sort();
     kinds.dedup();
-    let (kinds, server, name) = (kinds.join(" or "), who_said(l, rcode::NOERROR), &query.name);
+    let (kinds, server, name) = (kinds.join(" or "), who_said(l, query), &query.name);
     let (because, advice) = match (alias(&query.name, answer), says) {
         (Some((alias, _)), _) if circle => {
             (format!("{alias}: a circle, says {server}"), "correct the aliases (CNAME records)".into())

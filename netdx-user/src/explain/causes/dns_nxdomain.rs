@@ -1,6 +1,6 @@
 //! `dns.nxdomain`
 
-use super::answers::{alias, decisive, proof, resolver_said, tried, who_said};
+use super::answers::{alias, decided_by, resolver_said, tried, who_said};
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, nothing_more},
@@ -37,11 +37,10 @@ dns.nodata: the name exists, but has no address of that family. dns.servfail: th
 ";
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
-    let Some(query) = decisive(l, rcode::NXDOMAIN) else { return Judgement::No };
-    let Some((proof, (_, answer))) = proof(l, query).zip(query.answer.as_ref()) else { return Judgement::No };
-    let says = format!("says {}{}", who_said(l, rcode::NXDOMAIN), tried(l));
+    let Some((query, proof)) = decided_by(l, rcode::NXDOMAIN) else { return Judgement::No };
+    let says = format!("says {}{}", who_said(l, query), tried(l));
     // The RCODE is about the last name that the aliases lead to (RFC 6604).
-    let (because, advice) = match alias(&query.name, answer) {
+    let (because, advice) = match query.answer.as_ref().and_then(|(_, answer)| alias(&query.name, answer)) {
         Some((alias, last)) => (
             format!("{alias}, and {last} does not exist, {says}"),
             format!("have the alias (CNAME) point to a name that exists, or add {last}"),

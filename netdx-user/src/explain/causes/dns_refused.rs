@@ -1,6 +1,6 @@
 //! `dns.refused`
 
-use super::answers::{alias, decided_by, decided_by_nothing, proof, resolver_said, tried, who_said};
+use super::answers::{alias, decided_by, decided_by_nothing, resolver_said, tried, who_said};
 use crate::{
     coverage::Coverage,
     event::Empty,
@@ -40,24 +40,27 @@ name.
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     let Some((by, because, proof)) = refuses(l).or_else(|| refers(l)) else { return Judgement::No };
+    let advice = if l.decisive().is_some_and(|answer| answer.tuple.remote.is_loopback()) {
+        format!("see which servers {by} was given itself: a resolver on this host that has none refuses")
+    } else {
+        format!("use a server that serves this client, or allow it on {by}")
+    };
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because + &tried(l), proof)
-            .and_all(resolver_said(l))
-            .advise(format!("use a server that serves this client, or allow it on {by}")),
+        Finding::new(Certainty::Proven, because + &tried(l), proof).and_all(resolver_said(l)).advise(advice),
     )
 }
 
 /// Who says so, that it does, and its answer.
 fn refuses(l: &Lookup) -> Option<(String, String, Evidence)> {
-    let proof = decided_by(l, rcode::REFUSED)?;
-    let by = who_said(l, rcode::REFUSED);
-    let because = format!("{by} refuses to answer this client about {}", l.name());
+    let (answer, proof) = decided_by(l, rcode::REFUSED)?;
+    let by = who_said(l, answer);
+    let because = format!("{by} refuses to answer this client about {}", answer.name);
     Some((by, because, proof))
 }
 
 /// The same of a server that says neither yes nor no: it only tells what its own zones have of the way to the name.
 fn refers(l: &Lookup) -> Option<(String, String, Evidence)> {
-    let (query, answer) = decided_by_nothing(l)?;
+    let (query, answer, mut proof) = decided_by_nothing(l)?;
     let authority = answer.authority.filter(|_| answer.empty() == Empty::Referral && !answer.is_alias_loop())?;
     let (by, name) = (query.tuple.remote, &query.name);
     let mut because = match alias(name, answer) {
@@ -76,7 +79,6 @@ fn refers(l: &Lookup) -> Option<(String, String, Evidence)> {
         because += ": it does no recursion for this client";
         says.push("no recursion is offered (no RA)");
     }
-    let mut proof = proof(l, query)?;
     proof.text += &format!(": {}", says.join(", "));
     Some((by.to_string(), because, proof))
 }

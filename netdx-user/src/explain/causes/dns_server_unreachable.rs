@@ -1,14 +1,16 @@
 //! `dns.server-unreachable`
 
 use super::{
-    answers::{interfaces_want, list, of_way, resolver_said},
+    answers::{decided, gave_up_at_once, interfaces_want, of_way, resolver_said, whether_right},
     dns_no_server::DEFAULT,
     route_neighbor_silent::{unheard, unresolved, unresolved_wants},
     tunnel,
 };
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Opinions, Rule, Tells, connection_wants, errno, fact, noted, phrase},
+    explain::{
+        Cause, Finding, Judgement, Opinions, Rule, Tells, connection_wants, context, errno, fact, noted, phrase,
+    },
     fact::Answer,
     report::{Certainty, Evidence},
     story::{Connection, Lookup, Query},
@@ -42,11 +44,27 @@ Look at the cause named here. Is the server of resolv.conf the right one, and do
 dns.timeout: the server can be reached as far as this host sees, and does not answer.
 ";
 
+/// It failed for what was not answered.
+fn in_vain(l: &Lookup) -> bool {
+    let heard = l.queries.iter().any(Query::heard);
+    !l.succeeded() && !(heard && (decided(l) || gave_up_at_once(l, unanswered(l))))
+}
+
+/// Queries that nobody answered.
+fn unanswered(l: &Lookup) -> impl Iterator<Item = &Query> {
+    l.open().filter(|q| q.answer.is_none() && !q.heard())
+}
+
 /// Ways to servers that came to nothing, with the lookup's facts: those with an event of their own, and those of queries
 /// that nobody answered.
 fn ways(l: &Lookup) -> Vec<Connection> {
-    let mut ways: Vec<Connection> = l.paths.iter().filter(|p| p.tuple.remote_port == 53).cloned().collect();
-    for q in l.open().filter(|q| q.answer.is_none()) {
+    // The way to a server that answered all it was asked did not come to nothing.
+    let in_vain = |p: &&Connection| {
+        let of_server = |q: &&Query| q.tuple.remote == p.tuple.remote;
+        p.tuple.remote_port == 53 && (!l.queries.iter().any(|q| of_server(&q)) || unanswered(l).any(|q| of_server(&q)))
+    };
+    let mut ways: Vec<Connection> = l.paths.iter().filter(in_vain).cloned().collect();
+    for q in unanswered(l) {
         if !ways.iter().any(|w| w.tuple.remote == q.tuple.remote) {
             ways.push(l.way(q));
         }
@@ -59,7 +77,7 @@ fn ways(l: &Lookup) -> Vec<Connection> {
 }
 
 fn wants(l: &Lookup) -> Vec<Want> {
-    if l.succeeded() || l.queries.iter().any(Query::heard) {
+    if !in_vain(l) {
         return Vec::new();
     }
     let of_links = l.resolver().filter(|r| !r.zones.is_empty()).and_then(|_| interfaces_want(l));
@@ -87,11 +105,13 @@ fn obstacle<'a>(way: &'a Connection, coverage: &Coverage) -> Option<Obstacle<'a>
         return Some(Obstacle { way, server, code: "route.neighbor-silent", finding });
     }
     let (cause, finding) = Opinions::of_connection(way, coverage).verdict?;
+    let because = format!("{}{}", context::translation(way), finding.because);
+    let finding = Finding { because, ..finding }.and_all(context::translations(way));
     Some(Obstacle { way, server, code: cause.code, finding })
 }
 
 fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
-    if l.succeeded() || l.queries.iter().any(Query::heard) {
+    if !in_vain(l) {
         return Judgement::No;
     }
     let ways = ways(l);
@@ -104,10 +124,8 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     if obstacles.is_empty() {
         return unnamed(l, &ways);
     }
-    let said: Vec<String> = obstacles
-        .iter()
-        .map(|o| format!("the name server {} can't be reached: {} ({})", o.server, o.finding.because, o.code))
-        .collect();
+    let said: Vec<String> =
+        obstacles.iter().map(|o| format!("{}: {} ({})", outcome(l, o.server), o.finding.because, o.code)).collect();
     let certainty = obstacles.iter().map(|o| o.finding.certainty).min().unwrap_or(Certainty::Possible);
     let mut evidence: Vec<Evidence> = Vec::new();
     let mut advice: Vec<String> = Vec::new();
@@ -119,18 +137,29 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     let mut evidence = evidence.into_iter();
     let Some(first) = evidence.next() else { return Judgement::No };
     let named: Vec<IpAddr> = obstacles.iter().map(|o| o.server).collect();
-    let (are, servers) = if named.len() == 1 { ("is", "server") } else { ("are", "servers") };
+    let silent: Vec<IpAddr> = named.iter().copied().filter(|s| answered_by(l, *s).next().is_none()).collect();
+    let doubt = (!silent.is_empty()).then(|| format!("{} (resolv.conf)?", whether_right(&silent)));
     let finding = Finding::new(certainty, said.join("; "), first)
         .and_all(evidence)
         .and_all(named.iter().filter_map(|server| without_link(l, *server)))
         .and_all(resolver_said(l))
         .and_all(unread(l, &named));
-    Judgement::Yes(
-        advice
-            .into_iter()
-            .fold(finding, Finding::advise)
-            .advise(format!("{are} {} the right name {servers} (resolv.conf)?", list(&named))),
-    )
+    Judgement::Yes(advice.into_iter().chain(doubt).fold(finding, Finding::advise))
+}
+
+/// The queries that a server answered.
+fn answered_by(l: &Lookup, server: IpAddr) -> impl Iterator<Item = &Query> {
+    l.queries.iter().filter(move |q| q.heard() && q.tuple.remote == server)
+}
+
+/// What did not work about a server: it may have answered another question.
+fn outcome(l: &Lookup, server: IpAddr) -> String {
+    match (answered_by(l, server).next(), unanswered(l).find(|q| q.tuple.remote == server)) {
+        (Some(_), Some(q)) => {
+            format!("{} {} got no answer from the name server {server}", phrase::dns_type(q.kind), q.name)
+        }
+        _ => format!("the name server {server} can't be reached"),
+    }
 }
 
 /// resolv.conf names an interface for a server that this namespace does not have: it was asked without one.
@@ -151,7 +180,7 @@ fn unnamed(l: &Lookup, ways: &[Connection]) -> Judgement {
     Judgement::Yes(
         Finding::new(
             Certainty::Likely,
-            format!("the name server {} can't be reached: {}", way.tuple.remote, errno::name(code)),
+            format!("{}: {}", outcome(l, way.tuple.remote), errno::name(code)),
             noted(l, time, "socket-error", format!("the resolver's socket got {}", errno::name(code))),
         )
         .and_all(resolver_said(l))

@@ -35,11 +35,11 @@ dns.timeout: the server does not answer at all. dns.refused: it will not serve t
 ";
 
 fn judge(l: &Lookup, _: &Coverage) -> Judgement {
-    let Some(proof) = decided_by(l, rcode::SERVFAIL) else { return Judgement::No };
-    let because = format!("{} could not answer for {}: SERVFAIL{}", who_said(l, rcode::SERVFAIL), l.name(), tried(l));
+    let Some((answer, proof)) = decided_by(l, rcode::SERVFAIL) else { return Judgement::No };
+    let because = format!("{} could not answer for {}: SERVFAIL{}", who_said(l, answer), answer.name, tried(l));
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, proof)
             .and_all(resolver_said(l))
-            .advise(format!("ask another server: `netdx dns {} @SERVER`", l.name())),
+            .advise(format!("ask another server: `netdx dns {} @SERVER`", answer.name)),
     )
 }

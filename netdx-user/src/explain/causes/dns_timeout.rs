@@ -1,7 +1,7 @@
 //! `dns.timeout`
 
 use super::{
-    answers::{decided, gave_up_at_once, list, resolver_said, stray_proof, strays},
+    answers::{decided, distinct, gave_up_at_once, list, resolver_said, stray_proof, strays, whether_right},
     route_neighbor_silent::unresolved,
 };
 use crate::{
@@ -10,7 +10,6 @@ use crate::{
     report::Certainty,
     story::{Lookup, Query},
 };
-use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "dns.timeout",
@@ -52,8 +51,7 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     if let Some(why) = coverage.missing("dns-in") {
         return Judgement::CannotTell(format!("answers can't be seen: {why}"));
     }
-    let mut servers: Vec<IpAddr> = open.iter().map(|q| q.tuple.remote).collect();
-    servers.dedup();
+    let servers = distinct(open.iter().map(|q| q.tuple.remote));
     let tries: u32 = open.iter().map(|q| q.tries).sum();
     let queries = phrase::count(tries as usize, "query");
     let stray = strays(l).map(|s| format!(" ({s})")).unwrap_or_default();
@@ -91,8 +89,8 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
             .and_all(late.zip(late_text).map(|((_, came), text)| noted(l, came, "answer", text)))
             .and_all(resolver_said(l))
             .advise(format!(
-                "is {} the right server and up? `netdx check {}` tries the way to it",
-                list(&servers),
+                "{} and up? `netdx check {}` tries the way to it",
+                whether_right(&servers),
                 phrase::endpoint(first.tuple.remote, 53)
             )),
     )
