@@ -6,9 +6,9 @@
 #[cfg(test)]
 mod answer_tests;
 #[cfg(test)]
-mod call_tests;
-#[cfg(test)]
 mod broken_tests;
+#[cfg(test)]
+mod call_tests;
 mod calls;
 mod connection;
 mod conversations;

@@ -334,7 +334,7 @@ impl Tracker {
         if came_to_be(sock.state) {
             c.established = Some(started);
         }
-        c.under_way = sock.opened == Opened::Unseen;
+        c.under_way = sock.opened == Opened::Unseen || sock.opened == Opened::Here && task.is_none();
         c.task = task;
         c.via = via;
         c.redirected = dialled;

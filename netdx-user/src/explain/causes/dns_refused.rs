@@ -45,9 +45,7 @@ fn judge(l: &Lookup, _: &Coverage) -> Judgement {
     } else {
         format!("use a server that serves this client, or allow it on {by}")
     };
-    Judgement::Yes(
-        Finding::new(Certainty::Proven, because + &tried(l), proof).and_all(resolver_said(l)).advise(advice),
-    )
+    Judgement::Yes(Finding::new(Certainty::Proven, because + &tried(l), proof).and_all(resolver_said(l)).advise(advice))
 }
 
 /// Who says so, that it does, and its answer.

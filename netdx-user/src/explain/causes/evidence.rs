@@ -385,7 +385,7 @@ pub(super) const MATCH_FAMILY: &str = "make the socket for the family of the add
 
 /// Why nothing can be said that rests on what happened to its first packets: who connected is seen when it begins.
 pub(super) fn begun_before(c: &Connection) -> Option<String> {
-    (c.opened != Opened::Here || c.task.is_none())
+    (c.opened != Opened::Here || c.under_way || c.task.is_none())
         .then(|| "it began before netdx watched, and what happened to its first packets was not seen".into())
 }
 

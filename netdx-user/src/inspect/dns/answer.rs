@@ -162,7 +162,7 @@ impl Asked {
         self.error = if meta.response_code == ResponseCode::NoError && !found { says_nothing(message) } else { None };
         self.code = match meta.response_code {
             ResponseCode::NoError if found => None,
-            ResponseCode::NoError if self.error.is_some() => Some("dns.error"),
+            ResponseCode::NoError if self.error.is_some() => Some("dns.refused"),
             ResponseCode::NoError => Some("dns.nodata"),
             ResponseCode::NXDomain => Some("dns.nxdomain"),
             ResponseCode::ServFail => Some("dns.servfail"),
@@ -312,9 +312,9 @@ mod tests {
         assert_eq!(asked(vec![], vec![], |m| m.metadata.authoritative = true).code, Some("dns.nodata"));
         assert_eq!(asked(vec![], vec![ns()], |m| m.metadata.recursion_available = true).code, Some("dns.nodata"));
         let refers = asked(vec![], vec![ns()], |_| {});
-        assert_eq!(refers.code, Some("dns.error"));
+        assert_eq!(refers.code, Some("dns.refused"));
         assert!(refers.error.expect("words").starts_with("it only refers to other servers"));
         let half = asked(vec![alias("a.lab.", "b.other.")], vec![], |m| m.metadata.authoritative = true);
-        assert_eq!((half.code, half.alias_of.as_deref()), (Some("dns.error"), Some("b.other.")));
+        assert_eq!((half.code, half.alias_of.as_deref()), (Some("dns.refused"), Some("b.other.")));
     }
 }
