@@ -594,3 +594,12 @@ pub enum Event {
     /// getaddrinfo returned. `result`: 0 or EAI_*.
     GetAddrInfo { task: Task, started: Time, result: i32, family: u32, name: String, service: String },
 }
+
+impl Event {
+    /// It is no packet that was dropped, but what the kernel makes up to answer a question about a route (`ip route get`,
+    /// netdx's own): inet_rtm_getroute, 5.10 to 6.18.
+    #[must_use]
+    pub fn is_of_question(&self) -> bool {
+        matches!(self, Event::Drop { at: Some(at), .. } if at == "inet_rtm_getroute")
+    }
+}

@@ -74,6 +74,7 @@ struct Rebuilt {
 
 fn rebuild(event: &Event) -> Option<Rebuilt> {
     match event {
+        Event::Drop { .. } if event.is_of_question() => None,
         Event::Drop { packet, inner, reason, at, hook, .. } => {
             let hook = hook.map(|hook| format!(", {hook:?}").to_lowercase()).unwrap_or_default();
             let around = inner.as_ref().and_then(|inner| inner.tuple).map(|t| {

@@ -261,8 +261,7 @@ impl Tracker {
                 }
             }
             Event::SynAckRetransmit { tuple, .. } => self.memory.packets.push(*tuple, time, event),
-            // No packet: what the kernel makes up to answer a question about a route (`ip route get`, netdx's own).
-            Event::Drop { at, .. } if at.as_deref() == Some("inet_rtm_getroute") => {}
+            Event::Drop { .. } if event.is_of_question() => {}
             Event::NeighborFailed { .. } | Event::Drop { discovery: Some(_), .. } => self.neighbors.push(time, event),
             Event::Drop { packet, inner, sock, .. } => {
                 // A tunnel's packet is that of the connection in it.
