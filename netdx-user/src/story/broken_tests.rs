@@ -2,7 +2,7 @@
 
 use super::{
     Carried, Connection,
-    tests::{MS, attempt, closed, code, elsewhere, ip, packet, run, run_with, sock, task, tuple},
+    tests::{MS, attempt, closed, code, drop_of, elsewhere, ip, packet, run, run_with, sock, task, tuple},
 };
 use crate::{
     diagnosis::Settings,
@@ -31,18 +31,7 @@ fn up() -> Event {
 }
 
 fn drop(packet: Packet, reason: &'static str) -> Event {
-    Event::Drop {
-        packet,
-        inner: None,
-        discovery: None,
-        sock: None,
-        receiver: false,
-        reason: Some(reason.into()),
-        at: Some("__dev_queue_xmit".into()),
-        hook: None,
-        current: None,
-        stack: Arc::default(),
-    }
+    drop_of(packet, reason, Some("__dev_queue_xmit"))
 }
 
 fn sent_again(length: u32) -> Event {

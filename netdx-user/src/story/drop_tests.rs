@@ -1,6 +1,6 @@
 //! What is told of packets that were dropped, with events made by hand.
 
-use super::tests::{MS, attempt, closed, code, elsewhere, ip, packet, retransmit, run, run_with, sock, tuple};
+use super::tests::{MS, attempt, closed, code, drop_of, elsewhere, ip, packet, retransmit, run, run_with, sock, tuple};
 use crate::{
     diagnosis::Settings,
     event::{Event, Hook, Netns, Packet, Sock, TcpState, Tuple},
@@ -11,18 +11,7 @@ use crate::{
 use std::sync::Arc;
 
 fn drop(packet: Packet, reason: &'static str, at: &'static str) -> Event {
-    Event::Drop {
-        packet,
-        inner: None,
-        discovery: None,
-        sock: None,
-        receiver: false,
-        reason: Some(reason.into()),
-        at: Some(at.into()),
-        hook: None,
-        current: None,
-        stack: Arc::default(),
-    }
+    drop_of(packet, reason, Some(at))
 }
 
 /// A connection that times out after its SYN was sent twice, and what else happened by then.

@@ -1,6 +1,6 @@
 //! Which rule it was: the core with drops by netfilter, made by hand.
 
-use super::tests::{MS, attempt, closed, code, elsewhere, ip, packet, run, tuple};
+use super::tests::{MS, attempt, closed, code, drop_of, elsewhere, ip, packet, run, tuple};
 use crate::{
     event::{Discovery, Event, Hook, Netns, Packet},
     fact::{Answer, Chain, Interface, Route, Rule, Ruleset},
@@ -147,18 +147,7 @@ fn what_must_be_allowed_is_how_a_neighbour_is_asked() {
 
 #[test]
 fn a_copy_that_nobody_takes_is_not_what_failed() {
-    let waits = Event::Drop {
-        packet: Packet { netns: Some(THERE), ..packet(tuple()) },
-        inner: None,
-        discovery: None,
-        sock: None,
-        receiver: false,
-        reason: Some("NEIGH_FAILED".into()),
-        at: Some("neigh_invalidate".into()),
-        hook: None,
-        current: None,
-        stack: Arc::default(),
-    };
+    let waits = drop_of(Packet { netns: Some(THERE), ..packet(tuple()) }, "NEIGH_FAILED", Some("neigh_invalidate"));
     let silent =
         Event::NeighborFailed { netns: THERE, address: ip("10.0.0.77"), device: 3, device_name: "eth1".into() };
     let report = |gateway: Option<&'static str>, statement: Value| {

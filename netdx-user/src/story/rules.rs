@@ -89,23 +89,11 @@ mod tests {
     use super::*;
     use crate::{
         event::Packet,
-        story::tests::{packet, tuple},
+        story::tests::{drop_of, packet, tuple},
     };
-    use std::sync::Arc;
 
     fn drop(netns: u32, reason: &'static str) -> Event {
-        Event::Drop {
-            packet: Packet { netns: Some(Netns(netns)), ..packet(tuple()) },
-            inner: None,
-            discovery: None,
-            sock: None,
-            receiver: false,
-            reason: Some(reason.into()),
-            at: None,
-            hook: None,
-            current: None,
-            stack: Arc::default(),
-        }
+        drop_of(Packet { netns: Some(Netns(netns)), ..packet(tuple()) }, reason, None)
     }
 
     #[test]

@@ -98,14 +98,19 @@ pub(super) fn packet(tuple: Tuple) -> Packet {
 }
 
 pub(super) fn dropped(tuple: Tuple) -> Event {
+    drop_of(packet(tuple), "NETFILTER_DROP", Some("nft_do_chain"))
+}
+
+/// A packet that is dropped for a reason, by a function.
+pub(super) fn drop_of(packet: Packet, reason: &'static str, at: Option<&'static str>) -> Event {
     Event::Drop {
-        packet: packet(tuple),
+        packet,
         inner: None,
         discovery: None,
         sock: None,
         receiver: false,
-        reason: Some("NETFILTER_DROP".into()),
-        at: Some("nft_do_chain".into()),
+        reason: Some(reason.into()),
+        at: at.map(Into::into),
         hook: None,
         current: None,
         stack: Arc::default(),

@@ -2,7 +2,7 @@
 
 use super::{
     lookup_tests::{asked_by, dns, names, resolved, task, thread},
-    tests::{MS, attempt, closed, code, coverage, elsewhere, ip, packet, reset_received, run, unknown},
+    tests::{MS, attempt, closed, code, coverage, drop_of, elsewhere, ip, packet, reset_received, run, unknown},
 };
 use crate::{
     diagnosis::{Diagnosis, Settings},
@@ -13,7 +13,6 @@ use crate::{
     time::Time,
     want::Want,
 };
-use std::sync::Arc;
 
 /// Inside of a call of getaddrinfo.
 fn inside(mut event: Event) -> Event {
@@ -214,18 +213,7 @@ fn a_server_that_failed_is_asked_again_by_musl() {
 
 /// A datagram was dropped.
 fn dropped(tuple: Tuple, reason: &'static str) -> Event {
-    Event::Drop {
-        packet: packet(tuple),
-        inner: None,
-        discovery: None,
-        sock: None,
-        receiver: false,
-        reason: Some(reason.into()),
-        at: None,
-        hook: None,
-        current: None,
-        stack: Arc::default(),
-    }
+    drop_of(packet(tuple), reason, None)
 }
 
 /// The endpoints of the first socket's questions.

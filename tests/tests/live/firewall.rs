@@ -7,7 +7,7 @@ use netdx_tests::tracer::{Expected, Tracer};
 use serde_json::Value;
 use std::time::Duration;
 
-const DROPPED: Expected<'static> = Expected {
+pub(super) const DROPPED: Expected<'static> = Expected {
     code: "firewall.dropped",
     outcome: "failed",
     errno: Some("ETIMEDOUT"),

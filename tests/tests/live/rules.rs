@@ -1,19 +1,10 @@
 //! Which rule of several it was: what a rule saw of the packet is not always what is seen of it in the end.
 
-use crate::needs::weaker_because;
+use crate::{firewall::DROPPED, needs::weaker_because};
 use netdx_tests::island::output;
 use netdx_tests::lab::Lab;
 use netdx_tests::tracer::{Expected, Tracer};
 use std::time::Duration;
-
-const DROPPED: Expected<'static> = Expected {
-    code: "firewall.dropped",
-    outcome: "failed",
-    errno: Some("ETIMEDOUT"),
-    remote: Some("10.1.2.2:80"),
-    names: &[],
-    certainty: None,
-};
 
 /// As Docker has them for containers that may not talk to each other: the interface is the bridge, not its port.
 #[test]
