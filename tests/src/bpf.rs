@@ -1,7 +1,9 @@
-//! BPF programs that say no, loaded and attached by bpf(2), and a control group to attach them to.
+//! BPF programs that say no or nothing, loaded and attached by bpf(2), and a control group to attach them to.
 //! Owns: the attributes of bpf(2) (include/uapi/linux/bpf.h), the life of a control group. Must not know: netdx.
 
 use crate::island::Island;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
@@ -224,23 +226,74 @@ fn load_as(kind: Attributes, name: &str, instructions: &[u64]) -> io::Result<Own
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A program that does nothing at a raw tracepoint, as long as this lives.
+/// A program that does nothing, as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Idle {
+pub struct Idle {
     program: OwnedFd,
     _attached: OwnedFd,
 }
 
 impl Idle {
-    pub(crate) fn at(tracepoint: &CStr) -> io::Result<Idle> {
+    /// At a raw tracepoint.
+    ///
+    /// # Errors
+    /// When the kernel has no such tracepoint, or does not load the program.
+    pub fn at(tracepoint: &CStr) -> io::Result<Idle> {
         const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
         const BPF_RAW_TRACEPOINT_OPEN: libc::c_int = 17;
-        let kind = Attributes::new().number(0, BPF_PROG_TYPE_RAW_TRACEPOINT);
-        let program = load_as(kind, "idle", &[step(SET_WORD, 0, 0, 0, 0), step(EXIT, 0, 0, 0, 0)])?;
+        let program = Idle::program(Attributes::new().number(0, BPF_PROG_TYPE_RAW_TRACEPOINT), 0)?;
         let place = Attributes::new().pointer(0, tracepoint.as_ptr()).descriptor(8, program.as_raw_fd());
-        let attached = place.call(BPF_RAW_TRACEPOINT_OPEN)?;
+        Idle::attached(program, place.call(BPF_RAW_TRACEPOINT_OPEN)?)
+    }
+
+    /// At the tracepoint of a system call's entry or return: `sys_enter_connect`.
+    ///
+    /// # Errors
+    /// When the kernel has no such tracepoint, or does not load the program.
+    pub fn at_call(tracepoint: &str) -> io::Result<Idle> {
+        const BPF_PROG_TYPE_TRACEPOINT: u32 = 5;
+        const BPF_PERF_EVENT: u32 = 41;
+        const PERF_TYPE_TRACEPOINT: u32 = 2;
+        const PERF_ATTR_SIZE_VER0: u32 = 64;
+        // Of a mount of its own: the system may have none.
+        let tracefs = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&tracefs)?;
+        let root = fsmount(&tracefs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        let id = openat(root, format!("events/syscalls/{tracepoint}/id"), OFlags::CLOEXEC, Mode::empty())?;
+        let id: u32 = io::read_to_string(File::from(id))?.trim().parse().map_err(io::Error::other)?;
+        let event = Attributes::new().number(0, PERF_TYPE_TRACEPOINT).number(4, PERF_ATTR_SIZE_VER0).number(8, id);
+        // SAFETY: the attributes are as long as they say. All processes, on the first CPU: the program runs on all of them.
+        let event = unsafe { libc::syscall(libc::SYS_perf_event_open, event.0.as_ptr(), -1, 0, -1, 0) };
+        if event < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a new descriptor that nobody else has; the link keeps the event.
+        let event = unsafe { OwnedFd::from_raw_fd(RawFd::try_from(event).expect("a descriptor")) };
+        let program = Idle::program(Attributes::new().number(0, BPF_PROG_TYPE_TRACEPOINT), 0)?;
+        let attached = link(&program, event.as_raw_fd().cast_unsigned(), BPF_PERF_EVENT, 0)?;
+        Idle::attached(program, attached)
+    }
+
+    /// At the root of the control groups.
+    ///
+    /// # Errors
+    /// When they are not mounted, or the program is not loaded.
+    pub fn at_root(hook: Hook) -> io::Result<Idle> {
+        const LET_IT_PASS: i32 = 1;
+        let kind = Attributes::new().number(0, hook.program_type()).number(68, hook.attach_type());
+        let program = Idle::program(kind, LET_IT_PASS)?;
+        let root = File::open(cgroup_root())?;
+        let attached = link(&program, root.as_raw_fd().cast_unsigned(), hook.attach_type(), 0)?;
+        Idle::attached(program, attached)
+    }
+
+    fn program(kind: Attributes, result: i32) -> io::Result<OwnedFd> {
+        load_as(kind, "idle", &[step(SET_WORD, 0, 0, 0, result), step(EXIT, 0, 0, 0, 0)])
+    }
+
+    fn attached(program: OwnedFd, by: RawFd) -> io::Result<Idle> {
         // SAFETY: a new descriptor that nobody else has.
-        Ok(Idle { program, _attached: unsafe { OwnedFd::from_raw_fd(attached) } })
+        Ok(Idle { program, _attached: unsafe { OwnedFd::from_raw_fd(by) } })
     }
 
     /// How often it has run, while the kernel counts that (`BPF_ENABLE_STATS`).
@@ -249,6 +302,27 @@ impl Idle {
         let count = info.lines().find_map(|line| line.strip_prefix("run_cnt:")?.trim().parse().ok());
         count.ok_or_else(|| io::Error::other("the kernel tells no run_cnt of a program (it does from 5.1 on)"))
     }
+}
+
+/// Where the control groups of the second version are mounted.
+fn cgroup_root() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/mounts").expect("read the mounts");
+    let root = mounts.lines().find_map(|line| match *line.split(' ').collect::<Vec<_>>() {
+        [_, at, "cgroup2", ..] => Some(PathBuf::from(at)),
+        _ => None,
+    });
+    root.expect("control groups, version 2, are mounted")
+}
+
+/// Attaches a program to a descriptor's or an interface's place, as long as what this gives is open.
+fn link(program: &OwnedFd, place: u32, attach_type: u32, flags: u32) -> io::Result<RawFd> {
+    const BPF_LINK_CREATE: libc::c_int = 28;
+    Attributes::new()
+        .descriptor(0, program.as_raw_fd())
+        .number(4, place)
+        .number(8, attach_type)
+        .number(12, flags)
+        .call(BPF_LINK_CREATE)
 }
 
 /// A control group of a test's own, in the second version's hierarchy. Removed when dropped; its processes must have ended.
@@ -271,16 +345,8 @@ impl Cgroup {
     }
 
     fn called(what: &str, suffix: &str) -> Cgroup {
-        let mounts = fs::read_to_string("/proc/mounts").expect("read the mounts");
-        let root = mounts
-            .lines()
-            .find_map(|line| match *line.split(' ').collect::<Vec<_>>() {
-                [_, at, "cgroup2", ..] => Some(at.to_owned()),
-                _ => None,
-            })
-            .expect("control groups, version 2, are mounted");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(root).join(format!("netdx-{what}-{}-{number}{suffix}", std::process::id()));
+        let path = cgroup_root().join(format!("netdx-{what}-{}-{number}{suffix}", std::process::id()));
         fs::create_dir(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
         Cgroup { path }
     }
@@ -366,23 +432,16 @@ impl Drop for Cgroup {
 /// Has a program say no to packets of an interface: IPv4 (tc), TCP (XDP).
 #[must_use]
 pub fn forbid_at(island: &Island, device: &str, hook: Hook, name: &str) -> Program {
-    const BPF_LINK_CREATE: libc::c_int = 28;
     let program = load(hook, name, None);
-    let fd = program.as_raw_fd();
     let device = device.to_owned();
-    let link = island.inside(move || {
+    island.inside(move || {
         let name = std::ffi::CString::new(device.as_str()).expect("a name");
         // SAFETY: the name ends with NUL.
         let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
         assert_ne!(index, 0, "no interface {device}");
-        Attributes::new()
-            .descriptor(0, fd)
-            .number(4, index)
-            .number(8, hook.attach_type())
-            .number(12, hook.flags())
-            .call(BPF_LINK_CREATE)
-    });
-    let link = link.unwrap_or_else(|error| panic!("attach {hook:?}: {error}"));
-    // SAFETY: a new descriptor that nobody else has.
-    Program { _attached: vec![program, unsafe { OwnedFd::from_raw_fd(link) }] }
+        let link = link(&program, index, hook.attach_type(), hook.flags());
+        let link = link.unwrap_or_else(|error| panic!("attach {hook:?}: {error}"));
+        // SAFETY: a new descriptor that nobody else has.
+        Program { _attached: vec![program, unsafe { OwnedFd::from_raw_fd(link) }] }
+    })
 }

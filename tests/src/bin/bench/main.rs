@@ -2,10 +2,12 @@
 //!
 //!     bench [WHAT..] [--write FILE]      everything, or what is named; FILE gets it as a page
 //!     bench load KIND AMOUNT [TO]        one of the loads
+//!     bench idle [CALL..]                programs that do nothing where netdx has its own, or at these calls' tracepoints
 //!
 //! Packets stay in network namespaces made for them; every load is bounded in time and number.
 #![expect(clippy::print_stdout, reason = "a benchmark tells its result")]
 
+mod idle;
 mod limits;
 mod load;
 mod look;
@@ -24,6 +26,9 @@ fn main() -> io::Result<()> {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     if words.first().is_some_and(|word| word == "load") {
         return load::main(&words[1..]);
+    }
+    if words.first().is_some_and(|word| word == "idle") {
+        return idle::main(&words[1..]);
     }
     let page = match words.iter().position(|word| word == "--write") {
         Some(at) => words.drain(at..).nth(1).map(PathBuf::from),

@@ -3,7 +3,7 @@
 use super::{
     load::Done,
     page::{Section, machine, median},
-    tracers::{LEAST, NETDX, PEERS, Running, Tracer, counted},
+    tracers::{HOOKS, LEAST, NETDX, PEERS, Running, Tracer, counted},
 };
 use netdx_tests::island::Island;
 use std::{
@@ -134,8 +134,8 @@ pub(crate) fn measure(load: &Load) -> io::Result<Section> {
     let place = Place::new(load)?;
     let (mut tracers, mut notes) = (vec![NETDX], Vec::new());
     // Bulk transfer makes few calls.
-    let least = if load.kind == "bulk" { None } else { Some(&LEAST) };
-    for peer in least.into_iter().chain(if load.peers { PEERS } else { &[] }) {
+    let least: &[Tracer] = if load.kind == "bulk" { &[] } else { &[LEAST, HOOKS] };
+    for peer in least.iter().chain(if load.peers { PEERS } else { &[] }) {
         match peer.missing(&place.island) {
             None => tracers.push(*peer),
             Some(why) => notes.push(format!("Skipped: {} ({why}).", peer.name)),

@@ -17,7 +17,7 @@ use std::{
 pub(crate) struct Tracer {
     /// As tables name it.
     pub(crate) name: &'static str,
-    /// Its words. The first is the program; `NETDX` is the one under test.
+    /// Its words. The first is the program; `NETDX` is the one under test, `SELF` this one.
     words: &'static [&'static str],
     /// It sees its own network namespace only.
     inside: bool,
@@ -33,17 +33,21 @@ pub(crate) const NETDX: Tracer = Tracer {
     ready: Some("attached"),
 };
 
-/// As little as a tracer can do that sees what calls return: a program where connect(2) does, which looks at the process and
-/// does nothing. The kernel then takes the slower way out of every call of every process (SYSCALL_WORK_SYSCALL_TRACEPOINT).
+/// As little as a tracer can do that sees what calls return: a program that does nothing, where connect(2) does. The kernel then
+/// takes the slower way out of every call of every process (SYSCALL_WORK_SYSCALL_TRACEPOINT).
 pub(crate) const LEAST: Tracer = Tracer {
     name: "a program that does nothing, where connect(2) returns",
-    words: &[
-        "bpftrace",
-        "-e",
-        "BEGIN { printf(\"%s ready\\n\", \"is\"); } tracepoint:syscalls:sys_exit_connect /pid == 1/ { exit(); }",
-    ],
+    words: &["SELF", "idle", "sys_exit_connect"],
     inside: false,
-    ready: Some("is ready"),
+    ready: Some(super::idle::READY),
+};
+
+/// What remains of netdx's cost if its programs took no time: programs that do nothing at its hooks (see [`super::idle`]).
+pub(crate) const HOOKS: Tracer = Tracer {
+    name: "programs that do nothing, at each hook of netdx",
+    words: &["SELF", "idle"],
+    inside: false,
+    ready: Some(super::idle::READY),
 };
 
 /// What others use for the same question, as their manuals show it.
@@ -91,6 +95,9 @@ impl Tracer {
     /// Why it can't be used here, if it can't: found out by starting it.
     pub(crate) fn missing(&self, island: &Island) -> Option<String> {
         let name = self.words[0];
+        if name == "SELF" {
+            return None;
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         if !std::env::split_paths(&path).any(|folder| folder.join(name).is_file()) {
             return Some(format!("{name} is not installed"));
@@ -111,7 +118,11 @@ impl Tracer {
 
     /// Starts it and waits until it says that it is ready.
     pub(crate) fn start(&self, island: &Island) -> io::Result<Running> {
-        let program = if self.words[0] == "NETDX" { netdx() } else { PathBuf::from(self.words[0]) };
+        let program = match self.words[0] {
+            "NETDX" => netdx(),
+            "SELF" => std::env::current_exe()?,
+            name => PathBuf::from(name),
+        };
         let mut command = if self.inside { island.command(program) } else { Command::new(program) };
         command.args(&self.words[1..]).env("PYTHONUNBUFFERED", "1");
         Running::start(command, self.ready.unwrap_or_default())
@@ -145,8 +156,8 @@ impl Running {
             }
             if ended.is_some() || began.elapsed() > PATIENCE {
                 let said = running.said()?;
-                let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-                return Err(io::Error::other(last.trim().to_owned()));
+                let why = said.lines().find(|line| line.contains("ERROR")).or_else(|| said.lines().last());
+                return Err(io::Error::other(why.unwrap_or_default().trim().to_owned()));
             }
             thread::sleep(Duration::from_millis(5));
         }
