@@ -15,10 +15,10 @@ mod socket;
 mod task;
 mod walk;
 
-/// Helpers that tracing needs are for programs under the GPL only.
+/// Helpers that tracing needs are for programs under a licence that the GPL agrees with (`license_is_gpl_compatible`, 5.10).
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
-static LICENSE: [u8; 4] = *b"GPL\0";
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[cfg(not(test))]
 #[panic_handler]
