@@ -170,6 +170,15 @@ pub fn listener(l: &fact::Listener) -> String {
     format!("{} {verb} {}{note}", owners(&l.owners), endpoint(l.addr, l.port))
 }
 
+/// What to do where the only listener of a port is in another network namespace. It may be a stranger: what was meant isn't known.
+#[must_use]
+pub fn reach_another_namespace(who: &str) -> String {
+    format!(
+        "{who} is in another network namespace: if that is the one you want, connect to an address of that namespace, or \
+         publish the port"
+    )
+}
+
 /// For the report.
 #[must_use]
 pub fn listener_row(l: &fact::Listener) -> crate::report::Listener {

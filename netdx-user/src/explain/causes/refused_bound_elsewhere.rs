@@ -88,9 +88,7 @@ fn device_name(c: &Connection, netns: Netns, index: u32) -> String {
 fn advice(c: &Connection, l: &Listener, target: Netns) -> String {
     let who = phrase::owners(&l.owners);
     if l.netns != target {
-        return format!(
-            "{who} is in another network namespace: connect to an address of that one, or publish the port"
-        );
+        return phrase::reach_another_namespace(&who);
     }
     if let Some(vrf) = outside(c, l, target) {
         let protocol = if c.is_tcp() { "tcp" } else { "udp" };

@@ -277,10 +277,7 @@ impl<H: Ask> Ladder<'_, H> {
             said.advice.push(if owners.contains(&listener.netns) {
                 format!("have {} listen on {to}, or connect to where it listens", who(listener))
             } else {
-                format!(
-                    "{} is in another network namespace: connect to an address of that one, or publish the port",
-                    who(listener)
-                )
+                phrase::reach_another_namespace(&who(listener))
             });
             return said;
         }
