@@ -150,6 +150,9 @@ pub struct Route {
     pub device_name: String,
     /// Gateway.
     pub gateway: Option<IpAddr>,
+    /// What the packet is put into, or made into, as `ip route` names it (seg6, mpls, ...); none: it goes as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encap: Option<String>,
     /// Source address that would be used.
     pub source: Option<IpAddr>,
     /// The policy rule that decided, in `ip rule` form, if it isn't one of the three defaults.
@@ -325,6 +328,9 @@ pub struct Resolver {
     /// outside: escape before showing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_over: Option<String>,
+    /// `options use-vc`: it asks over TCP from the start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub use_vc: bool,
 }
 
 /// What is found where a resolv.conf should be.

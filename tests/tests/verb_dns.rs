@@ -128,6 +128,31 @@ fn ndots_and_the_search_list_are_followed() {
 }
 
 #[test]
+fn servers_are_asked_as_the_c_library_asks_them() {
+    let conf = "nameserver 127.53\nsearch lab.example\r\noptions timeout:1 attempts:1 use-vc\n";
+    let island = island("vc", zone(), None).with_file("/etc/resolv.conf", conf);
+    let (answer, status) = ask(&island, &["db.lab.example", "A"]);
+    assert_eq!((status, &answer["servers"][0]["address"]), (0, &Value::from("127.0.0.53")), "{answer}");
+    assert_eq!(answer["servers"][0]["queries"][0]["protocol"], "tcp", "{answer}");
+    // Programs get the IPv6 address, too, for which no server was asked here.
+    assert!(answer["system"]["addresses"].as_array().unwrap().contains(&Value::from("fd00::5")), "{answer}");
+    assert_eq!(answer["differences"], Value::Array(vec![]), "{answer}");
+    let (answer, _) = ask(&island, &["db", "A"]);
+    let names = answer["servers"][0]["queries"].as_array().unwrap().iter().map(|q| q["name"].as_str().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["db.lab.example\\015.", "db."], "the carriage return is part of the name");
+}
+
+#[test]
+fn numbers_are_no_names() {
+    let island = island("numbers", zone(), None);
+    for text in ["10.5", "0x0a000005", "::ffff:10.0.0.5"] {
+        let (answer, status) = ask(&island, &[text]);
+        assert_eq!((status, &answer["system"]["name"]), (0, &Value::from("db.lab.example")), "{text}: {answer}");
+        assert_eq!(records(&answer), ["5.0.0.10.in-addr.arpa. PTR db.lab.example."], "{text}");
+    }
+}
+
+#[test]
 fn a_cut_answer_is_fetched_over_tcp() {
     let cut = Zone { truncate: true, ..zone() };
     let island = island("cut", cut.clone(), Some(Zone { no_tcp: true, ..cut }));
@@ -240,6 +265,8 @@ fn nonsense_is_refused_with_a_word() {
         (["a.example", "@x#y"], 2, "port"),
         (["a..example", "A"], 2, "DNS name"),
         (["", "A"], 2, "empty"),
+        (["@127.0.0.53", "a.example"], 2, "the name comes first"),
+        (["a.example", "@fe80::1"], 2, "which link"),
     ] {
         let output = output(island.netdx(&["dns"]).args(arguments));
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

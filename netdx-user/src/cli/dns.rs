@@ -3,7 +3,7 @@
 use super::{Format, Page, Usage};
 use crate::{
     exit::Exit,
-    host::Host,
+    host::{Host, resolver::inet_aton},
     inspect::{
         dns::{self, Request},
         zone,
@@ -23,6 +23,7 @@ use std::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A name, or an address.
+    #[arg(value_parser = name)]
     name: String,
     /// Record types (A, AAAA, CNAME, MX, TXT, NS, SOA, SRV, PTR, CAA, ... or TYPE65280), and servers to ask instead of the
     /// configured ones: @ADDRESS (@fe80::1%eth0), @ADDRESS#PORT or @NAME.
@@ -64,10 +65,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     // An address is looked up by what it is, whatever its link.
     let name = match zone::split(&args.name) {
         Some((address, zone)) => {
-            zone::index(address.into(), Some(zone))?;
+            zone::index(address.into(), Some(zone)).map_err(Usage::from)?;
             address.to_string()
         }
-        None => args.name.clone(),
+        None => numeric(&args.name).map_or_else(|| args.name.clone(), |address| address.to_string()),
     };
     let mut request = Request {
         name,
@@ -80,6 +81,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     for word in &args.what {
         match word {
             Word::Server(server) => request.servers.extend(servers(server)?),
+            Word::Type(kind) if request.types.contains(kind) => {}
             Word::Type(kind) => request.types.push(*kind),
         }
     }
@@ -94,6 +96,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(if lookup.answered { Exit::Done } else { Exit::Verdict })
 }
 
+/// An address as the C library takes it: fewer than four numbers, too, and IPv4 in IPv6 is IPv4 (getnameinfo(3)).
+fn numeric(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(|address: IpAddr| address.to_canonical()).or_else(|| inet_aton(text).map(Into::into))
+}
+
+/// A name, which comes before what is asked and who.
+fn name(text: &str) -> Result<String, String> {
+    let is_server = text.starts_with('@');
+    if is_server { Err(format!("the name comes first: netdx dns NAME {text}")) } else { Ok(text.to_owned()) }
+}
+
 /// `ADDRESS`, `ADDRESS#PORT` or a name, which the system resolves.
 fn servers(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
     let (host, port) = match text.split_once('#') {
@@ -104,7 +117,7 @@ fn servers(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
     let zoned = zone::split(bare);
     let typed: Option<IpAddr> = zoned.map(|(address, _)| address.into()).or_else(|| bare.parse().ok());
     if let Some(address) = typed {
-        let index = zone::index(address, zoned.map(|(_, zone)| zone))?;
+        let index = zone::index(address, zoned.map(|(_, zone)| zone)).map_err(Usage::from)?;
         return Ok(vec![zone::endpoint(address, port, index)]);
     }
     let addresses = crate::inspect::getaddrinfo::addresses(bare)
@@ -114,7 +127,17 @@ fn servers(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
 
 #[cfg(test)]
 mod tests {
-    use super::servers;
+    use super::{name, numeric, servers};
+
+    #[test]
+    fn addresses_as_the_c_library_takes_them() {
+        let read = |text| numeric(text).map(|address| address.to_string());
+        assert_eq!(read("10.77.2").as_deref(), Some("10.77.0.2"));
+        assert_eq!(read("::ffff:10.0.0.1").as_deref(), Some("10.0.0.1"));
+        assert_eq!(read("fd00::1").as_deref(), Some("fd00::1"));
+        assert_eq!(read("db.test"), None);
+        assert!(name("@10.0.0.53").unwrap_err().contains("NAME @10.0.0.53"));
+    }
 
     #[test]
     fn servers_with_and_without_a_port() {

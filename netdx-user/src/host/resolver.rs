@@ -13,7 +13,7 @@ use rustix::{
 use std::{
     fs::File,
     io::Read,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -106,7 +106,8 @@ fn parse_resolv(text: &str) -> Resolver {
         // The keyword begins the line: glibc passes over indented lines.
         match words.next().filter(|keyword| line.starts_with(keyword)) {
             Some("nameserver") => {
-                let Some((address, word)) = words.next().and_then(|w| Some((parse_address(w)?, w))) else {
+                let address = |w| parse_address(w).or_else(|| inet_aton(w).map(IpAddr::V4));
+                let Some((address, word)) = words.next().and_then(|w| Some((address(w)?, w))) else {
                     resolver.passed_over.get_or_insert_with(|| line.chars().take(MAX_SHOWN).collect());
                     continue;
                 };
@@ -119,6 +120,7 @@ fn parse_resolv(text: &str) -> Resolver {
             Some("search") => resolver.search = words.map(str::to_string).collect(),
             Some("options") => {
                 for option in words {
+                    resolver.use_vc |= option.trim_end_matches('\r') == "use-vc";
                     let Some((name, value)) = option.split_once(':') else { continue };
                     let digits = value.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
                     let number = digits.parse().unwrap_or(if digits.is_empty() { 0 } else { u32::MAX });
@@ -162,6 +164,28 @@ fn parse_hosts(text: &str) -> impl Iterator<Item = HostsEntry> {
     text.lines().enumerate().filter_map(parse)
 }
 
+/// An IPv4 address as inet_aton(3) reads it, and with it getaddrinfo(3) and resolv.conf(5): one to four numbers, octal after `0`,
+/// hexadecimal after `0x`; the last one stands for all bytes that are left (`inet_aton_end`, resolv/inet_addr.c, glibc 2.36).
+#[must_use]
+pub fn inet_aton(text: &str) -> Option<Ipv4Addr> {
+    let number = |part: &str| {
+        let (digits, radix) = match part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
+            Some(digits) => (digits, 16),
+            None if part.len() > 1 && part.starts_with('0') => (part, 8),
+            None => (part, 10),
+        };
+        // A sign is none of the C library's digits.
+        u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'))
+    };
+    let numbers = text.split('.').map(number).collect::<Option<Vec<u32>>>()?;
+    let (last, bytes) = numbers.split_last()?;
+    let left = 32_u32.checked_sub(8 * u32::try_from(bytes.len()).ok()?)?;
+    if bytes.iter().any(|byte| *byte > 0xff) || last.checked_shr(left).unwrap_or(0) != 0 || left == 0 {
+        return None;
+    }
+    Some(Ipv4Addr::from_bits(bytes.iter().enumerate().fold(*last, |all, (place, byte)| all | byte << (24 - 8 * place))))
+}
+
 /// An address, perhaps with the scope of a link-local one.
 fn parse_address(text: &str) -> Option<IpAddr> {
     text.split('%').next()?.parse().ok()
@@ -188,6 +212,7 @@ mod tests {
             path: String::new(),
             file: None,
             passed_over: Some("nameserver not-an-address".into()),
+            use_vc: false,
         };
         assert_eq!(parse_resolv(text), expected);
         assert_eq!(expected.written(), ["10.0.0.53", "fe80::1%eth0"]);
@@ -198,6 +223,43 @@ mod tests {
         assert_eq!((by_windows.servers, by_windows.timeout), (vec![], 3));
         assert_eq!(by_windows.passed_over.as_deref(), Some("nameserver 10.0.0.53\r"));
         assert_eq!(parse_resolv("options ndots:99999999999999").ndots, MAX_NDOTS);
+        assert!(
+            parse_resolv("options edns0 use-vc\n").use_vc
+                && parse_resolv("options use-vc\r\n").use_vc
+                && !defaults.use_vc
+        );
+        assert_eq!(parse_resolv("nameserver 10.77.3").servers, ["10.77.0.3".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn numbers_are_addresses_as_for_the_libc() {
+        for (text, address) in [
+            ("10.77.0.2", "10.77.0.2"),
+            ("10.77.2", "10.77.0.2"),
+            ("127.1", "127.0.0.1"),
+            ("0x0a4d0002", "10.77.0.2"),
+            ("010.077.0.0x2", "8.63.0.2"),
+            ("4294967295", "255.255.255.255"),
+            ("0", "0.0.0.0"),
+        ] {
+            assert_eq!(inet_aton(text), Some(address.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "1.2.3.256",
+            "1.2.65536",
+            "08",
+            "0x",
+            "+1",
+            "1.2.3.",
+            ".1",
+            "db",
+            "4294967296",
+        ] {
+            assert_eq!(inet_aton(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -113,8 +113,10 @@ fn system_against_all(lookup: &Lookup, from_servers: &BTreeSet<IpAddr>, sentence
         }
         return;
     }
-    let strange: Vec<&IpAddr> =
-        system.addresses.iter().filter(|a| !from_servers.contains(a) && !hosts.contains(a)).collect();
+    // getaddrinfo asks for both families, whatever the servers were asked for here.
+    let is_asked = |a: &IpAddr| lookup.types.iter().any(|kind| kind == if a.is_ipv4() { "A" } else { "AAAA" });
+    let unknown = |a: &&IpAddr| is_asked(a) && !from_servers.contains(a) && !hosts.contains(a);
+    let strange: Vec<&IpAddr> = system.addresses.iter().filter(unknown).collect();
     let servers_answered = lookup.servers.iter().any(|s| s.queries.iter().any(Asked::has_data));
     let complete = lookup.servers.iter().all(|s| s.queries.iter().all(|q| q.rcode.is_some()));
     if !strange.is_empty() && (servers_answered || !hosts.is_empty() || complete) {

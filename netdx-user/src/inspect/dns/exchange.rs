@@ -88,7 +88,9 @@ pub async fn ask(server: SocketAddr, name: &Name, kind: RecordType, patience: Pa
     let mut exchange = ask_once(server, name, kind, patience, true).await;
     if exchange.result.as_ref().is_ok_and(|m| m.metadata.response_code == ResponseCode::FormErr) {
         exchange = ask_once(server, name, kind, patience, false).await;
-        exchange.without_edns = true;
+        // One that can't read the question without it either does not fail because of it.
+        exchange.without_edns =
+            exchange.result.as_ref().is_ok_and(|m| m.metadata.response_code != ResponseCode::FormErr);
     }
     exchange.elapsed = began.elapsed();
     exchange

@@ -126,10 +126,15 @@ pub fn configuration(resolver: &Resolver) -> String {
     if written.is_empty() {
         let asked = servers(resolver);
         let instead = asked.first().map(|server| format!(", so that the C library asks {server}"));
-        text += &format!("no server{}", instead.unwrap_or_default());
+        let why = resolver.passed_over.as_ref();
+        let why = why.map(|line| format!(" (no address can be read in `{}`)", line.escape_debug()));
+        text += &format!("no server{}{}", why.unwrap_or_default(), instead.unwrap_or_default());
     }
     if !rest.is_empty() {
         text += &format!("; beyond the {READ} that the C library asks: {}", rest.join(", "));
+    }
+    if resolver.use_vc {
+        text += "; over TCP (use-vc)";
     }
     text
 }
@@ -203,7 +208,7 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
     let patience = Patience {
         timeout: request.timeout.unwrap_or(Duration::from_secs(settings.timeout.into())),
         tries: request.tries.unwrap_or(settings.attempts),
-        tcp: request.tcp,
+        tcp: request.tcp || settings.use_vc,
     };
     let address = request.name.parse::<IpAddr>().ok();
     let types = match (&request.types[..], address) {
@@ -268,8 +273,11 @@ pub async fn look_up(request: &Request, host: &mut impl Ask) -> Result<Lookup, E
 /// The full names to try, in the resolver's order.
 fn names(name: &str, settings: &Resolver) -> Result<Vec<Name>, Error> {
     check_name(name)?;
-    // A search domain that makes the name too long can't be asked for, by no resolver: it is passed over.
-    Ok(search::candidates(name, &settings.search, settings.ndots).iter().filter_map(|c| parse(c).ok()).collect())
+    // A search domain that makes the name too long can't be asked for, by no resolver: it is passed over. One that ends in a
+    // carriage return can: the C library sends the bytes as they are.
+    let raw = |name: &str| Name::from_labels(name.split_terminator('.').map(str::as_bytes));
+    let candidates = search::candidates(name, &settings.search, settings.ndots);
+    Ok(candidates.iter().filter_map(|c| parse(c).or_else(|_| raw(c)).ok()).collect())
 }
 
 /// International names become punycode; names with underscores and other bytes are taken as they are.

@@ -1,6 +1,9 @@
 //! What a person wants to reach. Owns: [`Target`], and how `TARGET[:PORT]` and URLs are read. Must not know: how it is reached.
 
-use crate::inspect::{dns, getaddrinfo::a_labels, zone};
+use crate::{
+    host::resolver::inet_aton,
+    inspect::{dns, getaddrinfo::a_labels, zone},
+};
 use std::{
     borrow::Cow,
     net::{IpAddr, Ipv6Addr},
@@ -85,6 +88,9 @@ impl Target {
             return Err(bad("that is no host name"));
         }
         let zoned = zone::split(host);
+        // Numbers are no name, in whatever form the C library takes them.
+        let numbers = inet_aton(host).map(|address| address.to_string());
+        let host = numbers.as_deref().unwrap_or(host);
         let address = zoned.map(|(address, _)| address.into()).or_else(|| host.parse().ok());
         if address.is_none() {
             dns::check_name(host).map_err(|error| bad(&error.to_string()))?;
@@ -197,6 +203,8 @@ mod tests {
         assert_eq!(read("db.internal"), ("db.internal".into(), None, false, None));
         assert_eq!(read("db.internal:5432"), ("db.internal".into(), Some(5432), false, None));
         assert_eq!(read("10.0.0.5:443"), ("10.0.0.5".into(), Some(443), true, Some("/".into())));
+        assert_eq!(read("10.5:443"), ("10.0.0.5".into(), Some(443), true, Some("/".into())));
+        assert_eq!(Target::parse("0x0a000005").unwrap().address, Some("10.0.0.5".parse().unwrap()));
         assert_eq!(read("::1"), ("::1".into(), None, false, None));
         assert_eq!(read("[::1]:80"), ("::1".into(), Some(80), false, Some("/".into())));
         assert_eq!(read("[2001:db8::1]"), ("2001:db8::1".into(), None, false, None));
