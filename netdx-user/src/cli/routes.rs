@@ -1,6 +1,6 @@
 //! `netdx routes`. Owns: its arguments. Must not know: routes (see `inspect::routes`).
 
-use super::{Format, Page, complete, filters};
+use super::{Format, Page, Usage, complete, filters};
 use crate::{
     event::Netns,
     exit::Exit,
@@ -11,7 +11,7 @@ use crate::{
         zone::{self, Scoped},
     },
 };
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap_complete::ArgValueCandidates;
 use std::net::IpAddr;
 
@@ -71,14 +71,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let (addresses, name) = match (text.parse::<IpAddr>(), zone::split(text)) {
         (Ok(IpAddr::V6(address)), _) if bound.is_none() && zone::is_needed(address.into()) => {
-            return Err(zone::Error::Missing(address).into());
+            return Err(Usage::from(zone::Error::Missing(address)).into());
         }
-        (Ok(address), _) => (vec![Scoped { address: address.to_canonical(), link: 0 }], None),
+        (Ok(address), _) => (vec![Scoped { address: zone::meant(address.to_canonical()), link: 0 }], None),
         (Err(_), Some((address, zone))) => {
-            let device = zone::among(address, zone, &links(netns, &mut host)?)?;
+            let device = zone::among(address, zone, &links(netns, &mut host)?).map_err(Usage::from)?;
             // As connect says it (EINVAL; __ip6_datagram_connect, net/ipv6/datagram.c, and tcp_v6_connect).
             if bound.is_some_and(|bound| bound != device) {
-                bail!("--dev and the zone of the address have to be the same interface");
+                return Err(Usage("--dev and the zone of the address have to be the same interface".into()).into());
             }
             (vec![Scoped { address: address.into(), link: device }], None)
         }
@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             if name.is_some() {
                 continue;
             }
-            bail!("--from and the address have to be of one family");
+            return Err(Usage("--from and the address have to be of one family".into()).into());
         }
         let device = bound.unwrap_or(link);
         let query = Query { to, from: args.from, device, mark: args.mark, uid, flow: None };
@@ -116,7 +116,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 fn device(name: &str, netns: Netns, host: &mut Host) -> anyhow::Result<u32> {
     let links = links(netns, host)?;
     let link = links.iter().find(|link| link.name == name);
-    Ok(link.with_context(|| format!("there is no interface {}: netdx addrs lists them", name.escape_debug()))?.index)
+    let missing = || Usage::from(zone::Error::NoInterface(name.to_owned()));
+    Ok(link.ok_or_else(missing)?.index)
 }
 
 fn links(netns: Netns, host: &mut Host) -> anyhow::Result<Vec<Interface>> {

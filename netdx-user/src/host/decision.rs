@@ -112,7 +112,7 @@ fn apply(query: &Query, rule: &PolicyRule, entries: &[Entry]) -> Outcome {
     let table = match rule.action {
         PolicyAction::Table(table) => table,
         PolicyAction::Goto(priority) => return Outcome::Goes(priority),
-        PolicyAction::Nop => return Outcome::Nothing,
+        PolicyAction::Nop | PolicyAction::GotoNowhere(_) => return Outcome::Nothing,
         PolicyAction::Unreachable => return Outcome::RuleRejects(libc::ENETUNREACH),
         PolicyAction::Prohibit => return Outcome::RuleRejects(libc::EACCES),
         PolicyAction::Blackhole => return Outcome::RuleRejects(libc::EINVAL),

@@ -19,6 +19,10 @@ use std::{
 
 /// Length of `struct rtmsg`.
 const HEADER: usize = 12;
+/// The bit of RTAX_MTU in RTAX_LOCK (linux/rtnetlink.h).
+const LOCK_MTU: u32 = 1 << 2;
+/// Of a second, in which the kernel tells times to programs (USER_HZ).
+const TICKS: u32 = 100;
 
 /// `RT_TABLE_MAIN`
 pub const MAIN: u32 = 254;
@@ -46,6 +50,10 @@ pub struct Entry {
     pub tos: u8,
     /// MTU it sets, 0: none.
     pub mtu: u32,
+    /// Path MTU discovery does not change that (RTAX_LOCK).
+    pub mtu_is_locked: bool,
+    /// It goes away by itself after so many seconds; none: it does not.
+    pub expires: Option<u32>,
     /// Ways on; more than one: multipath; empty: none (a route that rejects).
     pub hops: Vec<Hop>,
 }
@@ -63,6 +71,10 @@ pub struct Hop {
     pub dead: bool,
     /// RTNH_F_LINKDOWN: its interface has no carrier.
     pub linkdown: bool,
+    /// RTNH_F_ONLINK: the gateway is taken to be on the link, whatever the routes say.
+    pub onlink: bool,
+    /// What the packet is put into, or made into (`ip`, `mpls`, `seg6`, ...): from there on that has a way of its own.
+    pub encap: Option<&'static str>,
 }
 
 /// The address family and the length of its addresses in bits.
@@ -109,6 +121,7 @@ pub fn parse(payload: &[u8]) -> Option<Entry> {
     let mut single = Hop {
         dead: header.flags.contains(RouteFlags::Dead),
         linkdown: header.flags.contains(RouteFlags::Linkdown),
+        onlink: header.flags.contains(RouteFlags::Onlink),
         ..Hop::default()
     };
     for attribute in netlink::attributes(payload, HEADER) {
@@ -123,9 +136,18 @@ pub fn parse(payload: &[u8]) -> Option<Entry> {
             Ok(RouteAttribute::Table(table)) => entry.table = table,
             Ok(RouteAttribute::Priority(priority)) => entry.priority = priority,
             Ok(RouteAttribute::Metrics(metrics)) => {
-                entry.mtu =
-                    metrics.iter().find_map(|m| if let RouteMetric::Mtu(n) = m { Some(*n) } else { None }).unwrap_or(0);
+                for metric in metrics {
+                    match metric {
+                        RouteMetric::Mtu(mtu) => entry.mtu = mtu,
+                        RouteMetric::Lock(bits) => entry.mtu_is_locked = bits & LOCK_MTU != 0,
+                        _ => {}
+                    }
+                }
             }
+            Ok(RouteAttribute::CacheInfo(cached)) => {
+                entry.expires = Some(cached.expires / TICKS).filter(|_| cached.expires.cast_signed() > 0);
+            }
+            Ok(RouteAttribute::EncapType(kind)) => single.encap = encap(kind),
             Ok(RouteAttribute::MultiPath(hops)) => entry.hops.extend(hops.iter().map(|hop| Hop {
                 device: hop.interface_index,
                 weight: u16::from(hop.hops) + 1,
@@ -136,6 +158,11 @@ pub fn parse(payload: &[u8]) -> Option<Entry> {
                 }),
                 dead: hop.flags.contains(RouteNextHopFlags::Dead),
                 linkdown: hop.flags.contains(RouteNextHopFlags::Linkdown),
+                onlink: hop.flags.contains(RouteNextHopFlags::Onlink),
+                encap: hop.attributes.iter().find_map(|a| match a {
+                    RouteAttribute::EncapType(kind) => encap(*kind),
+                    _ => None,
+                }),
             })),
             _ => {}
         }
@@ -147,6 +174,24 @@ pub fn parse(payload: &[u8]) -> Option<Entry> {
         entry.to = Some(Ipv6Addr::UNSPECIFIED.into());
     }
     Some(entry)
+}
+
+/// As `ip route` names it.
+fn encap(kind: RouteLwEnCapType) -> Option<&'static str> {
+    Some(match kind {
+        RouteLwEnCapType::None => return None,
+        RouteLwEnCapType::Mpls => "mpls",
+        RouteLwEnCapType::Ip => "ip",
+        RouteLwEnCapType::Ila => "ila",
+        RouteLwEnCapType::Ip6 => "ip6",
+        RouteLwEnCapType::Seg6 => "seg6",
+        RouteLwEnCapType::Bpf => "bpf",
+        RouteLwEnCapType::Seg6Local => "seg6local",
+        RouteLwEnCapType::Rpl => "rpl",
+        RouteLwEnCapType::Ioam6 => "ioam6",
+        RouteLwEnCapType::Xfrm => "xfrm",
+        _ => "unknown",
+    })
 }
 
 fn address(address: &RouteAddress) -> Option<IpAddr> {
@@ -179,6 +224,8 @@ impl Entry {
             priority: 0,
             tos: 0,
             mtu: 0,
+            mtu_is_locked: false,
+            expires: None,
             hops: Vec::new(),
         }
     }
@@ -203,8 +250,12 @@ impl Entry {
         word(&mut text, "from", self.from.filter(|(_, length)| *length > 0).map(|(a, length)| format!("{a}/{length}")));
         word(&mut text, "tos", (self.tos != 0).then(|| format!("{:#04x}", self.tos)));
         for hop in &self.hops {
-            let via = hop.gateway.map(|g| format!(" via {g}")).unwrap_or_default();
-            let state = if hop.dead { " dead" } else { "" }.to_string() + if hop.linkdown { " linkdown" } else { "" };
+            // IPv4 by an IPv6 gateway (RFC 5549).
+            let family = |g: IpAddr| if g.is_ipv6() && self.to.is_none_or(|to| to.is_ipv4()) { "inet6 " } else { "" };
+            let encap = hop.encap.map(|kind| format!(" encap {kind}")).unwrap_or_default();
+            let via = encap + &hop.gateway.map(|g| format!(" via {}{g}", family(g))).unwrap_or_default();
+            let states = [(hop.dead, " dead"), (hop.linkdown, " linkdown"), (hop.onlink, " onlink")];
+            let state: String = states.into_iter().filter_map(|(is, word)| is.then_some(word)).collect();
             let (one, weight) =
                 if self.hops.len() > 1 { (" nexthop", format!(" weight {}", hop.weight)) } else { ("", String::new()) };
             text += &format!("{one}{via} dev {}{weight}{state}", name(hop.device));
@@ -212,7 +263,9 @@ impl Entry {
         word(&mut text, "table", (self.table != MAIN).then(|| tables.name(self.table)));
         word(&mut text, "src", self.source.map(|source| source.to_string()));
         word(&mut text, "metric", (self.priority != 0).then(|| self.priority.to_string()));
-        word(&mut text, "mtu", (self.mtu != 0).then(|| self.mtu.to_string()));
+        let lock = if self.mtu_is_locked { "lock " } else { "" };
+        word(&mut text, "mtu", (self.mtu != 0).then(|| format!("{lock}{}", self.mtu)));
+        word(&mut text, "expires", self.expires.map(|seconds| format!("{seconds}sec")));
         text
     }
 
@@ -265,6 +318,15 @@ mod tests {
         assert_eq!(text(&whole), "default tos 0x10 via 10.0.0.1 dev eth2 src 10.0.0.5 metric 100 mtu 1400");
         let from = Entry { from: Some(("fd00::".parse().expect("an address"), 64)), ..plain.clone() };
         assert_eq!(text(&from), "default from fd00::/64 via 10.0.0.1 dev eth2");
+        let lasting = Entry { mtu: 1300, mtu_is_locked: true, expires: Some(599), ..plain.clone() };
+        assert_eq!(text(&lasting), "default via 10.0.0.1 dev eth2 mtu lock 1300 expires 599sec");
+        let odd = Hop { gateway: address("fd00::1"), onlink: true, encap: Some("mpls"), ..hop };
+        assert_eq!(
+            text(&Entry { hops: vec![odd], ..plain.clone() }),
+            "default encap mpls via inet6 fd00::1 dev eth2 onlink"
+        );
+        let v6 = Entry { to: address("::"), hops: vec![Hop { encap: None, ..odd }], ..plain.clone() };
+        assert_eq!(text(&v6), "default via fd00::1 dev eth2 onlink");
         let hops = vec![Hop { weight: 1, ..hop }, Hop { weight: 3, dead: true, ..hop }];
         let expected = "default nexthop via 10.0.0.1 dev eth2 weight 1 nexthop via 10.0.0.1 dev eth2 weight 3 dead";
         assert_eq!(text(&Entry { hops, ..plain }), expected);

@@ -146,6 +146,7 @@ fn retrace(query: &Query, answered: &Answered, view: &View) -> io::Result<Explai
             route.kind = kind_name(used.kind);
             (route.device, route.device_name) = (hop.device, name(hop.device));
             (route.gateway, route.source, route.mtu) = (hop.gateway, used.source, used.mtu);
+            route.encap = hop.encap.map(str::to_owned);
             route.prefix = matched.as_ref().map(Entry::prefix);
             // Without policy rules local and main are one trie, which calls itself main (`fib_trie_unmerge`).
             let table = choice.and_then(|c| c.entry.as_ref()).or(matched.as_ref()).map_or(used.table, |e| e.table);
@@ -343,6 +344,7 @@ fn text(query: &Query, route: &Route) -> String {
     };
     for (word, value) in [
         ("from", query.from.map(|f| f.to_string())),
+        ("encap", route.encap.clone()),
         ("via", route.gateway.map(|g| g.to_string())),
         ("dev", Some(route.device_name.clone()).filter(|n| !n.is_empty())),
         ("table", Some(route.table.clone()).filter(|t| t != "main")),

@@ -12,6 +12,10 @@ use std::{collections::BTreeMap, fmt::Write, fs, io, net::IpAddr};
 
 /// Length of `struct fib_rule_hdr`.
 const HEADER: usize = 12;
+/// Attributes that the netlink crate has no names for (linux/fib_rules.h, Linux 6.18).
+const PAD: u16 = 18;
+const SPORT_MASK: u16 = 28;
+const DPORT_MASK: u16 = 29;
 
 /// A policy rule. An option that is none asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,10 +34,16 @@ pub struct PolicyRule {
     pub ipproto: Option<u8>,
     pub sport: Option<(u16, u16)>,
     pub dport: Option<(u16, u16)>,
+    /// Which bits of the source and of the destination port count; 0: none is named (before Linux 6.15 none is).
+    pub port_masks: [u16; 2],
     /// The table of the VRF that the packet is in.
     pub l3mdev: bool,
-    /// It has a selector that this version of netdx doesn't know.
-    pub other: bool,
+    /// Selectors that netdx can't hold a packet against, as ip-rule(8) has them where it is known how.
+    pub others: Vec<String>,
+    /// A route is not taken whose interface is in that group; which those are is not known here.
+    pub suppress_ifgroup: Option<u32>,
+    /// There is no interface with the name of `iif`, and of `oif`.
+    pub detached: [bool; 2],
     /// A route whose prefix is not longer than this is not taken.
     pub suppress_prefixlength: Option<u32>,
     pub action: PolicyAction,
@@ -46,6 +56,8 @@ pub enum PolicyAction {
     Table(u32),
     /// Goes on at the rule of that priority.
     Goto(u32),
+    /// The same, but there is no such rule: it is passed over (FIB_RULE_UNRESOLVED).
+    GotoNowhere(u32),
     /// Nothing.
     #[default]
     Nop,
@@ -71,6 +83,7 @@ fn parse(payload: &[u8]) -> Option<PolicyRule> {
     let header = RuleHeader::parse(payload).ok()?;
     let mut rule =
         PolicyRule { not: header.flags.contains(RuleFlags::Invert), tos: header.tos, ..PolicyRule::default() };
+    rule.detached = [RuleFlags::IifDetached, RuleFlags::OifDetached].map(|flag| header.flags.contains(flag));
     let (mut table, mut goto, mut mark, mut mask) = (u32::from(header.table), 0, None, None);
     for attribute in netlink::attributes(payload, HEADER) {
         match RuleAttribute::parse(&attribute) {
@@ -90,10 +103,15 @@ fn parse(payload: &[u8]) -> Option<PolicyRule> {
             Ok(RuleAttribute::L3MDev(l3mdev)) => rule.l3mdev = l3mdev,
             // All ones: none is suppressed.
             Ok(RuleAttribute::SuppressPrefixLen(n)) => rule.suppress_prefixlength = Some(n).filter(|n| *n != u32::MAX),
-            Ok(RuleAttribute::SuppressIfGroup(n)) => rule.other |= n != u32::MAX,
+            Ok(RuleAttribute::SuppressIfGroup(n)) => rule.suppress_ifgroup = Some(n).filter(|n| *n != u32::MAX),
             Ok(RuleAttribute::Protocol(_) | RuleAttribute::Realm(_)) => {}
-            Ok(RuleAttribute::Other(a)) => rule.other |= !is_padding(&a),
-            Ok(_) | Err(_) => rule.other = true,
+            Ok(RuleAttribute::TunId(n)) => rule.others.push(format!("tun_id {n}")),
+            Ok(_) | Err(_) => match attribute.kind() {
+                PAD => {}
+                SPORT_MASK => rule.port_masks[0] = mask_of(attribute.value()),
+                DPORT_MASK => rule.port_masks[1] = mask_of(attribute.value()),
+                kind => rule.others.push(format!("(FRA {kind})")),
+            },
         }
     }
     // The mask comes alone when it is all there is to compare: `fwmark 0/MASK`.
@@ -101,8 +119,7 @@ fn parse(payload: &[u8]) -> Option<PolicyRule> {
     rule.fwmark = rule.fwmark.filter(|(_, mask)| *mask != 0);
     rule.action = match header.action {
         RuleAction::ToTable => PolicyAction::Table(table),
-        // Passed over while there is no rule of that priority.
-        RuleAction::Goto if header.flags.contains(RuleFlags::Unresolved) => PolicyAction::Nop,
+        RuleAction::Goto if header.flags.contains(RuleFlags::Unresolved) => PolicyAction::GotoNowhere(goto),
         RuleAction::Goto => PolicyAction::Goto(goto),
         RuleAction::Unreachable => PolicyAction::Unreachable,
         RuleAction::Prohibit => PolicyAction::Prohibit,
@@ -112,14 +129,18 @@ fn parse(payload: &[u8]) -> Option<PolicyRule> {
     Some(rule)
 }
 
-fn is_padding(attribute: &netlink_packet_core::DefaultNla) -> bool {
-    /// `FRA_PAD`
-    const PAD: u16 = 18;
-    netlink_packet_core::Nla::kind(attribute) == PAD
+fn mask_of(bytes: &[u8]) -> u16 {
+    bytes.first_chunk().map_or(0, |b| u16::from_ne_bytes(*b))
 }
 
 fn number(protocol: IpProtocol) -> u8 {
     u8::from(protocol)
+}
+
+/// A protocol's name, as ip-rule(8) has it by IANA's registry; else its number.
+fn protocol(number: u8) -> String {
+    let names = [(1, "icmp"), (6, "tcp"), (17, "udp"), (33, "dccp"), (58, "ipv6-icmp"), (132, "sctp")];
+    names.iter().find(|(known, _)| *known == number).map_or_else(|| number.to_string(), |(_, name)| (*name).to_owned())
 }
 
 impl PolicyRule {
@@ -131,8 +152,13 @@ impl PolicyRule {
     #[must_use]
     pub fn is_for(&self, query: &Query, [came_by, bound_to]: [&str; 2]) -> Option<bool> {
         let flow = query.flow;
-        let port = |wanted: Option<(u16, u16)>, port: fn(Flow) -> u16| {
-            wanted.is_none_or(|(low, high)| flow.is_none_or(|flow| (low..=high).contains(&port(flow))))
+        // `fib_rule_port_match`: a mask comes with one port only.
+        let port = |wanted: Option<(u16, u16)>, mask: u16, port: fn(Flow) -> u16| {
+            let fits = |(low, high): (u16, u16), port: u16| match mask {
+                0 => (low..=high).contains(&port),
+                mask => (low ^ port) & mask == 0,
+            };
+            wanted.is_none_or(|wanted| flow.is_none_or(|flow| fits(wanted, port(flow))))
         };
         let prefix = |wanted: Option<(IpAddr, u8)>, address: Option<IpAddr>| {
             wanted.is_none_or(|(network, length)| length == 0 || address.is_some_and(|a| covers(network, length, a)))
@@ -145,11 +171,14 @@ impl PolicyRule {
             && self.uidrange.is_none_or(|(low, high)| (low..=high).contains(&query.uid))
             && self.tos == 0
             && self.ipproto.is_none_or(|wanted| flow.is_none_or(|flow| flow.protocol.number() == Some(wanted)))
-            && port(self.sport, |flow| flow.source_port)
-            && port(self.dport, |flow| flow.destination_port)
+            && port(self.sport, self.port_masks[0], |flow| flow.source_port)
+            && port(self.dport, self.port_masks[1], |flow| flow.destination_port)
             && !(self.l3mdev && query.device == 0);
         let asks_for_flow = self.ipproto.is_some() || self.sport.is_some() || self.dport.is_some();
-        let unsure = (asks_for_flow && flow.is_none()) || self.other || self.l3mdev;
+        let unsure = (asks_for_flow && flow.is_none())
+            || !self.others.is_empty()
+            || self.suppress_ifgroup.is_some()
+            || self.l3mdev;
         match (sure, unsure) {
             (true, true) => None,
             (matches, _) => Some(matches != self.not),
@@ -178,7 +207,13 @@ impl PolicyRule {
         };
         let mut text = format!("{}:{} from {}", self.priority, if self.not { " not" } else { "" }, prefix(self.from));
         let range = |(low, high): (u32, u32)| if low == high { low.to_string() } else { format!("{low}-{high}") };
-        let ports = |p: Option<(u16, u16)>| p.map(|(low, high)| range((low.into(), high.into())));
+        let named = |device: &Option<String>, detached: bool| {
+            device.as_ref().map(|name| if detached { format!("{name} [detached]") } else { name.clone() })
+        };
+        let ports = |p: Option<(u16, u16)>, mask: u16| {
+            let mask = if mask == 0 || mask == u16::MAX { String::new() } else { format!("/{mask:#x}") };
+            p.map(|(low, high)| range((low.into(), high.into())) + &mask)
+        };
         let words = [
             ("to", self.to.map(|to| prefix(Some(to)))),
             ("tos", Some(self.tos).filter(|t| *t != 0).map(|t| format!("{t:#x}"))),
@@ -187,12 +222,12 @@ impl PolicyRule {
                 self.fwmark
                     .map(|(v, mask)| if mask == u32::MAX { format!("{v:#x}") } else { format!("{v:#x}/{mask:#x}") }),
             ),
-            ("iif", self.iif.clone()),
-            ("oif", self.oif.clone()),
+            ("iif", named(&self.iif, self.detached[0])),
+            ("oif", named(&self.oif, self.detached[1])),
             ("uidrange", self.uidrange.map(|(low, high)| format!("{low}-{high}"))),
-            ("ipproto", self.ipproto.map(|p| p.to_string())),
-            ("sport", ports(self.sport)),
-            ("dport", ports(self.dport)),
+            ("ipproto", self.ipproto.map(protocol)),
+            ("sport", ports(self.sport, self.port_masks[0])),
+            ("dport", ports(self.dport, self.port_masks[1])),
         ];
         for (word, value) in words {
             if let Some(value) = value {
@@ -200,10 +235,14 @@ impl PolicyRule {
                 let _ = write!(text, " {word} {value}");
             }
         }
+        for word in &self.others {
+            let _ = write!(text, " {word}");
+        }
         text += &match self.action {
             PolicyAction::Table(_) if self.l3mdev => " lookup [l3mdev-table]".to_string(),
             PolicyAction::Table(table) => format!(" lookup {}", tables.name(table)),
             PolicyAction::Goto(priority) => format!(" goto {priority}"),
+            PolicyAction::GotoNowhere(priority) => format!(" goto {priority} [unresolved]"),
             PolicyAction::Nop => " nop".to_string(),
             PolicyAction::Unreachable => " unreachable".to_string(),
             PolicyAction::Prohibit => " prohibit".to_string(),
@@ -211,6 +250,9 @@ impl PolicyRule {
         };
         if let Some(length) = self.suppress_prefixlength {
             let _ = write!(text, " suppress_prefixlength {length}");
+        }
+        if let Some(group) = self.suppress_ifgroup {
+            let _ = write!(text, " suppress_ifgroup {group}");
         }
         text
     }
@@ -299,12 +341,35 @@ mod tests {
             (PolicyRule { iif: Some("lo".into()), ..plain.clone() }, false),
             (PolicyRule { ipproto: Some(17), ..plain.clone() }, false),
             (PolicyRule { dport: Some((80, 90)), ..plain.clone() }, true),
+            (PolicyRule { dport: Some((80, 80)), port_masks: [0, u16::MAX], ..plain.clone() }, true),
+            (PolicyRule { dport: Some((81, 81)), port_masks: [0, u16::MAX], ..plain.clone() }, false),
+            (PolicyRule { dport: Some((81, 81)), port_masks: [0, 0xfff0], ..plain.clone() }, true),
             (PolicyRule { dport: Some((81, 90)), ..plain.clone() }, false),
             (PolicyRule { sport: Some((1, 1023)), not: true, ..plain }, true),
         ];
         for (rule, expected) in table {
             assert_eq!(rule.is_for(&passes, ["eth1", ""]), Some(expected), "{rule:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_is_written_with_what_tells_it_from_others() {
+        let tables = Tables::parse("");
+        let text = |rule: PolicyRule| rule.text(&tables);
+        let gone = PolicyRule { iif: Some("eth9".into()), detached: [true, false], ..PolicyRule::default() };
+        assert_eq!(text(gone), "0: from all iif eth9 [detached] nop");
+        let nowhere = PolicyRule { action: PolicyAction::GotoNowhere(9), ..PolicyRule::default() };
+        assert_eq!(text(nowhere), "0: from all goto 9 [unresolved]");
+        let web = PolicyRule {
+            ipproto: Some(6),
+            dport: Some((80, 90)),
+            others: vec!["tun_id 7".into()],
+            suppress_ifgroup: Some(5),
+            action: PolicyAction::Table(254),
+            ..PolicyRule::default()
+        };
+        assert_eq!(web.is_for(&query(), ["lo", ""]), None);
+        assert_eq!(text(web), "0: from all ipproto tcp dport 80-90 tun_id 7 lookup main suppress_ifgroup 5");
     }
 
     #[test]

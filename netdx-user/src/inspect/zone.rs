@@ -1,11 +1,11 @@
 //! The zone of a link-local address: the interface whose link is meant, as in `fe80::1%eth0` (RFC 4007, section 11).
 //!
-//! Owns: reading it, and the socket address that goes with it. Must not know: which namespace is meant.
+//! Owns: reading it, the socket address that goes with it, and what the unspecified address stands for. Must not know: which namespace is meant.
 
 use crate::{fact::Interface, host::interface};
 use std::{
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
 /// An address, on its link where it has one.
@@ -99,6 +99,17 @@ pub fn endpoint(address: IpAddr, port: u16, index: u32) -> SocketAddr {
     match address {
         IpAddr::V6(v6) if is_needed(address) => SocketAddrV6::new(v6, port, 0, index).into(),
         _ => SocketAddr::new(address, port),
+    }
+}
+
+/// The address that is reached under one: the unspecified address is this host itself (`ip_route_output_key_hash_rcu`,
+/// net/ipv4/route.c, and `tcp_v6_connect`, net/ipv6/tcp_ipv6.c, Linux 6.18).
+#[must_use]
+pub fn meant(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        _ => address,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     want::Want,
 };
 use hickory_proto::rr::RecordType;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// UDP tries for each question: enough to outlive one lost packet.
 const TRIES: u32 = 2;
@@ -39,7 +39,7 @@ impl<H: Ask> Ladder<'_, H> {
     pub(super) async fn names(&mut self) -> Names {
         let target = &self.request.target;
         if let Some(address) = target.address {
-            let meant = meant(address);
+            let meant = zone::meant(address);
             let this_host = if meant == address { "" } else { "; as a target it is this host" };
             let why = format!("the target is an address, no name has to be resolved{this_host}");
             self.push(Rung::skipped(Step::System, why));
@@ -95,7 +95,7 @@ impl<H: Ask> Ladder<'_, H> {
         let from_dns = lookup.servers.iter().flat_map(|s| &s.queries).flat_map(Asked::addresses);
         let from_hosts = lookup.hosts.iter().map(|e| e.address);
         let dns = self.wanted(from_dns);
-        let mut addresses = self.wanted(from_system.map(meant));
+        let mut addresses = self.wanted(from_system.map(zone::meant));
         let resolved = !addresses.is_empty();
         if !resolved {
             // Applications get nothing; what the sources say is tried all the same, to know what would work.
@@ -209,16 +209,6 @@ impl<H: Ask> Ladder<'_, H> {
         failed.advice.push(format!("correct or remove line {} of {}", entry.line, entry.path));
         let rung = Rung::failed(Step::Hosts, failed);
         self.rungs[index] = rung;
-    }
-}
-
-/// The address that is reached under one: the unspecified address is this host itself (`ip_route_output_key_hash_rcu`,
-/// net/ipv4/route.c, and `tcp_v6_connect`, net/ipv6/tcp_ipv6.c, Linux 6.18).
-fn meant(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        _ => address,
     }
 }
 

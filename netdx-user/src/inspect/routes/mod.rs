@@ -151,7 +151,7 @@ pub struct Path {
     pub route: Route,
     /// How many ways on the route has; with several, a hash of the packet says which is taken (net.ipv4.fib_multipath_hash_policy).
     pub ways: usize,
-    /// Who gets the packet first: the gateway, or the target itself; null where it does not leave.
+    /// Who gets the packet first: the gateway, or the target itself; null where it does not leave, or is put into another packet.
     pub next_hop: Option<IpAddr>,
     /// The interface it would leave through.
     pub interface: Option<Interface>,
@@ -199,7 +199,8 @@ pub fn path(netns: Netns, query: Query, host: &mut Host) -> Result<Path, Error> 
     let look = || -> io::Result<Looked> {
         let explained = route::explain(&query)?;
         let hop = explained.route.gateway.unwrap_or(query.to);
-        let neighbor = if leaves(&explained.route) { neigh::find(hop, explained.route.device)? } else { None };
+        let asks = leaves(&explained.route) && !is_rerouted(&explained.route);
+        let neighbor = if asks { neigh::find(hop, explained.route.device)? } else { None };
         let from = query.from.map_or(Ok(vec![true]), |from| route::are_local(&[from]))?;
         let ipv6_is_off = sysctl::read(ladder::judge::IPV6_OFF).is_ok_and(|value| value == "1");
         Ok(Looked {
@@ -259,9 +260,15 @@ struct Looked {
     ipv6_is_off: bool,
 }
 
-/// Who gets the packet first; none: it does not leave this namespace to one other host.
+/// Who gets the packet first; none: it does not leave this namespace to one other host, or its route does not say by whom.
 fn next_hop(to: IpAddr, route: &Route) -> Option<IpAddr> {
-    leaves(route).then(|| route.gateway.unwrap_or(to))
+    (leaves(route) && !is_rerouted(route)).then(|| route.gateway.unwrap_or(to))
+}
+
+/// Whether what the packet is put into has a way of its own. MPLS labels go to the route's own gateway (`mpls_xmit`,
+/// net/mpls/mpls_iptunnel.c, Linux 6.18).
+fn is_rerouted(route: &Route) -> bool {
+    route.encap.as_deref().is_some_and(|kind| kind != "mpls")
 }
 
 /// Whether the packet leaves this namespace to one other host.

@@ -48,6 +48,10 @@ pub fn path(path: &Path, name: Option<&str>, view: View) -> String {
         match (path.next_hop, route.gateway) {
             (Some(_), Some(gateway)) => sheet.row("gateway", gateway.to_string()),
             (Some(_), None) => sheet.row("gateway", "none: the target is on the link itself"),
+            (None, _) if route.encap.is_some() => {
+                let kind = route.encap.as_deref().unwrap_or_default();
+                sheet.row("gateway", format!("not known: what the packet is put into ({kind}) has a way of its own"));
+            }
             (None, _) if route.kind == "local" => sheet.row("gateway", "none: the target is this host"),
             (None, _) => {}
         }
