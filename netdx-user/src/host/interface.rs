@@ -7,7 +7,7 @@ use crate::{
 };
 use netlink_packet_core::Parseable;
 use netlink_packet_route::{
-    address::{AddressAttribute, AddressHeader, AddressHeaderFlags, AddressMessage},
+    address::{AddressAttribute, AddressFlags, AddressHeader, AddressMessage},
     link::{LinkFlags, LinkHeader, LinkMessage},
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -94,6 +94,8 @@ pub struct Assigned {
     pub length: u8,
     /// Why it may not be used.
     pub unusable: Option<Unusable>,
+    /// IFA_F_*
+    pub flags: AddressFlags,
 }
 
 impl Assigned {
@@ -112,24 +114,27 @@ pub fn addresses_of_all() -> io::Result<Vec<Assigned>> {
     netlink::list(NETLINK_ROUTE, libc::RTM_GETADDR, &AddressMessage::default(), |payload| {
         let header = AddressHeader::parse(payload).ok()?;
         let (mut local, mut of_prefix) = (None, None);
+        let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
         for attribute in netlink::attributes(payload, ADDRESS) {
             match AddressAttribute::parse(&attribute) {
                 Ok(AddressAttribute::Local(address)) => local = Some(address),
                 Ok(AddressAttribute::Address(address)) => of_prefix = Some(address),
+                // With those that the header has no room for.
+                Ok(AddressAttribute::Flags(all)) => flags = all,
                 _ => {}
             }
         }
         // Where the other end was given an address, IFA_ADDRESS is that one (linux/if_addr.h).
         let (address, peer) = (local.or(of_prefix)?, of_prefix.filter(|_| local.is_some() && local != of_prefix));
-        let has = |flag| header.flags.contains(flag);
-        let unusable = if has(AddressHeaderFlags::Dadfailed) {
+        let has = |flag| flags.contains(flag);
+        let unusable = if has(AddressFlags::Dadfailed) {
             Some(Unusable::Duplicate)
         } else {
             // An optimistic address is used meanwhile (RFC 4429).
-            let asks = has(AddressHeaderFlags::Tentative) && !has(AddressHeaderFlags::Optimistic);
+            let asks = has(AddressFlags::Tentative) && !has(AddressFlags::Optimistic);
             asks.then_some(Unusable::Tentative)
         };
-        Some(Assigned { device: header.index, address, peer, length: header.prefix_len, unusable })
+        Some(Assigned { device: header.index, address, peer, length: header.prefix_len, unusable, flags })
     })
 }
 

@@ -10,12 +10,21 @@ use super::{
 use crate::{
     event::Netns,
     fact::{Interface, Unusable},
-    host::{Error, Host, interface},
+    host::{
+        Error, Host, fib,
+        interface::{self, Assigned},
+    },
     render::ink::{BAD, BOLD, DIM, GOOD, PLAIN},
     report::SCHEMA,
 };
+use netlink_packet_route::address::AddressFlags;
 use serde::Serialize;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::ControlFlow,
+};
 
 /// An interface: one line of `--format json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,16 +67,76 @@ pub struct Address {
     pub covers: String,
     /// Why it may not be used: `tentative`, `duplicate`; null: it may.
     pub unusable: Option<Unusable>,
+    /// What the kernel says of it besides, as ip-address(8) has it: `deprecated`, `noprefixroute`, ...
+    pub flags: Vec<&'static str>,
 }
+
+/// The flags and their names (ip-address(8)). Of IPv6 the first one says that it is temporary (RFC 8981); what is not permanent
+/// is dynamic. Those of [`Unusable`] are told as that.
+const FLAGS: &[(AddressFlags, &str)] = &[
+    (AddressFlags::Secondary, "secondary"),
+    (AddressFlags::Deprecated, "deprecated"),
+    (AddressFlags::Permanent, "dynamic"),
+    (AddressFlags::Noprefixroute, "noprefixroute"),
+    (AddressFlags::Optimistic, "optimistic"),
+    (AddressFlags::Nodad, "nodad"),
+    (AddressFlags::Homeaddress, "home"),
+    (AddressFlags::Managetempaddr, "mngtmpaddr"),
+    (AddressFlags::StablePrivacy, "stable-privacy"),
+    (AddressFlags::Mcautojoin, "autojoin"),
+];
+
+fn flags(assigned: &Assigned) -> Vec<&'static str> {
+    let is = |flag| assigned.flags.contains(flag) != (flag == AddressFlags::Permanent);
+    let temporary = |name| if name == "secondary" && assigned.address.is_ipv6() { "temporary" } else { name };
+    FLAGS.iter().filter(|(flag, _)| is(*flag)).map(|(_, name)| temporary(name)).collect()
+}
+
+/// What most prefixes mean.
+const ON_THE_LINK: &str = "are on the link of";
 
 /// The interfaces of a namespace.
 ///
 /// # Errors
 /// It may not be entered, or the kernel could not be asked.
 pub fn list(netns: Netns, host: &mut Host) -> Result<Vec<Row>, Error> {
-    let listed = host.namespaces()?.within(netns, interface::list)?;
-    let interfaces = listed.map_err(|source| Error::Kernel { what: "its interfaces", netns, source })?;
-    Ok(interfaces.into_iter().map(Row::from).collect())
+    let listed = host.namespaces()?.within(netns, look)?;
+    let (interfaces, assigned, routed) =
+        listed.map_err(|source| Error::Kernel { what: "its interfaces", netns, source })?;
+    let mut rows: Vec<Row> = interfaces.into_iter().map(Row::from).collect();
+    for row in &mut rows {
+        for address in &mut row.addresses {
+            let own = |a: &&Assigned| a.device == row.index && a.address == address.addr && a.length == address.prefix;
+            address.flags = assigned.iter().find(own).map(flags).unwrap_or_default();
+            // The kernel makes a route of each other prefix.
+            let asks = address.flags.contains(&"noprefixroute") && address.covers.contains(ON_THE_LINK);
+            if asks && !routed.contains(&(row.index, address.first, address.prefix)) {
+                address.covers = "itself only: its prefix has no route (noprefixroute)".into();
+            }
+            if address.flags.contains(&"deprecated") {
+                address.covers += "; nothing new is sent from it where there is another (deprecated)";
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Interfaces, their addresses with flags, and which prefixes have a route to their link.
+type Looked = (Vec<Interface>, Vec<Assigned>, BTreeSet<(u32, IpAddr, u8)>);
+
+fn look() -> io::Result<Looked> {
+    let assigned = interface::addresses_of_all()?;
+    let mut routed = BTreeSet::new();
+    if assigned.iter().any(|a| a.flags.contains(AddressFlags::Noprefixroute)) {
+        for v6 in [false, true] {
+            fib::each(v6, |entry| {
+                let hops = entry.hops.iter().filter(|hop| hop.gateway.is_none() && hop.encap.is_none());
+                routed.extend(hops.filter_map(|hop| Some((hop.device, entry.to?, entry.length))));
+                ControlFlow::Continue(())
+            })?;
+        }
+    }
+    Ok((interface::list()?, assigned, routed))
 }
 
 impl From<Interface> for Row {
@@ -117,14 +186,14 @@ fn address(addr: IpAddr, peer: Option<IpAddr>, prefix: u8, device: &str, unusabl
             None => "itself only: everything else takes a route".into(),
         }
     } else {
-        format!("{first} to {last} are on the link of {device}")
+        format!("{first} to {last} {ON_THE_LINK} {device}")
     };
     let covers = match unusable {
         None => covers,
         Some(Unusable::Tentative) => format!("not used yet: does another host have it? ({covers})"),
         Some(Unusable::Duplicate) => format!("not used: another host has it, too ({covers})"),
     };
-    Address { addr, peer, prefix, first, last, covers, unusable }
+    Address { addr, peer, prefix, first, last, covers, unusable, flags: Vec::new() }
 }
 
 /// The first and last address of a prefix.
@@ -146,15 +215,24 @@ fn ends(addr: IpAddr, prefix: u8) -> (IpAddr, IpAddr) {
 /// The table.
 #[must_use]
 pub fn text(rows: &[Row], view: View) -> String {
-    let mut table = Table::new(&["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "COVERS"]);
+    let flagged = rows.iter().flat_map(|row| &row.addresses).any(|address| !address.flags.is_empty());
+    let mut header = vec!["INTERFACE", "STATE", "TYPE", "MTU", "ADDRESS", "FLAGS", "COVERS"];
+    header.retain(|heading| flagged || *heading != "FLAGS");
+    let mut table = Table::new(&header);
+    let flags = |address: Option<&Address>| {
+        let words = address.map(|address| address.flags.join(",")).filter(|words| !words.is_empty());
+        flagged.then(|| Phrase::from(words.as_deref().unwrap_or("-")))
+    };
     for row in rows {
         let link = if row.link.is_empty() { "-" } else { &row.link };
         let mut head = [Phrase::of(BOLD, &row.name), state(row), link.into(), row.mtu.to_string().into()];
         if row.addresses.is_empty() {
-            table.row(head.iter().cloned().chain(["-".into(), Phrase::of(DIM, "no address")]).collect());
+            let cells = ["-".into()].into_iter().chain(flags(None)).chain([Phrase::of(DIM, "no address")]);
+            table.row(head.iter().cloned().chain(cells).collect());
         }
         for address in &row.addresses {
-            let cells = [address.text().into(), address.covers.as_str().into()];
+            let cells = [address.text().into()].into_iter().chain(flags(Some(address)));
+            let cells = cells.chain([address.covers.as_str().into()]);
             table.row(head.iter().cloned().chain(cells).collect());
             // A line in a pipe says whose it is; on a terminal the name stands once.
             if view.width.is_some() {
@@ -175,7 +253,8 @@ fn stacked(rows: &[Row], view: View) -> String {
         title.join(state(row));
         sheet.line(title.and(PLAIN, format!("{link}, mtu {}{none}", row.mtu)));
         for address in &row.addresses {
-            sheet.row("", format!("{}: {}", address.text(), address.covers));
+            let flags = address.flags.iter().map(|flag| format!(" {flag}")).collect::<String>();
+            sheet.row("", format!("{}{flags}: {}", address.text(), address.covers));
         }
     }
     sheet.finish()
@@ -227,5 +306,20 @@ mod tests {
         assert_eq!(peer(24).covers, "10.2.0.0 to 10.2.0.255 are on the link of ppp0");
         let duplicate = address("fd00::5".parse().unwrap(), None, 128, "eth0", Some(Unusable::Duplicate));
         assert!(duplicate.covers.starts_with("not used: another host has it, too ("), "{duplicate:?}");
+    }
+
+    #[test]
+    fn flags_have_the_names_of_ip_address() {
+        let of = |address: &str, flags| {
+            let address = address.parse().unwrap();
+            super::flags(&Assigned { device: 2, address, peer: None, length: 64, unusable: None, flags })
+        };
+        assert_eq!(of("fd00::5", AddressFlags::Permanent | AddressFlags::Nodad), ["nodad"]);
+        assert_eq!(
+            of("fd00::5", AddressFlags::Secondary | AddressFlags::Deprecated),
+            ["temporary", "deprecated", "dynamic"]
+        );
+        let second = AddressFlags::Secondary | AddressFlags::Permanent | AddressFlags::Noprefixroute;
+        assert_eq!(of("10.0.0.5", second), ["secondary", "noprefixroute"]);
     }
 }
