@@ -145,6 +145,18 @@ impl Filter {
             && self.containers.is_empty())
     }
 
+    /// The cgroups, units and containers that none of these processes is in, as they were asked for.
+    #[must_use]
+    pub fn absent(&self, processes: &[HolderView<'_>]) -> Vec<String> {
+        let none = |is: &dyn Fn(&HolderView<'_>) -> bool| !processes.iter().any(is);
+        let cgroups = self.cgroups.iter().filter(|path| none(&|p| p.cgroup.is_some_and(|c| is_below(c, path))));
+        let units = self.units.iter().filter(|unit| none(&|p| p.unit.is_some_and(|u| is_unit(u, unit))));
+        let containers =
+            self.containers.iter().filter(|id| none(&|p| p.container.is_some_and(|c| is_container(c, id))));
+        let named = cgroups.map(|path| format!("--cgroup {path}")).chain(units.map(|unit| format!("--unit {unit}")));
+        named.chain(containers.map(|id| format!("--container {id}"))).collect()
+    }
+
     fn wants_holder(&self, holder: &HolderView<'_>) -> bool {
         one_of(&self.pids, |pid| *pid == holder.pid)
             && one_of(&self.comms, |comm| is_named(holder.comm, None, comm))

@@ -60,6 +60,10 @@ pub(super) struct Args {
 /// The target makes no sense; stdout is closed.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut target = args.target.clone();
+    if let Some(flag) = [(args.tls, "--tls"), (args.http, "--http")].iter().find(|(on, _)| *on && target.port.is_none())
+    {
+        return Err(Usage(format!("{} asks for a port: {}:PORT", flag.1, target.host)).into());
+    }
     target.tls = args.tls || target.tls && !args.no_tls;
     if args.no_http {
         target.path = None;
@@ -76,7 +80,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             let flag = if args.ipv4 { "-4" } else { "-6" };
             return Err(Usage(format!("{flag} leaves nothing of {address}")).into());
         }
-        zone::index(address, target.zone.as_deref())?;
+        zone::index(address, target.zone.as_deref()).map_err(Usage::from)?;
     }
     let mut host = Host::new();
     let request = Request {

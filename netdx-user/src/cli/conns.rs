@@ -133,6 +133,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 /// The filter, with the addresses that names after `--host` have now: a socket knows no name.
 fn filter(args: &Args) -> anyhow::Result<Filter> {
     let mut filter = args.filters.resolve()?;
+    filters::here(&filter)?;
     let mut hosts = Vec::new();
     for host in filter.hosts {
         match host {

@@ -4,16 +4,20 @@
 use super::{Format, Usage, complete};
 use crate::{
     explain,
-    filter::{Code, Filter, Host, Ports},
+    filter::{Code, Filter, HolderView, Host, Ports},
+    host::process::{self, Place},
     live::features,
     pipeline::reporter::Style,
+    render::escape::escape,
     report::Direction,
 };
 use anyhow::Context as _;
 use clap_complete::ArgValueCandidates;
 use jiff::SignedDuration;
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
+/// The file system of namespaces (include/uapi/linux/magic.h).
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 /// No process has a greater id (`PID_MAX_LIMIT` in include/linux/threads.h).
 const MAX_PID: u32 = 4 << 20;
 
@@ -158,6 +162,37 @@ impl Filters {
     }
 }
 
+/// Looks whether what a filter names is there now. That nobody is in a cgroup, unit or container is said; somebody may be later.
+///
+/// # Errors
+/// There is no such process.
+pub(super) fn here(filter: &Filter) -> anyhow::Result<()> {
+    let gone = |pid: &&u32| Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{pid}")).exists();
+    if let Some(pid) = filter.pids.iter().find(gone) {
+        return Err(Usage(format!("there is no process {pid}")).into());
+    }
+    if filter.cgroups.is_empty() && filter.units.is_empty() && filter.containers.is_empty() {
+        return Ok(());
+    }
+    let places: Vec<_> = process::pids().unwrap_or_default().into_iter().map(process::place).collect();
+    let processes: Vec<HolderView<'_>> = places.iter().map(holder).collect();
+    for absent in filter.absent(&processes) {
+        super::say(&format!("netdx: no process that can be seen is in {} now\n", escape(&absent)));
+    }
+    Ok(())
+}
+
+/// A process as far as it is asked here.
+fn holder(place: &Place) -> HolderView<'_> {
+    HolderView {
+        pid: 0,
+        comm: "",
+        cgroup: place.cgroup.as_deref(),
+        unit: place.unit.as_deref(),
+        container: place.container.as_deref(),
+    }
+}
+
 /// The ids of the filter's cgroups, for the kernel to filter by: it knows them of processes that end before anybody looks,
 /// too. What the kernel does is taken out of the filter, and given beside the ids. None where the v2 hierarchy lacks one of
 /// them.
@@ -238,7 +273,7 @@ fn cgroup(path: &str) -> String {
 pub(super) fn namespace(text: &str) -> anyhow::Result<u32> {
     // As readlink /proc/PID/ns/net prints it.
     if let Some(inode) = text.strip_prefix("net:[").and_then(|rest| rest.strip_suffix(']')) {
-        return inode.parse().with_context(|| format!("'{}' is no inode", inode.escape_debug()));
+        return Ok(inode.parse().map_err(|_| Usage(format!("'{}' is no inode", inode.escape_debug())))?);
     }
     let path = match text.parse::<u32>() {
         Ok(inode) if inode > MAX_PID => return Ok(inode),
@@ -246,14 +281,18 @@ pub(super) fn namespace(text: &str) -> anyhow::Result<u32> {
         Err(_) if text.contains('/') => text.to_owned(),
         Err(_) => format!("/run/netns/{text}"),
     };
-    let metadata = fs::metadata(&path).with_context(|| {
-        format!(
-            "find network namespace '{}' ({}): give a name of ip netns, an inode or a pid",
-            text.escape_debug(),
-            path.escape_debug()
-        )
-    })?;
-    u32::try_from(metadata.ino()).with_context(|| format!("{} is no network namespace", path.escape_debug()))
+    let (text, shown) = (text.escape_debug(), path.escape_debug());
+    let advice = "give a name of ip netns, an inode or a pid";
+    let metadata = match fs::metadata(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(Usage(format!("there is no network namespace '{text}' ({shown}): {advice}")).into());
+        }
+        other => other.with_context(|| format!("find network namespace '{text}' ({shown}): {advice}"))?,
+    };
+    // What `ip netns add` had mounted there may be gone, which leaves an empty file.
+    let is_namespace = rustix::fs::statfs(&path).is_ok_and(|about| about.f_type == NSFS_MAGIC);
+    let inode = u32::try_from(metadata.ino()).ok().filter(|_| is_namespace);
+    Ok(inode.ok_or_else(|| Usage(format!("'{text}' ({shown}) is no network namespace: {advice}")))?)
 }
 
 #[cfg(test)]
@@ -297,6 +336,10 @@ mod tests {
         assert!(error.to_string().contains("no user 'nobody-of-that-name'"), "{error}");
         let error = parse("--netns nowhere-at-all").expect("a name").resolve().expect_err("no such namespace");
         assert!(format!("{error:#}").contains("/run/netns/nowhere-at-all"), "{error:#}");
+        for file in ["/etc/passwd", "/"] {
+            let error = namespace(file).expect_err("a file of another kind");
+            assert!(error.is::<Usage>() && error.to_string().contains("is no network namespace"), "{error:#}");
+        }
         let error = parse("--code refused.nolistener").expect_err("no such code");
         assert!(error.to_string().contains("Did you mean refused.no-listener?"), "{error}");
     }

@@ -14,7 +14,7 @@ use clap_complete::ArgValueCandidates;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this port.
-    #[arg(value_parser = clap::value_parser!(u16).range(1..), add = ArgValueCandidates::new(complete::ports))]
+    #[arg(value_parser = port, add = ArgValueCandidates::new(complete::ports))]
     port: Option<u16>,
     /// TCP only.
     #[arg(short, long)]
@@ -28,6 +28,11 @@ pub(super) struct Args {
     /// How the answer is written; JSON is the raw table, one object for each socket.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|port| *port != 0);
+    number.ok_or_else(|| format!("'{}' is no port: 1 to 65535", text.escape_debug()))
 }
 
 /// Lists them.

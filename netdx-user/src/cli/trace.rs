@@ -110,6 +110,7 @@ impl LiveArgs {
     /// Attaches the probes and watches until the end.
     pub(super) fn run(self, reporter: Reporter, target: Option<Target>) -> anyhow::Result<Exit> {
         let mut filter = self.filters.resolve()?;
+        filters::here(&filter)?;
         let (kernel_filter, cgroups) = kernel_filter(&mut filter, !self.command.is_empty());
         enough_descriptors()?;
         let runtime =

@@ -143,3 +143,17 @@ proptest! {
         prop_assert!(is_named(&text, None, &text));
     }
 }
+
+#[test]
+fn what_nobody_is_in_is_told() {
+    let filter = Filter {
+        cgroups: vec!["/a".into(), "/b".into()],
+        units: vec!["nginx".into(), "gone".into()],
+        containers: vec!["deadbeef".into(), "cafe1234".into()],
+        ..Filter::default()
+    };
+    let holder = |cgroup, unit, container| HolderView { pid: 1, comm: "x", cgroup, unit, container };
+    let processes =
+        [holder(Some("/a/below"), Some("nginx.service"), None), holder(Some("/bc"), None, Some("cafe1234cafe"))];
+    assert_eq!(filter.absent(&processes), ["--cgroup /b", "--unit gone", "--container deadbeef"]);
+}
