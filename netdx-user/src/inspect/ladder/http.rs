@@ -22,9 +22,12 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::rustls::{self, AlertDescription};
 
 /// More headers than any server should send.
 const MOST_HEADERS: usize = 2000;
+/// What a server did that said nothing.
+const CLOSED: &str = "the server closed the connection without an answer";
 /// The name of a [`Problem`] that is none of the server's.
 const HTTP2: &str = "http2-only";
 
@@ -189,6 +192,8 @@ where
 
 /// Why there was no HTTP answer.
 fn described(error: &hyper::Error, first: &First) -> Problem {
+    // A request that had not been sent yet when the connection broke says why behind that.
+    let error = error.source().and_then(|source| source.downcast_ref::<hyper::Error>()).unwrap_or(error);
     if first.is_http2() {
         return Problem::new(HTTP2, "it speaks HTTP/2 only (as gRPC does), and netdx asks in HTTP/1.1");
     }
@@ -198,11 +203,19 @@ fn described(error: &hyper::Error, first: &First) -> Problem {
     if error.is_parse() {
         return Problem::new("not-http", "what came back is not HTTP");
     }
-    if error.is_incomplete_message() || error.is_closed() {
-        return Problem::new("http-closed", "the server closed the connection without an answer");
+    // Closed (or reset) before the request had gone, in part or whole.
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return Problem::new("http-closed", CLOSED);
     }
     match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-        Some(source) => Problem::new("http-closed", format!("the connection broke: {}", errno_text(source))),
+        Some(source) => match source.get_ref().and_then(|inner| inner.downcast_ref()) {
+            // The handshake had ended for the client by then (RFC 8446, sections 2 and 4.4.2.4).
+            Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => {
+                let text = "the server broke TLS off: it asks for a certificate of the client, and netdx has none";
+                Problem::new("http-closed", text)
+            }
+            _ => Problem::new("http-closed", format!("the connection broke: {}", errno_text(source))),
+        },
         None => Problem::new("http", error.to_string()),
     }
 }
@@ -227,7 +240,8 @@ fn judge(answer: Result<Head, Problem>) -> Rung {
                 .collect();
             let headers = if shown.is_empty() { String::new() } else { format!("; {}", shown.join("; ")) };
             let mut rung = if head.status >= 500 {
-                let mut rung = Rung::new(Step::Http, Status::Failed, format!("the server answers {status}{headers}"));
+                let mut rung =
+                    Rung::new(Step::Http, Status::Failed, format!("the server answers {}{headers}", status.trim_end()));
                 rung.problems.push("http-status");
                 rung
             } else {
@@ -241,3 +255,63 @@ fn judge(answer: Result<Head, Problem>) -> Rung {
 
 /// Headers that say who answers and where else to look; JSON has them all.
 const SHOWN: &[&str] = &["server", "via", "location", "www-authenticate", "retry-after", "content-type"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+    use tokio::io::ReadBuf;
+
+    /// A TLS connection that the server ends with an alert.
+    struct Alerted(AlertDescription);
+
+    impl AsyncRead for Alerted {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(self.0))))
+        }
+    }
+
+    impl AsyncWrite for Alerted {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn problem(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Problem {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(head(stream, "db.example", "/", Duration::from_secs(5))).unwrap_err()
+    }
+
+    #[test]
+    fn a_server_that_closes_at_once_has_closed() {
+        let (near, far) = tokio::io::duplex(64);
+        drop(far);
+        let problem = problem(near);
+        assert_eq!((problem.name, problem.text.as_str()), ("http-closed", CLOSED));
+    }
+
+    #[test]
+    fn a_server_wants_a_certificate_after_the_handshake() {
+        let wanted = problem(Alerted(AlertDescription::CertificateRequired));
+        assert!(wanted.text.contains("a certificate of the client"), "{wanted:?}");
+        let other = problem(Alerted(AlertDescription::InternalError));
+        assert!(other.text.contains("InternalError"), "{other:?}");
+    }
+
+    #[test]
+    fn a_status_without_a_reason() {
+        let rung = judge(Ok(Head { status: 503, reason: String::new(), headers: Vec::new() }));
+        assert_eq!(rung.text, "the server answers 503");
+    }
+}
