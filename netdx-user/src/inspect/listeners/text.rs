@@ -24,17 +24,28 @@ pub fn write(listeners: &Listeners, port: Option<u16>, view: View) -> String {
 }
 
 /// Sockets that differ in nothing but their inode are one row (SO_REUSEPORT).
-fn grouped(rows: &[Listening]) -> Vec<(Listening, usize)> {
-    let mut groups: Vec<(Listening, usize)> = Vec::new();
+struct Group {
+    /// The first, with the owners and queues of all.
+    row: Listening,
+    /// How many there are.
+    count: usize,
+    /// How many of them have a full queue: each has its own, and a connection comes to one of them whatever the others hold.
+    full: usize,
+}
+
+fn grouped(rows: &[Listening]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
     for row in rows {
         let same = |l: &Listening| {
             (l.protocol, l.addr, l.port, &l.path, l.v6only, &l.device, l.place.netns)
                 == (row.protocol, row.addr, row.port, &row.path, row.v6only, &row.device, row.place.netns)
         };
         // Sorted: what is the same stands together.
-        match groups.last_mut().filter(|(last, _)| same(last)) {
-            Some((last, count)) => {
+        let is_full = row.backlog.zip(row.max_backlog).is_some_and(|(backlog, max)| backlog > max);
+        match groups.last_mut().filter(|group| same(&group.row)) {
+            Some(Group { row: last, count, full }) => {
                 *count += 1;
+                *full += usize::from(is_full);
                 last.backlog = last.backlog.zip(row.backlog).map(|(a, b)| a.saturating_add(b));
                 last.max_backlog = last.max_backlog.zip(row.max_backlog).map(|(a, b)| a.saturating_add(b));
                 for owner in &row.owners {
@@ -43,7 +54,7 @@ fn grouped(rows: &[Listening]) -> Vec<(Listening, usize)> {
                     }
                 }
             }
-            None => groups.push((row.clone(), 1)),
+            None => groups.push(Group { row: row.clone(), count: 1, full: usize::from(is_full) }),
         }
     }
     groups
@@ -56,12 +67,13 @@ fn table(listeners: &Listeners, view: View) -> String {
         header.push("NAMESPACE");
     }
     let mut table = Table::new(&header);
-    for (row, count) in grouped(&listeners.rows) {
+    for group in grouped(&listeners.rows) {
+        let row = &group.row;
         let mut cells = vec![
             Phrase::from(row.protocol),
-            Phrase::of(BOLD, address(&row)),
-            queue(&row, count),
-            owner(&row),
+            Phrase::of(BOLD, address(row)),
+            queue(&group),
+            owner(row),
             row.reach.as_str().into(),
         ];
         if several {
@@ -78,12 +90,13 @@ fn table(listeners: &Listeners, view: View) -> String {
 /// The same with two lines for each, where a line is too long for the terminal.
 fn stacked(listeners: &Listeners, view: View) -> String {
     let mut sheet = Sheet::new(view);
-    for (row, count) in grouped(&listeners.rows) {
-        sheet.line(head(&row));
+    for group in grouped(&listeners.rows) {
+        let row = &group.row;
+        sheet.line(head(row));
         let mut more = Phrase::from(&row.reach);
-        if row.backlog.is_some() || count > 1 {
+        if row.backlog.is_some() || group.count > 1 {
             more.add(PLAIN, ", queue ");
-            more.join(queue(&row, count));
+            more.join(queue(&group));
         }
         if !row.place.own {
             more.add(PLAIN, format!(", {}", row.place.label()));
@@ -98,12 +111,16 @@ fn one_port(listeners: &Listeners, port: u16, view: View) -> String {
     if listeners.rows.is_empty() {
         sheet.line(Phrase::of(BAD, format!("nobody listens on port {port}, in any namespace that can be seen")));
     }
-    for (row, count) in grouped(&listeners.rows) {
+    for Group { row, count, full } in grouped(&listeners.rows) {
         let times = if count > 1 { format!(", {count} sockets") } else { String::new() };
         sheet.line(head(&row).and(PLAIN, times));
         sheet.row("reached by", &row.reach);
         if let (Some(backlog), Some(max)) = (row.backlog, row.max_backlog) {
-            let full = if backlog > max { ": FULL, further connections are dropped" } else { "" };
+            let full = match (full, count) {
+                (0, _) => String::new(),
+                (_, 1) => ": FULL, further connections are dropped".to_owned(),
+                _ => format!(": {full} of {count} sockets FULL, further connections that come to them are dropped"),
+            };
             let said = Phrase::from(format!("{backlog} of {max} connections wait to be accepted"));
             sheet.row("queue", said.and(BAD, full));
         }
@@ -159,10 +176,13 @@ fn address(row: &Listening) -> String {
     text
 }
 
-fn queue(row: &Listening, count: usize) -> Phrase {
+fn queue(&Group { ref row, count, full }: &Group) -> Phrase {
     let times = if count > 1 { format!(" x{count}") } else { String::new() };
     match (row.backlog, row.max_backlog) {
-        (Some(backlog), Some(max)) if backlog > max => Phrase::of(BAD, format!("{backlog}/{max} FULL{times}")),
+        (Some(backlog), Some(max)) if full > 0 && full < count => {
+            Phrase::of(BAD, format!("{backlog}/{max}{times}, {full} FULL"))
+        }
+        (Some(backlog), Some(max)) if full > 0 => Phrase::of(BAD, format!("{backlog}/{max} FULL{times}")),
         (Some(backlog), Some(max)) => format!("{backlog}/{max}{times}").into(),
         _ => format!("-{times}").into(),
     }
