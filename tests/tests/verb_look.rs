@@ -4,6 +4,7 @@ use netdx_tests::{
     island::{Island, json_lines, netdx, output, run},
     servers,
 };
+use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -103,6 +104,28 @@ fn the_fill_of_the_queue_and_who_else_holds_the_port() {
     assert!(said.contains("3 of 128 connections wait to be accepted"), "{said}");
     assert!(said.contains("2 hold port 7001 side by side"), "{said}");
     assert!(said.contains("also on local port 7001: 3 established"), "{said}");
+}
+
+#[test]
+fn of_sockets_that_share_a_port_one_may_be_full() {
+    let island = Island::new("shared");
+    // Each waits for none but its first: of so many connections some come to a full one.
+    let listen = |backlog| {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        sockopt::set_socket_reuseport(&socket, true).expect("SO_REUSEPORT");
+        net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 5433))).expect("bind");
+        net::listen(&socket, backlog).expect("listen");
+        socket
+    };
+    let _sockets = island.inside(move || [listen(0), listen(100)]);
+    let connect = || {
+        let to = "127.0.0.1:5433".parse().unwrap();
+        TcpStream::connect_timeout(&to, std::time::Duration::from_millis(50)).ok()
+    };
+    let _kept: Vec<_> = island.inside(move || (0..30).map(|_| connect()).collect());
+    let said = text(&mut island.netdx(&["listeners", "5433"]));
+    assert!(said.contains("1 of 2 sockets FULL"), "{said}");
+    assert!(text(&mut island.netdx(&["listeners"])).contains("x2, 1 FULL"), "{said}");
 }
 
 #[test]
@@ -206,7 +229,7 @@ fn filters_and_counts() {
     let remote = rows.iter().find(|row| row["remote"] == "127.0.0.2").unwrap();
     assert_eq!(remote["count"], 3);
     let refused = output(island.netdx(&["conns", "--netns", "no-such-namespace"]).stdin(std::process::Stdio::null()));
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(2));
 }
 
 /// An island with routes of every kind.
@@ -281,6 +304,85 @@ fn the_same_decision_as_the_kernels() {
     assert_eq!(lines_of(&here, &["routes", "10.72.1.1", "--format", "json"])["mtu"], 1400);
 }
 
+#[test]
+fn routes_and_rules_are_written_as_ip_writes_them() {
+    let (here, _there) = routed();
+    let sure = [
+        "route add 10.81.0.0/24 via 10.99.0.1 dev e0 onlink",
+        "route add 10.82.0.0/24 via 10.71.0.2 mtu lock 1300",
+        "route add 10.83.0.0/24 via inet6 fd71::2 dev e0",
+        "rule add pref 100 iif gone0 lookup 77",
+        "rule add pref 110 goto 999",
+        "rule add pref 120 lookup main suppress_ifgroup 5",
+        "rule add pref 130 ipproto tcp dport 80 lookup 77",
+        "rule add pref 140 tun_id 7 lookup 77",
+    ];
+    sure.iter().for_each(|command| here.ip(command));
+    here.ip("-6 route add fd82::/64 via fd71::2 dev e0 expires 600");
+    let written = text(&mut here.netdx(&["routes"]));
+    let has = |words: &str| assert!(written.contains(words), "{words}\n{written}");
+    has("10.81.0.0/24 via 10.99.0.1 dev e0 onlink\n");
+    has("10.82.0.0/24 via 10.71.0.2 dev e0 mtu lock 1300\n");
+    has("10.83.0.0/24 via inet6 fd71::2 dev e0\n");
+    has("fd82::/64 via fd71::2 dev e0 metric 1024 expires ");
+    let rules = text(here.command("ip").args(["rule", "show"]));
+    for line in rules.lines().map(|line| line.replacen(":\t", ": ", 1)) {
+        has(&format!("{}\n", line.trim_end()));
+    }
+}
+
+#[test]
+fn what_a_packet_is_put_into_has_a_way_of_its_own() {
+    let (here, _there) = routed();
+    let encapsulated =
+        ["-6", "route", "add", "fd83::/64", "encap", "seg6", "mode", "encap", "segs", "fd71::2", "dev", "e0"];
+    if !output(here.command("ip").args(encapsulated)).status.success() {
+        // CONFIG_IPV6_SEG6_LWTUNNEL is not in every kernel.
+        return;
+    }
+    let path = lines_of(&here, &["routes", "fd83::1", "--format", "json"]);
+    assert_eq!(
+        (&path["route"]["encap"], &path["next_hop"], &path["neighbor"]),
+        (&"seg6".into(), &Value::Null, &Value::Null)
+    );
+    assert!(text(&mut here.netdx(&["routes"])).contains("fd83::/64 encap seg6 dev e0"), "{path}");
+}
+
+#[test]
+fn the_unspecified_address_is_this_host() {
+    let (here, _there) = routed();
+    for (typed, meant) in [("::", "::1"), ("0.0.0.0", "127.0.0.1")] {
+        let path = lines_of(&here, &["routes", typed, "--format", "json"]);
+        assert_eq!((&path["to"], &path["route"]["kind"]), (&meant.into(), &"local".into()), "{path}");
+    }
+}
+
+#[test]
+fn what_can_only_be_wrong_usage_exits_with_2() {
+    let (here, _there) = routed();
+    for (arguments, word) in [
+        ("routes fe80::1", "which link"),
+        ("routes 10.71.0.2 --dev gone0", "no interface gone0"),
+        ("routes 10.71.0.2 --from fd71::1", "one family"),
+        ("check [fe80::1]:80", "which link"),
+        ("check --http db.example", "asks for a port"),
+        ("addrs --netns /etc/passwd", "is no network namespace"),
+        ("routes --netns /", "is no network namespace"),
+        ("conns --netns gone-from-here", "there is no network namespace"),
+        ("conns --pid 4194303", "there is no process 4194303"),
+        ("trace --pid 4194303", "there is no process 4194303"),
+        ("listeners http", "'http' is no port"),
+    ] {
+        let said = output(&mut here.netdx(&arguments.split(' ').collect::<Vec<_>>()));
+        let text = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(2), "{arguments}: {text}");
+        assert!(text.contains(word), "{arguments}: {text}");
+    }
+    let said = output(&mut here.netdx(&["conns", "--unit", "gone-from-here", "--cgroup", "/gone-from-here"]));
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(text.contains("in --unit gone-from-here") && text.contains("in --cgroup /gone-from-here"), "{text}");
+}
+
 fn lines_of(island: &Island, arguments: &[&str]) -> Value {
     json_lines(&mut island.netdx(arguments)).0.remove(0)
 }
@@ -324,7 +426,22 @@ fn which_step_would_fail() {
 #[test]
 fn the_same_addresses_and_tables_as_ip() {
     let (here, _there) = routed();
+    here.ip("addr add 10.85.0.1/24 dev e0 noprefixroute");
+    here.ip("addr add 10.86.0.1/24 dev e0 noprefixroute");
+    here.ip("route add 10.86.0.0/24 dev e0");
+    here.ip("addr add fd85::1/64 dev e0 preferred_lft 0 nodad");
     let rows = lines(&mut here.netdx(&["addrs", "--format", "json"]));
+    let address = |wanted: &str| {
+        let mut all = rows.iter().flat_map(|row| row["addresses"].as_array().unwrap());
+        all.find(|address| address["addr"] == wanted).expect("it is listed").clone()
+    };
+    assert!(address("10.85.0.1")["covers"].as_str().unwrap().starts_with("itself only: its prefix has no route"));
+    assert!(
+        address("10.86.0.1")["covers"].as_str().unwrap().ends_with("on the link of e0"),
+        "{:?}",
+        address("10.86.0.1")
+    );
+    assert_eq!(address("fd85::1")["flags"], serde_json::json!(["deprecated", "nodad"]));
     let theirs: Value = serde_json::from_str(&text(here.command("ip").args(["-j", "addr"]))).expect("JSON");
     let ours: BTreeSet<String> = rows
         .iter()

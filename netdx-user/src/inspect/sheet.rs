@@ -60,7 +60,11 @@ impl Sheet {
             Row::Labelled(label, _) => Some(label.columns()),
             Row::Line(_) | Row::Blank => None,
         });
-        let column = labels.filter(|&length| length <= LABEL).max().unwrap_or(0) + 2 * GAP;
+        let mut column = labels.filter(|&length| length <= LABEL).max().unwrap_or(0) + 2 * GAP;
+        if self.view.width.is_some_and(|width| 2 * column >= width) {
+            // Text that would have half of a narrow terminal, or less, goes on below its label.
+            column = 2 * GAP;
+        }
         let mut text = String::new();
         for row in &self.rows {
             match row {
@@ -126,6 +130,17 @@ mod tests {
         assert_eq!(
             sheet(Some(30), false),
             "db.internal\n  hosts   one two three four\n            five six seven\n            under it all the\n              words go on\n  system  short\\x1b[2J\n"
+        );
+    }
+
+    #[test]
+    fn long_labels_leave_room_on_a_narrow_terminal() {
+        let mut sheet = Sheet::new(View { width: Some(40), color: false });
+        sheet.row("type information", "ok       /sys/kernel/btf/vmlinux, without what is new");
+        sheet.row("", "         lost: little");
+        assert_eq!(
+            sheet.finish(),
+            "  type information  ok\n      /sys/kernel/btf/vmlinux, without\n      what is new\n             lost: little\n"
         );
     }
 

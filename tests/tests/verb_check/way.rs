@@ -167,7 +167,7 @@ fn the_same_address_on_two_links() {
     for arguments in [["check", "fe80::72"], ["routes", "fe80::72"]] {
         let said = output(&mut client.netdx(&arguments));
         let text = String::from_utf8_lossy(&said.stderr);
-        assert!(said.status.code() == Some(1) && text.contains("fe80::72%eth0"), "{text}");
+        assert!(said.status.code() == Some(2) && text.contains("fe80::72%eth0"), "{text}");
     }
 }
 
