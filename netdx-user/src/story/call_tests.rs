@@ -3,7 +3,7 @@
 use super::tests::{MS, attempt, closed, code, elsewhere, ip, reset_received, run, task, tuple, unknown};
 use crate::{
     event::{Call, Event, Netns, Protocol, RouteLookups, Sock, TcpState, Tuple},
-    fact::{Answer, Interface, Owner, PortUse, SocketEntry},
+    fact::{Answer, BpfProgram, Interface, Owner, PortUse, Route, SocketEntry},
     filter::Filter,
     report::{Certainty, Direction, Report, Verdict},
     want::Want,
@@ -189,4 +189,52 @@ fn who_uses_the_local_ports_is_told_to_the_last() {
     assert_eq!(verdict(&report).code, "local.ports-exhausted");
     let summary = &verdict(&report).summary;
     assert!(summary.ends_with("(1 established, 1 established, 1 established, and 2 others)"), "{summary}");
+}
+
+#[test]
+fn where_there_can_be_no_route_the_kernel_looks_for_none() {
+    let events = |given, errno| failed(Call::Connect, Protocol::Tcp, given == IPV6, given, errno);
+    let host = |route: Option<i32>, lo_up: bool| {
+        move |want: &Want| match (want, route) {
+            (Want::Route { .. }, Some(errno)) => {
+                let kind = if errno == 0 { "unicast" } else { "" };
+                Answer::Route(Route { errno, kind: kind.into(), ..Route::default() })
+            }
+            // Always attached, and it lets everything pass: a load balancer's.
+            (Want::BpfPrograms { .. }, Some(_)) => Answer::BpfPrograms(vec![BpfProgram {
+                id: 7,
+                name: "sock4_connect".into(),
+                attach: "connect4".into(),
+                place: "/".into(),
+            }]),
+            (Want::Interfaces { .. }, Some(_)) => Answer::Interfaces(vec![Interface {
+                index: 1,
+                name: "lo".into(),
+                up: lo_up,
+                loopback: true,
+                ..Interface::default()
+            }]),
+            _ => elsewhere(want),
+        }
+    };
+    const LO: (u16, &str) = (2, "127.0.0.1");
+    for (given, errno, route, lo_up, code, certainty, words) in [
+        // The namespace is gone by now.
+        (IPV4, ENETUNREACH, None, false, "route.none", Certainty::Likely, "has never had one"),
+        (IPV4, ENETUNREACH, Some(ENETUNREACH), false, "route.none", Certainty::Proven, "no IPv4 route to 10.0.0.5"),
+        (IPV4, ENETUNREACH, Some(0), true, "denied.bpf", Certainty::Proven, "program 7"),
+        (LO, ENETUNREACH, Some(ENETUNREACH), false, "route.interface-down", Certainty::Proven, "interface lo, which"),
+        (IPV6, EADDRNOTAVAIL, Some(ENETUNREACH), true, "route.none", Certainty::Proven, "nor an address to send from"),
+        (IPV6, EADDRNOTAVAIL, None, true, "route.none", Certainty::Likely, "nor an address to send from"),
+    ] {
+        let mut event = events(given, errno);
+        if let Event::CallFailed { route, .. } = &mut event {
+            // IPv6 has its tables, and routes that reject, from the beginning.
+            (route.count, route.kind) = if given == IPV6 { (2, 7) } else { (0, 0) };
+        }
+        let report = told(event, host(route, lo_up));
+        let verdict = verdict(&report);
+        assert_eq!((verdict.code, verdict.certainty), (code, certainty), "{given:?} {}", verdict.summary);
+        assert!(verdict.summary.contains(words), "{}", verdict.summary);
+    }
 }

@@ -18,8 +18,19 @@ use std::{net::IpAddr, sync::Arc};
 pub(super) const MS: u64 = 1_000_000;
 
 pub(super) fn coverage() -> Coverage {
-    let names =
-        ["tcp-state", "reset-sent", "drop", "retransmit", "icmp", "dns-in", "dns-out", "connect-call", "getaddrinfo"];
+    let names = [
+        "tcp-state",
+        "reset-sent",
+        "drop",
+        "retransmit",
+        "icmp",
+        "dns-in",
+        "dns-out",
+        "connect-call",
+        "getaddrinfo",
+        "route4",
+        "route6",
+    ];
     let probe =
         |name: &&str| Probe { name: (*name).into(), hook: Some("test".into()), reason: None, gives: String::new() };
     Coverage { probes: names.iter().map(probe).collect() }

@@ -1,9 +1,12 @@
 //! Silence has a reason that this host can see, and one call or another hides it.
 
 use crate::needs::{Feature, skipped_without};
+use netdx_tests::island::{Island, netdx, output};
 use netdx_tests::lab::Lab;
 use netdx_tests::servers::listen;
-use netdx_tests::tracer::{Expected, Tracer};
+use netdx_tests::tracer::{Expected, Tracer, check};
+use serde_json::Value;
+use std::process::Command;
 
 const NONE: Expected<'static> = Expected {
     code: "route.none",
@@ -47,6 +50,41 @@ fn there_is_no_route_by_mptcp() {
     if !skipped_without(Feature::Mptcp) {
         no_route_by("mptcp");
     }
+}
+
+/// `unshare -n PROGRAM`: its namespace never had a route, in which the kernel looks for none, and is gone with it.
+#[test]
+fn a_new_namespace_that_ends_with_its_program_has_no_route() {
+    let lab = Lab::new();
+    let reports = tempfile::NamedTempFile::new().expect("make a file");
+    let mut trace = Command::new(netdx());
+    trace.args(["trace", "--format", "json", "--output"]).arg(reports.path()).args(["--", "unshare", "-n"]);
+    let ended = output(trace.arg(lab.client_program()).args(["blocking", "10.1.2.2:80"]));
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let lines = std::fs::read_to_string(reports.path()).expect("netdx writes text");
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let told: Vec<&Value> = lines.iter().filter(|line| !line["verdict"].is_null()).collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    check(told[0], &Expected { names: &["no IPv4 route to 10.1.2.2"], certainty: Some("likely"), ..NONE });
+}
+
+/// No interface is up, so there is no IPv6 address: what fails is the choice of one to send from.
+#[test]
+fn there_is_no_ipv6_address_either() {
+    let mut lab = Lab::new();
+    lab.client = Island::new("cl");
+    lab.client.ip("link set lo down");
+    let trace = Tracer::start(&lab);
+    for (target, code, names) in [
+        ("[fd01:2::2]:80", "route.none", ["no IPv6 route to fd01:2::2", "nor an address to send from"]),
+        ("[::1]:80", "route.interface-down", ["interface lo, which ::1 belongs to, is down", "::1"]),
+    ] {
+        let attempt = lab.connect(&format!("blocking {target}"));
+        assert_eq!(attempt.errno, libc::EADDRNOTAVAIL);
+        let expected = Expected { code, errno: Some("EADDRNOTAVAIL"), remote: Some(target), names: &names, ..NONE };
+        trace.explains(&attempt, &expected);
+    }
+    trace.only(&["route.none", "route.interface-down"]);
 }
 
 #[test]

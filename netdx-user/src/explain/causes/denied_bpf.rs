@@ -1,6 +1,9 @@
 //! `denied.bpf`
 
-use super::evidence::{listener, obstructing_drops, other_family, place, told, who_listens, who_listens_want};
+use super::{
+    evidence::{listener, obstructing_drops, other_family, place, told, who_listens, who_listens_want},
+    route_none::unasked,
+};
 use crate::{
     coverage::Coverage,
     event::{Call, Netns, Protocol},
@@ -45,7 +48,7 @@ IPAddressDeny=, IPAddressAllow=, SocketBindDeny=, RestrictNetworkInterfaces=.
 
 # Easily confused with
 firewall.dropped: a netfilter rule. denied.policy: seccomp, Landlock or a security module, which act before the control
-group's programs are asked.
+group's programs are asked. route.none: in a namespace that never had a route the kernel looks for none.
 ";
 
 /// Whose programs dropped a packet.
@@ -84,6 +87,7 @@ fn refused(c: &Connection) -> bool {
         c.id.is_none()
             && call.cgroup_hook == Some(true)
             && call.route.count == 0
+            && !unasked(c, &call)
             && (call.errno == errno::EPERM || !unroutable(c) && other_family(c, &call).is_none())
     })
 }

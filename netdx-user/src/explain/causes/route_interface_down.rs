@@ -1,7 +1,7 @@
 //! `route.interface-down`
 
 use super::{
-    evidence::{interfaces, obstructing_drops, route_fact, stopping_drops, target_here, target_want, told},
+    evidence::{call_proof, interfaces, obstructing_drops, route_fact, stopping_drops, target_here, target_want, told},
     lost_route,
 };
 use crate::{
@@ -94,6 +94,15 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 
 fn no_route(c: &Connection) -> Judgement {
     let Some(call) = c.failed_call() else { return Judgement::No };
+    if let Some(i) = interfaces(c, c.netns).iter().find(|i| i.loopback && !i.up && c.tuple.remote.is_loopback()) {
+        let because = format!("interface {}, which {} belongs to, is down", i.name, c.tuple.remote);
+        return Judgement::Yes(
+            Finding::new(Certainty::Proven, because, call_proof(c, &call))
+                .and(fact("interface", format!("{} is down", i.name)))
+                .and_all(told(c))
+                .advise(format!("`ip link set {} up`", i.name)),
+        );
+    }
     let Some(r) = c.route() else { return Judgement::No };
     let Some(way) = r.unusable.first() else { return Judgement::No };
     if call.errno == errno::EADDRNOTAVAIL {

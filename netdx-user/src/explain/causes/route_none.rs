@@ -8,10 +8,11 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
+    event::Call,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::Route,
     report::Certainty,
-    story::Connection,
+    story::{Connection, FailedCall},
     want::Want,
 };
 use std::net::IpAddr;
@@ -37,11 +38,13 @@ the caller waits in vain. Or a namespace of this host that the packets (or the a
 was up: nothing can be sent any more, nobody tells the application, and its timers run out.
 
 # How netdx knows
-The kernel's routing lookup of this very call found nothing in the last table it asked, the call returned ENETUNREACH, and
-the same lookup made right after finds nothing either. For the way back: packets went to a listener of this host, nothing
-dropped them and no answer left, and the lookup of the way back, made right after in the listener's namespace, fails. For a
-namespace on the way: routing dropped the packet there (reason IP_INNOROUTES), and the same lookup finds nothing. For a
-route that went away: the kernel dropped the packet before it was sent (reason IP_OUTNOROUTES), or a retransmission failed.
+The kernel's routing lookup of this very call found nothing in the last table it asked, the call returned ENETUNREACH
+(EADDRNOTAVAIL, where the namespace has no IPv6 address either), and the same lookup made right after finds nothing
+either. In a namespace that never had an IPv4 route (`unshare -n` makes one whose loopback interface is down, too) the
+kernel looks for none. For the way back: packets went to a listener of this host, nothing dropped them and no answer
+left, and the lookup of the way back, made right after in the listener's namespace, fails. For a namespace on the way:
+routing dropped the packet there (reason IP_INNOROUTES), and the same lookup finds nothing. For a route that went away:
+the kernel dropped the packet before it was sent (reason IP_OUTNOROUTES), or a retransmission failed.
 
 # What to do
 `netdx routes ADDRESS` shows the decision step by step. Add the missing route, or a default route (`ip route add default
@@ -68,7 +71,8 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         return Judgement::Yes(finding);
     }
     let Some(call) = c.failed_call() else { return Judgement::No };
-    if call.errno != errno::ENETUNREACH || c.id.is_some() || c.icmp_errors().next().is_some() {
+    let unreachable = call.errno == errno::ENETUNREACH || has_no_source(c, &call);
+    if !unreachable || c.id.is_some() || c.icmp_errors().next().is_some() {
         return Judgement::No;
     }
     // A good lookup followed by ENETUNREACH is something else: a broadcast or multicast target.
@@ -78,9 +82,10 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let now = c.route();
     // A rule may not have taken what the last table had (suppress_prefixlength).
     let none_now = now.is_some_and(none);
-    if !missed && !none_now && call.route.count > 0 {
+    if !none_now && (!missed && call.route.count > 0 || now.is_some() && has_no_source(c, &call)) {
         return Judgement::No;
     }
+    let without_table = now.is_none() && has_no_table(c, &call) && coverage.has("route4");
     let certainty = match now {
         Some(_) if none_now => Certainty::Proven,
         // The lookup rejects it by a route or rule: route.rejects says which.
@@ -88,7 +93,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         // The lookup would have been seen.
         Some(_) if !missed && coverage.has("route4") && coverage.has("route6") => return Judgement::No,
         Some(_) => Certainty::Likely,
-        None if missed => Certainty::Likely,
+        None if missed || without_table => Certainty::Likely,
         None => return Judgement::CannotTell("the routing table could not be read".into()),
     };
     let because = match now {
@@ -98,13 +103,22 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             family(c.tuple.remote),
             c.tuple.remote
         ),
+        None if without_table => format!(
+            "{}: its network namespace, which can't be asked any more, has never had one",
+            no_route(c.tuple.remote, now)
+        ),
+        now if has_no_source(c, &call) => {
+            format!("{}, nor an address to send from", no_route(c.tuple.remote, now))
+        }
         now => no_route(c.tuple.remote, now),
     };
-    let proof = seen(c, call.time, "route-lookup", lookup(&call.route));
-    Judgement::Yes(Finding::new(certainty, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(format!(
-        "add a route to {} (or a default route); `netdx routes {}` shows the decision",
-        c.tuple.remote, c.tuple.remote
-    )))
+    let proof = seen(c, call.time, "route-lookup", lookup(&call));
+    let advice = if without_table {
+        "give that namespace an interface that is up and has an address (`ip link set lo up` for 127.0.0.1)".to_owned()
+    } else {
+        format!("add a route to {0} (or a default route); `netdx routes {0}` shows the decision", c.tuple.remote)
+    };
+    Judgement::Yes(Finding::new(certainty, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(advice))
 }
 
 fn family(to: IpAddr) -> &'static str {
@@ -183,9 +197,31 @@ fn one_way(c: &Connection) -> Option<Finding> {
     )
 }
 
-fn lookup(r: &crate::event::RouteLookups) -> String {
+/// The kernel has this error without a lookup where no IPv4 route can be found: the namespace has no table of routes,
+/// for it never had any (`fib_lookup`, `fib_new_table`), or the interface that the socket is bound to is down
+/// (`ip_route_output_key_hash_rcu`, 6.18).
+pub(super) fn unasked(c: &Connection, call: &FailedCall) -> bool {
+    let found = c.route().is_some_and(|r| r.errno == 0);
+    call.errno == errno::ENETUNREACH && call.route.count == 0 && c.tuple.remote.is_ipv4() && !found
+}
+
+/// Of these the namespace has no table of routes.
+fn has_no_table(c: &Connection, call: &FailedCall) -> bool {
+    unasked(c, call) && c.tuple.local.is_unspecified() && c.bound_device == 0
+}
+
+/// Where IPv6 finds no route it chooses a source address all the same, and fails by that if the namespace has none
+/// (`ip6_dst_lookup_tail`, 6.18).
+fn has_no_source(c: &Connection, call: &FailedCall) -> bool {
+    let connects = matches!(call.call, Call::Connect | Call::IoUringConnect | Call::Send);
+    let (local, remote) = (c.tuple.local, c.tuple.remote);
+    connects && call.errno == errno::EADDRNOTAVAIL && remote.is_ipv6() && local.is_unspecified()
+}
+
+fn lookup(call: &FailedCall) -> String {
+    let r = &call.route;
     if r.count == 0 {
-        return "the call failed with ENETUNREACH before any packet was made".into();
+        return format!("the call failed with {} before any packet was made", errno::name(call.errno));
     }
     format!("{}, the last one in table {}: no route", phrase::count(r.count as usize, "routing lookup"), table(r.table))
 }
