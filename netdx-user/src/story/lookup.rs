@@ -281,12 +281,14 @@ impl Lookup {
     }
 
     /// It came to something: getaddrinfo gave addresses, or, where that isn't seen, a query was answered with records, or
-    /// none was about what a name should have.
+    /// none was about what a name should have. A process that ended while getaddrinfo still waited for an answer got none.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         let queries = &self.queries;
         match &self.resolved {
             Some(r) => r.result == 0,
+            // The application got nothing of what was answered.
+            None if self.call.is_some() && self.left.is_some() && self.open().next().is_some() => false,
             None => {
                 queries.iter().any(Query::useful) || !queries.is_empty() && queries.iter().all(Query::rightly_empty)
             }

@@ -193,6 +193,34 @@ fn a_process_that_ends_waits_no_longer() {
     assert_eq!(reports[0].duration_ns, Some(899 * MS));
 }
 
+/// `curl --max-time`, a program that is killed: getaddrinfo waits for all answers, and gives none before.
+#[test]
+fn one_answer_of_two_is_none_to_a_process_that_ended_while_it_waited_for_the_other() {
+    let story = |resolving: Option<Time>, other: Option<(u16, Vec<IpAddr>)>| {
+        let found = Some((0, vec![ip("10.0.0.5")]));
+        let mut events = vec![
+            (MS, dns(1, "db.test", 1, None)),
+            (MS, dns(2, "db.test", 28, None)),
+            (2 * MS, dns(1, "db.test", 1, found)),
+        ];
+        events.extend(other.map(|other| (3 * MS, dns(2, "db.test", 28, Some(other)))));
+        for (_, event) in &mut events {
+            if let Event::Dns { resolving: of_call, .. } = event {
+                *of_call = resolving;
+            }
+        }
+        events.push((900 * MS, Event::ProcessExit { task: task(), status: 0 }));
+        run(events, unknown)
+    };
+    let call = Some(Time(MS / 2));
+    let reports = story(call, None);
+    assert_eq!(code(&reports), ["dns.timeout"]);
+    let because = &reports[0].verdict.as_ref().expect("a verdict").because;
+    assert!(because.contains("to 1 query within") && because.ends_with("when the process ended"), "{because}");
+    // Everything was answered; a resolver that can't be seen into may have taken the one answer.
+    assert!(story(call, Some((0, vec![]))).is_empty() && story(None, None).is_empty());
+}
+
 #[test]
 fn what_answers_nothing_is_told_and_believed_by_nobody() {
     let events = vec![

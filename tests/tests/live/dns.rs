@@ -1,6 +1,7 @@
 //! The name did not become an address.
 
 use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
 use netdx_tests::lab::Lab;
 use netdx_tests::names::{RESOLVER, also, asked, client, lab, python, verdict};
 use netdx_tests::servers::{self, Zone, listen};
@@ -85,6 +86,20 @@ fn the_server_is_silent() {
 #[test]
 fn nothing_has_the_servers_port() {
     failed_lookup(RESOLVER, None, "ok.test", "dns.server-unreachable");
+}
+
+/// getaddrinfo gives no answer before it has all.
+#[test]
+fn the_program_gives_up_waiting_for_the_second_answer() {
+    let lab = lab("nameserver 10.1.2.2\n");
+    let zone = Zone { mute: Some(RecordType::AAAA), ..Zone::default() };
+    servers::dns(&lab.server, "10.1.2.2", zone.address("half.test", "10.1.2.2"));
+    let trace = Tracer::start(&lab);
+    assert!(!client(&lab, "timeout 1 getent ahosts half.test"));
+    let report = verdict(&trace, "getent");
+    let names = &["half.test", "to 1 query within", "when the process ended"];
+    check(&report, &Expected { code: "dns.timeout", outcome: "failed", names, ..Expected::default() });
+    trace.only(&["dns.timeout"]);
 }
 
 #[test]
