@@ -139,3 +139,31 @@ fn a_flood_of_failures_is_told_whole() {
     let flood = (0..40_000u64).map(|n| (MS + n * 10_000, refused((n % 30_000 + 1024) as u16, n + 1)));
     assert_eq!(run(flood.collect(), elsewhere).len(), 40_000);
 }
+
+#[test]
+fn what_is_sent_after_a_connect_that_failed_is_no_failure_of_its_own() {
+    let call = |call: Call, (address, port), errno: i32| {
+        let Event::CallFailed { task, sock: Some(sock), route, .. } = asked(40_000, 1) else { panic!() };
+        let nowhere = Tuple { local: ip("0.0.0.0"), remote: ip("0.0.0.0"), remote_port: 0, ..sock.tuple };
+        Event::CallFailed {
+            call,
+            started: (call == Call::Connect).then_some(Time(MS)),
+            task,
+            sock: Some(Sock { tuple: nowhere, state: TcpState::Close, ..sock }),
+            address,
+            family: 2,
+            port,
+            socket_type: 2,
+            protocol: 17,
+            scope: 0,
+            result: -errno,
+            cgroup_hook: (call == Call::Connect).then_some(true),
+            route,
+        }
+    };
+    let connect = call(Call::Connect, (Some(ip("10.0.0.5")), 9), 101);
+    let send = call(Call::Send, (None, 0), 89);
+    let reports = run(vec![(2 * MS, connect), (3 * MS, send.clone()), (60 * MS, send)], elsewhere);
+    assert_eq!(code(&reports), ["route.none"]);
+    assert_eq!(reports[0].errno.as_deref(), Some("ENETUNREACH"));
+}

@@ -26,6 +26,9 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How many wait at once: beyond that the next to be told is told early. Of those that were told as many are remembered.
 const LIMIT: usize = 16_384;
 
+/// EDESTADDRREQ
+const EDESTADDRREQ: i32 = 89;
+
 #[derive(Debug)]
 struct Pending {
     due: Time,
@@ -137,6 +140,10 @@ impl Datagrams {
         let (netns, cookie) = (Some(sock.netns), sock.cookie);
         let end = End { tuple, netns, pid: Some(task.pid), cookie, wanted: call == Call::Bind };
         if let Some(mut p) = self.pending.take(end) {
+            // What follows from a connect that failed, and was not heeded.
+            if p.only_connect && call == Call::Send && errno == EDESTADDRREQ {
+                return self.wait(p);
+            }
             p.netns = netns;
             p.cookie = p.cookie.or(cookie);
             let c = &mut p.connection;

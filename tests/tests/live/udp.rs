@@ -4,7 +4,8 @@ use crate::needs::{Feature, weaker_without};
 use netdx_tests::bpf::Cgroup;
 use netdx_tests::island::run;
 use netdx_tests::lab::{Client, Lab};
-use netdx_tests::tracer::{Expected, Tracer};
+use netdx_tests::names::python;
+use netdx_tests::tracer::{Expected, Tracer, check};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
@@ -114,6 +115,22 @@ fn one_after_the_other_has_the_same_port() {
     let told = if weaker_without(Feature::SendResults) { 1 } else { SOCKETS };
     let codes: Vec<_> = reports.iter().map(|report| report["verdict"]["code"].as_str()).collect();
     assert_eq!(codes, vec![Some("route.none"); told], "{reports:#?}");
+}
+
+#[test]
+fn it_is_sent_although_the_socket_could_not_be_connected() {
+    let lab = Lab::new();
+    lab.client.ip("route del default");
+    let trace = Tracer::start(&lab);
+    let script = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                  s.connect_ex(('10.1.2.2', 81))\ntry:\n s.send(b'x')\nexcept OSError:\n pass";
+    python(&lab, script);
+    let report = trace.wait_for(Duration::from_secs(10), |r| r["protocol"] == "udp" && !r["verdict"].is_null());
+    let names = &["no IPv4 route to 10.1.2.2"];
+    let (errno, remote) = (Some("ENETUNREACH"), Some("10.1.2.2:81"));
+    check(&report, &Expected { code: "route.none", outcome: "failed", errno, remote, names, ..UDP });
+    let (reports, _) = trace.end();
+    assert_eq!(reports.len(), 1, "{reports:#?}");
 }
 
 #[test]
