@@ -3,7 +3,7 @@
 //!
 //! Parts of one kind are alternatives (`--port 80 --port 443`), different kinds must all hold.
 
-use crate::report::{Direction, Endpoint, Kind, Outcome, Report};
+use crate::report::{Direction, Endpoint, Kind, Outcome, Process, Report};
 use std::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr};
 
 /// Names of processes are cut by the kernel (`TASK_COMM_LEN`, terminator not counted).
@@ -72,7 +72,7 @@ impl Filter {
         one_of(&self.ports, |ports| ports.holds(report))
             && one_of(&self.hosts, |host| host.holds(report))
             && one_of(&self.pids, |pid| process.is_some_and(|p| p.pid == *pid))
-            && one_of(&self.comms, |comm| process.is_some_and(|p| is_named(&p.comm, p.exe.as_deref(), comm)))
+            && one_of(&self.comms, |comm| process.is_some_and(|p| is_named(&p.comm, runs(p), comm)))
             && one_of(&self.uids, |uid| process.is_some_and(|p| p.uid == *uid))
             && one_of(&self.cgroups, |path| {
                 process.is_some_and(|p| p.cgroup.as_deref().is_some_and(|c| is_below(c, path)))
@@ -159,7 +159,7 @@ impl Filter {
 
     fn wants_holder(&self, holder: &HolderView<'_>) -> bool {
         one_of(&self.pids, |pid| *pid == holder.pid)
-            && one_of(&self.comms, |comm| is_named(holder.comm, None, comm))
+            && one_of(&self.comms, |comm| is_named(holder.comm, [], comm))
             && one_of(&self.cgroups, |path| holder.cgroup.is_some_and(|c| is_below(c, path)))
             && one_of(&self.units, |unit| holder.unit.is_some_and(|u| is_unit(u, unit)))
             && one_of(&self.containers, |id| holder.container.is_some_and(|c| is_container(c, id)))
@@ -328,9 +328,16 @@ fn is_in(address: IpAddr, net: IpAddr, bits: u8) -> bool {
     }
 }
 
-fn is_named(comm: &str, exe: Option<&str>, wanted: &str) -> bool {
+/// What a process is called, whatever its thread is: by its program's path, its own name, and its command line.
+fn runs(process: &Process) -> impl Iterator<Item = &str> {
+    [&process.exe, &process.name].into_iter().flatten().chain(process.argv.first()).map(String::as_str)
+}
+
+/// `comm`: the thread's name, which need not be the process's.
+fn is_named<'a>(comm: &str, runs: impl IntoIterator<Item = &'a str>, wanted: &str) -> bool {
     let cut = wanted.len() > COMM_LEN && wanted.as_bytes()[..COMM_LEN] == *comm.as_bytes();
-    comm == wanted || cut || exe.is_some_and(|exe| exe == wanted || exe.rsplit('/').next() == Some(wanted))
+    let is_it = |program: &str| program == wanted || program.rsplit('/').next() == Some(wanted);
+    comm == wanted || cut || runs.into_iter().any(is_it)
 }
 
 /// Whether a cgroup's path is that one, or below it.

@@ -118,8 +118,11 @@ pub struct Process {
     pub pid: u32,
     /// Thread id.
     pub tid: u32,
-    /// Name.
+    /// Name of the thread.
     pub comm: String,
+    /// Name of the process, where its thread has another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Program, null when it had ended before it could be read.
     pub exe: Option<String>,
     /// Command line.

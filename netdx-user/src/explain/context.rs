@@ -146,6 +146,7 @@ pub(super) fn holding(c: &Connection, socket: &SocketEntry, owner: &Owner) -> Pr
         pid: owner.pid,
         tid: owner.pid,
         comm: owner.comm.clone(),
+        name: None,
         exe: None,
         argv: Vec::new(),
         uid: socket.uid,

@@ -4,13 +4,13 @@
 use super::{Cause, Finding, Opinions, context, errno, fact, phrase, relay};
 use crate::{
     coverage::Coverage,
-    event::{Event, Netns, Opened, Protocol, TcpState},
+    event::{Event, Netns, Opened, Protocol, Task, TcpState},
     fact::Answer,
     report::{
         Also, Certainty, Direction, Endpoint, Evidence, Kind, LookupAttempt, Moment, Outcome, Process, Query, Report,
         Route, SCHEMA, Verdict,
     },
-    story::{Connection, Facts, Lookup},
+    story::{Connection, Facts, Lookup, Program},
     time::Time,
     want::Want,
 };
@@ -61,7 +61,7 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
         id: c.serial,
         began: c.began,
         duration_ns: c.age().map(super::nanos),
-        process: process(c.task.as_ref(), c.program.as_ref().map(|p| p.argv.as_slice()), &c.facts, Some(c.netns.0))
+        process: process(c.task.as_ref(), c.program.as_deref(), &c.facts, Some(c.netns.0))
             .or_else(|| context::holder(c).map(|(socket, owner)| context::holding(c, socket, owner))),
         netns: Some(netns.0).filter(|n| *n != 0),
         protocol: if c.tuple.protocol == Protocol::Mptcp { Protocol::Tcp } else { c.tuple.protocol },
@@ -122,12 +122,7 @@ pub fn lookup_report(l: &Lookup, coverage: &Coverage) -> Option<Report> {
         id: l.serial,
         began: l.began,
         duration_ns: Some(super::nanos(l.elapsed())),
-        process: process(
-            l.task.as_ref(),
-            l.program.as_ref().map(|p| p.argv.as_slice()),
-            &l.facts,
-            l.netns.map(|n| n.0),
-        ),
+        process: process(l.task.as_ref(), l.program.as_deref(), &l.facts, l.netns.map(|n| n.0)),
         netns: l.netns.map(|n| n.0),
         protocol: asked.map_or(Protocol::Udp, |q| q.tuple.protocol),
         call: None,
@@ -285,25 +280,26 @@ fn lookup_sentence(l: &Lookup, because: &str) -> String {
 }
 
 fn process(
-    task: Option<&crate::event::Task>,
-    kernel_argv: Option<&[String]>,
+    task: Option<&Task>,
+    program: Option<&Program>,
     facts: &Facts,
     socket_netns: Option<u32>,
 ) -> Option<Process> {
     let task = task?;
     let known = match facts.get(&Want::Process { pid: task.pid }) {
         // A pid that was given to another program meanwhile is not this process.
-        Some(Answer::Process(Some(p))) if p.comm == task.comm || kernel_argv.is_some_and(|a| a == p.argv) => Some(p),
+        Some(Answer::Process(Some(p))) if p.comm == task.comm || program.is_some_and(|own| own.has(&p.argv)) => Some(p),
         _ => None,
     };
     Some(Process {
         pid: task.pid,
         tid: task.tid,
         comm: task.comm.clone(),
+        name: other_name(task, known.map(|p| p.comm.as_str()), program),
         exe: known.and_then(|p| p.exe.clone()),
-        argv: match (known, kernel_argv) {
+        argv: match (known, program) {
             (Some(p), _) if !p.argv.is_empty() => p.argv.clone(),
-            (_, Some(a)) => a.to_vec(),
+            (_, Some(own)) => own.argv.clone(),
             _ => Vec::new(),
         },
         uid: task.uid,
@@ -313,6 +309,13 @@ fn process(
         netns: task.netns.map(|n| n.0).or(socket_netns),
         acted: true,
     })
+}
+
+/// The name of a process whose thread has another one: its main thread's, or, if it had ended, what it was called by.
+fn other_name(task: &Task, main: Option<&str>, program: Option<&Program>) -> Option<String> {
+    let called = || program?.argv.first()?.rsplit('/').next().filter(|name| !name.starts_with(&task.comm));
+    let name = main.or_else(called).filter(|name| *name != task.comm && !name.is_empty());
+    name.filter(|_| task.tid != task.pid).map(str::to_owned)
 }
 
 fn route(facts: &Facts, want: &Want) -> Option<Route> {

@@ -106,14 +106,22 @@ fn processes() {
     assert!(!wants(Filter { cgroups: vec!["/user".into()], ..Filter::default() }));
     assert!(!wants(Filter { units: vec!["psql".into()], ..Filter::default() }));
     assert!(wants(Filter { netns: vec![4_026_531_840], ..Filter::default() }));
+    let thread = || connection().process.map(|process| Process { comm: "isc-net-0000".into(), exe: None, ..process });
+    for (argv, shown) in [("psql", true), ("/usr/bin/psql", true), ("psql2", false)] {
+        let process = thread().map(|process| Process { argv: vec![argv.into()], ..process });
+        let report = Report { process, ..connection() };
+        assert_eq!(Filter { comms: vec!["psql".into()], ..Filter::default() }.wants(&report), shown, "{argv}");
+    }
+    let process = thread().map(|process| Process { name: Some("deploy.sh".into()), ..process });
+    assert!(Filter { comms: vec!["deploy.sh".into()], ..Filter::default() }.wants(&Report { process, ..connection() }));
     let unknown = Report { process: None, ..connection() };
     assert!(!Filter { pids: vec![1], ..Filter::default() }.wants(&unknown));
 }
 
 #[test]
 fn names_that_are_cut_or_short() {
-    assert!(is_named("a-very-long-nam", None, "a-very-long-name"));
-    assert!(is_named("python3", Some("/usr/bin/python3.11"), "python3.11"));
+    assert!(is_named("a-very-long-nam", [], "a-very-long-name"));
+    assert!(is_named("python3", ["/usr/bin/python3.11"], "python3.11"));
     assert!(is_below("/a/b", "/a/") && is_below("/a", "/a") && !is_below("/ab", "/a") && is_below("/a", "/"));
     assert!(is_unit("nginx.service", "nginx") && is_unit("x.timer", "x.timer"));
     assert!(is_container("0123456789ab", "0123") && !is_container("0123456789ab", "012"));
@@ -140,7 +148,7 @@ proptest! {
         _ = text.parse::<Ports>();
         _ = text.parse::<Host>();
         _ = Code::parse(&text, &["dns.nxdomain"]);
-        prop_assert!(is_named(&text, None, &text));
+        prop_assert!(is_named(&text, [], &text));
     }
 }
 

@@ -59,6 +59,7 @@ fn process(comm: &str) -> Process {
         pid: 4121,
         tid: 4121,
         comm: comm.into(),
+        name: None,
         exe: Some("/usr/bin/psql".into()),
         argv: vec!["psql".into(), "-h".into(), "db.internal".into()],
         uid: 1000,
@@ -247,6 +248,7 @@ pub(super) fn hostile() -> Report {
     });
     Report {
         process: Some(Process {
+            name: Some(bad()),
             exe: Some(bad()),
             argv: vec![bad()],
             cgroup: Some(bad()),

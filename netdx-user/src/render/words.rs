@@ -83,7 +83,11 @@ fn lookup(report: &Report) -> String {
 fn process(process: Option<&Process>) -> String {
     let Some(process) = process else { return "unknown process".into() };
     let place = process.container.as_deref().map(|c| format!(" (container {})", escape(c))).unwrap_or_default();
-    format!("{}[{}]{place}", escape(&process.comm), process.pid)
+    let (name, thread) = match &process.name {
+        Some(name) => (name, format!(" (thread {})", escape(&process.comm))),
+        None => (&process.comm, String::new()),
+    };
+    format!("{}[{}]{thread}{place}", escape(name), process.pid)
 }
 
 fn address_and_port(end: Endpoint) -> String {

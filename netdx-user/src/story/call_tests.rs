@@ -2,7 +2,7 @@
 
 use super::tests::{MS, attempt, closed, code, elsewhere, ip, reset_received, run, task, tuple, unknown};
 use crate::{
-    event::{Call, Event, Netns, Protocol, RouteLookups, Sock, TcpState, Tuple},
+    event::{Call, Event, Netns, Protocol, RouteLookups, Sock, Task, TcpState, Tuple},
     fact::{Answer, BpfProgram, Interface, Owner, PortUse, Route, SocketEntry},
     filter::Filter,
     report::{Certainty, Direction, Report, Verdict},
@@ -237,4 +237,43 @@ fn where_there_can_be_no_route_the_kernel_looks_for_none() {
         assert_eq!((verdict.code, verdict.certainty), (code, certainty), "{given:?} {}", verdict.summary);
         assert!(verdict.summary.contains(words), "{}", verdict.summary);
     }
+}
+
+/// A Java program: its command line is long, and its thread has a name of its own.
+#[test]
+fn a_thread_with_a_name_of_its_own_is_one_of_its_process() {
+    let argv = vec!["/opt/java".to_owned(), format!("-cp={}", "x".repeat(400)), "Main".to_owned()];
+    let kept = vec![argv[0].clone(), argv[1][..netdx_common::record::ARGV_LEN - argv[0].len() - 1].to_owned()];
+    let thread = Task { tid: 4711, comm: "HttpClient-1-Wo".into(), ..task() };
+    let process = |argv: Vec<String>| Event::Process {
+        task: thread.clone(),
+        started: crate::time::Time(1),
+        parent: 1,
+        argv,
+        root: None,
+    };
+    let mut event = failed(Call::Connect, Protocol::Tcp, false, IPV4, ENETUNREACH);
+    if let Event::CallFailed { task, .. } = &mut event {
+        *task = thread.clone();
+    }
+    let of = |comm: &'static str, kept: Vec<String>| {
+        let argv = argv.clone();
+        let reports = run(vec![(MS, process(kept)), (2 * MS, event.clone())], move |want| match want {
+            Want::Process { pid } => Answer::Process(Some(Box::new(crate::fact::Process {
+                pid: *pid,
+                comm: comm.into(),
+                argv: argv.clone(),
+                unit: Some("web.service".into()),
+                ..crate::fact::Process::default()
+            }))),
+            other => elsewhere(other),
+        });
+        let process = reports[0].process.clone().expect("a process");
+        (process.name, process.unit)
+    };
+    let unit = Some("web.service".to_owned());
+    assert_eq!(of("java-main", kept.clone()), (Some("java-main".into()), unit.clone()));
+    assert_eq!(of("HttpClient-1-Wo", kept), (None, unit));
+    // Another process has its number by now.
+    assert_eq!(of("cron", vec!["/opt/ruby".into()]), (Some("ruby".into()), None));
 }

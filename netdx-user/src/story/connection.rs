@@ -9,6 +9,7 @@ use crate::{
     time::Time,
     want::Want,
 };
+use netdx_common::record::ARGV_LEN;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -29,6 +30,19 @@ pub struct Program {
     pub started: Time,
     /// Where it sees its files.
     pub root: Option<Root>,
+}
+
+impl Program {
+    /// Whether this is its command line, of which the kernel's side keeps the first bytes.
+    #[must_use]
+    pub fn has(&self, argv: &[String]) -> bool {
+        let Some((last, before)) = self.argv.split_last() else { return argv.is_empty() };
+        let is_cut = self.argv.iter().map(|word| word.len() + 1).sum::<usize>() >= ARGV_LEN;
+        // Cut within a character, it ends in another one.
+        let last = last.trim_end_matches(char::REPLACEMENT_CHARACTER);
+        let begins = || argv.starts_with(before) && argv.get(before.len()).is_some_and(|word| word.starts_with(last));
+        argv == self.argv || is_cut && begins()
+    }
 }
 
 /// One attempt to connect and what became of it; for UDP one conversation that failed.
@@ -329,5 +343,25 @@ impl Connection {
             uid: self.uid(),
             flow: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_of_which_only_the_beginning_is_kept() {
+        let words = |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
+        let program = |argv: &[&str]| Program { argv: words(argv), parent: 1, started: Time(0), root: None };
+        let long = "x".repeat(ARGV_LEN - "java".len() - 1);
+        let cut = program(&["java", &long]);
+        assert!(cut.has(&words(&["java", &long])) && cut.has(&words(&["java", &format!("{long}y"), "-jar"])));
+        assert!(!cut.has(&words(&["java"])) && !cut.has(&words(&["java", "x"])) && !cut.has(&words(&["ruby", &long])));
+        let within_a_character = format!("{}\u{fffd}", &long[..long.len() - 1]);
+        assert!(program(&["java", &within_a_character]).has(&words(&["java", &format!("{}ä", &long[1..])])));
+        let whole = program(&["java", "-ja"]);
+        assert!(whole.has(&words(&["java", "-ja"])) && !whole.has(&words(&["java", "-jar"])));
+        assert!(program(&[]).has(&[]) && !program(&[]).has(&words(&["java"])));
     }
 }

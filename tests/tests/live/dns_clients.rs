@@ -40,10 +40,11 @@ fn is_named(trace: Tracer, comm: &str) {
 #[test]
 fn dig() {
     let lab = served();
-    let trace = Tracer::start(&lab);
+    let trace = Tracer::with(&lab, &["--all", "--comm", "dig"]);
     assert!(client(&lab, "dig nx.test MX"));
     let report = does_not_exist(trace, "isc-net-0000", "nx.test");
     assert_eq!(report["query"]["type"], "MX");
+    assert_eq!(report["process"]["name"], "dig", "its thread's name is not its own");
     assert_eq!(report["process"]["argv"][0], "dig");
 }
 
