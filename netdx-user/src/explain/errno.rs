@@ -47,5 +47,13 @@ errnos! {
     EAFNOSUPPORT = 97, EADDRINUSE = 98, EADDRNOTAVAIL = 99, ENETDOWN = 100, ENETUNREACH = 101, ENETRESET = 102,
     ECONNABORTED = 103, ECONNRESET = 104, ENOBUFS = 105, EISCONN = 106, ENOTCONN = 107, ESHUTDOWN = 108,
     ENOKEY = 126, ETIMEDOUT = 110, ECONNREFUSED = 111, EHOSTDOWN = 112, EHOSTUNREACH = 113, EALREADY = 114, EINPROGRESS = 115,
-    ENODEV = 19, ENXIO = 6, ENONET = 64,
+    ENODEV = 19, ENXIO = 6, ENONET = 64, ETIME = 62, ECANCELED = 125,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_io_uring_says_when_its_timer_runs_out_has_a_name() {
+        assert_eq!([super::name(62), super::name(125)], ["ETIME", "ECANCELED"]);
+    }
 }

@@ -96,6 +96,25 @@ fn a_name_found_is_no_report_and_names_the_connection() {
     assert_eq!(reports[0].name.as_deref(), Some("db.test"));
 }
 
+/// Programs go on to the next address soon, and none of them is told of a connection that works.
+#[test]
+fn an_attempt_that_is_given_up_may_have_been_one_of_several() {
+    let advice = |found: IpAddr| {
+        let found = Some((0, vec![found]));
+        let events = vec![
+            (1, dns(1, "db.test", 1, None)),
+            (MS / 2, dns(1, "db.test", 1, found)),
+            (5 * MS, attempt()),
+            (200 * MS, closed(0)),
+        ];
+        let reports = run(events, elsewhere);
+        assert_eq!(code(&reports), ["timeout.abandoned"]);
+        reports[0].verdict.as_ref().expect("a verdict").advice.concat()
+    };
+    assert!(advice(ip("10.0.0.5")).ends_with("went on to another address of db.test, look at the way to this one"));
+    assert!(!advice(ip("10.0.0.6")).contains("another address"));
+}
+
 #[test]
 fn the_search_list_is_one_lookup() {
     let search = |want: &Want| match want {

@@ -75,6 +75,22 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     Judgement::Yes(
         Finding::new(Certainty::Proven, because, seen(c, c.began, "syn-sent", "SYN sent"))
             .and(seen(c, ended, "closed", format!("{closed} in state SYN_SENT, without an error")))
-            .advise("allow more time to connect than one second: a single lost packet costs that much"),
+            .advise(advice(c)),
     )
+}
+
+fn advice(c: &Connection) -> String {
+    if let Some((other, _)) = c.fell_back_to {
+        let remote = c.tuple.remote;
+        return format!(
+            "mend the way to {remote}, or don't publish that address (AAAA): the program went on to {other}"
+        );
+    }
+    let time = "allow more time to connect than one second: a single lost packet costs that much";
+    match &c.name {
+        Some(name) => {
+            format!("{time}; if the program went on to another address of {name}, look at the way to this one")
+        }
+        None => time.into(),
+    }
 }
