@@ -277,3 +277,25 @@ fn a_thread_with_a_name_of_its_own_is_one_of_its_process() {
     // Another process has its number by now.
     assert_eq!(of("cron", vec!["/opt/ruby".into()]), (Some("ruby".into()), None));
 }
+
+#[test]
+fn of_a_bound_socket_it_may_be_the_binding_that_is_wrong() {
+    let advice = |device: u32| {
+        let mut event = failed(Call::Connect, Protocol::Tcp, false, IPV4, ENETUNREACH);
+        if let Event::CallFailed { sock: Some(sock), .. } = &mut event {
+            sock.bound_device = device;
+        }
+        let report = told(event, |want| match want {
+            Want::Route { .. } => Answer::Route(Route {
+                errno: ENETUNREACH,
+                unusable: vec!["default via 10.0.0.9 dev eth0 (the socket is bound to eth1)".into()],
+                ..Route::default()
+            }),
+            other => elsewhere(other),
+        });
+        assert_eq!(verdict(&report).code, "route.interface-down");
+        verdict(&report).advice.concat()
+    };
+    assert!(advice(0).contains("ip link set"), "{}", advice(0));
+    assert!(advice(7).contains("bind the socket to the interface that leads there"), "{}", advice(7));
+}

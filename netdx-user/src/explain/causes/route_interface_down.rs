@@ -109,6 +109,10 @@ fn no_route(c: &Connection) -> Judgement {
         return Judgement::No;
     }
     let because = format!("the way to {} is there but can't be used: {}", c.tuple.remote, r.unusable.join("; "));
+    let advice = match c.bound_device {
+        0 => "switch the interface on (`ip link set DEV up`), or mend its cable or peer",
+        _ => "bind the socket to the interface that leads there, and see that it is up, or bind it to none",
+    };
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
@@ -122,7 +126,7 @@ fn no_route(c: &Connection) -> Judgement {
         )
         .and(fact("interface", way.clone()))
         .and_all(told(c))
-        .advise("switch the interface on (`ip link set DEV up`), or mend its cable or peer"),
+        .advise(advice),
     )
 }
 
