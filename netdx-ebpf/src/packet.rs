@@ -25,8 +25,13 @@ const IPIP: u16 = 4;
 const IPV6: u16 = 41;
 /// IPPROTO_GRE
 const GRE: u16 = 47;
-/// IPPROTO_FRAGMENT: the only extension header that is looked behind.
+/// IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_FRAGMENT, IPPROTO_DSTOPTS: the extension headers that are looked behind.
+const HOP_BY_HOP: u16 = 0;
+const ROUTING: u16 = 43;
 const FRAGMENT: u16 = 44;
+const DESTINATION: u16 = 60;
+/// As many of them as a packet should have at most (RFC 8200 §4.1).
+const EXTENSIONS: u32 = 5;
 
 /// TCP flags.
 pub mod tcp_flag {
@@ -68,11 +73,20 @@ fn network(header: Kernel, to: &mut Tuple) -> Option<Network> {
     } else {
         return None;
     };
-    if version == 6 && to.protocol == FRAGMENT {
-        let bytes: [u8; 4] = found.transport.read(0);
-        to.protocol = bytes[0] as u16;
-        let later_fragment = bytes[2] | (bytes[3] & 0xf8) != 0;
-        found.transport = if later_fragment { Kernel::NULL } else { found.transport.field(8) };
+    if version == 6 {
+        for _ in 0..EXTENSIONS {
+            if !matches!(to.protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
+                break;
+            }
+            let [next, length, o0, o1]: [u8; 4] = found.transport.read(0);
+            let is_fragment = to.protocol == FRAGMENT;
+            to.protocol = next as u16;
+            if is_fragment && o0 | (o1 & 0xf8) != 0 {
+                found.transport = Kernel::NULL;
+                break;
+            }
+            found.transport = found.transport.field(if is_fragment { 8 } else { (length as u32 + 1) * 8 });
+        }
     }
     Some(found)
 }

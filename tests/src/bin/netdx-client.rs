@@ -3,11 +3,11 @@
 //!
 //!     netdx-client HOW ADDRESS:PORT [--bind ADDRESS:PORT] [--device NAME] [--give-up MS] [--send BYTES] [--receive]
 //!         [--hold MS] [--times N] [--user-timeout MS] [--keepalive SECONDS] [--pause MS] [--linger-0] [--whole]
-//!         [--burst N] [--at-once N] [--told] [--half] [--become UID]
+//!         [--burst N] [--at-once N] [--told] [--half] [--options] [--become UID]
 //!
 //! `--pause`: waits so long between connecting and sending. `--whole`: its datagrams may not be fragmented. `--burst`: sends
 //! so many times. `--told`: it is told errors that datagram sockets don't tell by themselves (IP_RECVERR). `--half`: it says
-//! that it sends no more before it receives. `--become`: it runs as that user once it has its socket.
+//! that it sends no more before it receives. `--options`: its packets have IPv6 destination options. `--become`: it runs as that user once it has its socket.
 //!
 //! It writes one line for each attempt: `{"pid":..,"tid":..,"local":"ADDRESS:PORT"|null,"errno":N}`; errno 0: it worked;
 //! -1: it gave up by itself.
@@ -43,6 +43,7 @@ struct Plan {
     whole: bool,
     told: bool,
     half: bool,
+    options: bool,
     become_user: Option<u32>,
 }
 
@@ -154,6 +155,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
         whole: false,
         told: false,
         half: false,
+        options: false,
         become_user: None,
     };
     while let Some(flag) = words.next() {
@@ -163,6 +165,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--whole" => Some(&mut plan.whole),
             "--told" => Some(&mut plan.told),
             "--half" => Some(&mut plan.half),
+            "--options" => Some(&mut plan.options),
             _ => None,
         };
         if let Some(switch) = switch {
@@ -277,6 +280,11 @@ fn set_options(plan: &Plan, socket: &OwnedFd) -> Result<(), Failure> {
     }
     if plan.whole {
         set_whole(socket)?;
+    }
+    if plan.options {
+        // IPV6_DSTOPTS; one option that only fills (PadN, RFC 8200 §4.2).
+        const DESTINATION_OPTIONS: i32 = 59;
+        set(socket, libc::IPPROTO_IPV6, DESTINATION_OPTIONS, &[0, 0, 1, 4, 0, 0, 0, 0])?;
     }
     if plan.told {
         set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, &1_i32.to_ne_bytes())?;

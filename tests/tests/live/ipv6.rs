@@ -2,11 +2,13 @@
 
 use crate::needs::{less_sure_without_reasons, other_without_reasons};
 use netdx_tests::lab::{Client, Lab};
+use netdx_tests::patience::patience;
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const FAILED: Expected<'static> =
     Expected { code: "", outcome: "failed", errno: None, remote: None, names: &[], certainty: None };
@@ -165,6 +167,47 @@ fn a_group_is_no_target() {
 fn a_link_local_target_has_no_interface() {
     let expected = Expected { code: "local.bad-target", names: &["fe80::1", "link-local"], ..FAILED };
     fails(|_| {}, "blocking [fe80::1]:80", ("EINVAL", libc::EINVAL), &expected);
+}
+
+/// What a packet has between its IPv6 header and that of TCP hides neither.
+#[test]
+fn a_packet_with_destination_options_is_dropped() {
+    let prepare = |lab: &Lab| lab.router.guard("forward", "tcp dport 80 drop");
+    let expected = Expected { code: "firewall.dropped", names: &["tcp dport 80 drop", "forward hook"], ..FAILED };
+    fails(prepare, "blocking [fd01:2::2]:80 --options", TIMED_OUT, &expected);
+}
+
+/// Another host has its address, so it sends from its link-local one, which is good on its own link only.
+#[test]
+fn the_only_address_is_another_hosts_too() {
+    let lab = Lab::new();
+    lab.router.ip("addr add fd01:1::2/64 dev rcl nodad");
+    lab.client.sysctl("net.ipv6.conf.eth0.accept_dad=1");
+    lab.client.ip("addr del fd01:1::2/64 dev eth0");
+    lab.client.ip("addr add fd01:1::2/64 dev eth0");
+    lab.client.ip("-6 route replace default via fd01:1::1");
+    let marked = || {
+        let listing = lab.client.command("ip").args(["-6", "addr", "show", "dev", "eth0"]).output().expect("run ip");
+        String::from_utf8_lossy(&listing.stdout).contains("dadfailed")
+    };
+    assert!((0..100).any(|_| {
+        std::thread::sleep(patience(Duration::from_millis(100)));
+        marked()
+    }));
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking [fd01:2::2]:80");
+    assert_eq!(attempt.errno, libc::EHOSTUNREACH);
+    let names = &["beyond scope", "fd01:1::2 is an address of eth0 that may not be used: another host"];
+    let expected = Expected { code: "route.icmp-unreachable", errno: Some("EHOSTUNREACH"), names, ..FAILED };
+    trace.explains(&attempt, &expected);
+    trace.only(&[expected.code]);
+}
+
+#[test]
+fn the_loopback_interface_has_no_ipv6() {
+    let prepare = |lab: &Lab| lab.client.sysctl("net.ipv6.conf.lo.disable_ipv6=1");
+    let expected = Expected { code: "local.no-family", names: &["net.ipv6.conf.lo.disable_ipv6 = 1"], ..FAILED };
+    fails(prepare, "blocking [::1]:80", TIMED_OUT, &expected);
 }
 
 #[test]
