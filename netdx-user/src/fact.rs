@@ -166,11 +166,18 @@ pub struct Route {
     pub main_unasked: bool,
     /// A route that would fit but cannot be used, in `ip route` form with the reason (`linkdown`, interface down).
     pub unusable: Vec<String>,
+    /// Routes that would fit and whose time is over, in `ip route` form: a router that advertised them does so no longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expired: Vec<String>,
     /// MTU of the path as the kernel has it, 0: unknown.
     pub mtu: u32,
     /// Rules of that namespace ask for marks: with another mark it may be another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_mark: bool,
+    /// For a packet it may be another one: rules of that namespace ask for its protocol or ports, which the question did not tell, or
+    /// it has several next hops, and which one a socket takes can't be asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_flow: bool,
 }
 
 /// A neighbour entry.

@@ -144,7 +144,7 @@ fn fits(query: &Query, entry: &Entry) -> bool {
         (Some(_), None) => false,
         (Some((network, length)), Some(from)) => covers(network, length, from),
     };
-    entry.covers(query.to) && entry.tos == 0 && from && (rejects || way)
+    entry.covers(query.to) && !entry.expired && entry.tos == 0 && from && (rejects || way)
 }
 
 #[cfg(test)]
@@ -186,8 +186,11 @@ mod tests {
             only(&defaults(), &[default.clone(), net.clone(), better]),
             (Some(32766), Some("10.9.0.0/16".into()), 0)
         );
-        let dead = Entry { hops: vec![Hop { device: 2, dead: true, ..Hop::default() }], ..net };
-        assert_eq!(only(&defaults(), &[default, dead]), (Some(32766), Some("default".into()), 0));
+        let dead = Entry { hops: vec![Hop { device: 2, dead: true, ..Hop::default() }], ..net.clone() };
+        let expired = Entry { expired: true, ..net };
+        for unusable in [dead, expired] {
+            assert_eq!(only(&defaults(), &[default.clone(), unusable]), (Some(32766), Some("default".into()), 0));
+        }
         assert_eq!(only(&defaults(), &[]), (None, None, libc::ENETUNREACH));
     }
 

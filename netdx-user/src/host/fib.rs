@@ -54,6 +54,8 @@ pub struct Entry {
     pub mtu_is_locked: bool,
     /// It goes away by itself after so many seconds; none: it does not.
     pub expires: Option<u32>,
+    /// Its time is over, and it has not been taken away yet: no packet goes by it (`fib6_check_expired`, Linux 6.18).
+    pub expired: bool,
     /// Ways on; more than one: multipath; empty: none (a route that rejects).
     pub hops: Vec<Hop>,
 }
@@ -146,6 +148,8 @@ pub fn parse(payload: &[u8]) -> Option<Entry> {
             }
             Ok(RouteAttribute::CacheInfo(cached)) => {
                 entry.expires = Some(cached.expires / TICKS).filter(|_| cached.expires.cast_signed() > 0);
+                // Below 0 once it is over (`rtnl_put_cacheinfo`, Linux 6.18).
+                entry.expired = cached.expires.cast_signed() < 0;
             }
             Ok(RouteAttribute::EncapType(kind)) => single.encap = encap(kind),
             Ok(RouteAttribute::MultiPath(hops)) => entry.hops.extend(hops.iter().map(|hop| Hop {
@@ -226,6 +230,7 @@ impl Entry {
             mtu: 0,
             mtu_is_locked: false,
             expires: None,
+            expired: false,
             hops: Vec::new(),
         }
     }

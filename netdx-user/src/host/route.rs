@@ -108,7 +108,7 @@ fn explain_all(queries: &[Query]) -> io::Result<Vec<Explained>> {
         let mut of_family =
             View { rules: rule::list(v6)?, tables: tables.clone(), links: links.clone(), defaults: Vec::new() };
         fib::each(v6, |entry| {
-            if entry.length == 0 && matches!(entry.kind, RouteType::Unicast) {
+            if entry.length == 0 && matches!(entry.kind, RouteType::Unicast) && !entry.expired {
                 of_family.defaults.push(entry.table);
             }
             for (query, answered) in queries.iter().zip(&mut answered) {
@@ -161,11 +161,18 @@ fn retrace(query: &Query, answered: &Answered, view: &View) -> io::Result<Explai
     let rule = decided.map(|step| &decision.steps[step].rule).filter(|rule| !rule.is_default());
     route.rule = rule.map(|rule| rule.text(tables));
     route.by_mark = rules.iter().any(|rule| rule.fwmark.is_some());
+    // Asked with its ports, too, the kernel names another one than the socket took, a third of the time (Linux 6.18).
+    let several = route.errno == 0 && matched.as_ref().is_some_and(|entry| entry.hops.len() > 1);
+    route.by_flow = several || query.flow.is_none() && rules.iter().any(PolicyRule::asks_for_flow);
+    if several {
+        route.text += " (one of several next hops)";
+    }
     route.has_default = defaults.iter().any(|table| *table == MAIN || tables.name(*table) == route.table);
     let asks_main = |s: &decision::Step| s.rule.action == PolicyAction::Table(MAIN) && s.outcome != Outcome::NotForIt;
     route.main_unasked = route.errno != 0 && !decision.steps.iter().any(asks_main);
     if route.errno != 0 || matched.is_none() {
         route.unusable = unusable(query, covering, links, tables)?;
+        route.expired = covering.iter().filter(|e| e.expired).map(|e| e.text(tables, &name)).collect();
     }
     Ok(Explained { decision, decided, route })
 }

@@ -174,8 +174,7 @@ impl PolicyRule {
             && port(self.sport, self.port_masks[0], |flow| flow.source_port)
             && port(self.dport, self.port_masks[1], |flow| flow.destination_port)
             && !(self.l3mdev && query.device == 0);
-        let asks_for_flow = self.ipproto.is_some() || self.sport.is_some() || self.dport.is_some();
-        let unsure = (asks_for_flow && flow.is_none())
+        let unsure = (self.asks_for_flow() && flow.is_none())
             || !self.others.is_empty()
             || self.suppress_ifgroup.is_some()
             || self.l3mdev;
@@ -183,6 +182,12 @@ impl PolicyRule {
             (true, true) => None,
             (matches, _) => Some(matches != self.not),
         }
+    }
+
+    /// Whether it asks for the protocol or the ports of a packet.
+    #[must_use]
+    pub fn asks_for_flow(&self) -> bool {
+        self.ipproto.is_some() || self.sport.is_some() || self.dport.is_some()
     }
 
     /// Whether it is one of the three that every namespace begins with.

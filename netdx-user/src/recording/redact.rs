@@ -324,6 +324,7 @@ impl Redactor {
             .iter_mut()
             .chain(&mut route.rule)
             .chain(&mut route.unusable)
+            .chain(&mut route.expired)
             .for_each(|text| *text = self.text(text));
         route.text = self.text(&route.text);
     }

@@ -7,7 +7,7 @@ use crate::{
     fact::{Answer, Listener, Route, Translation},
     report::Outcome,
     time::Time,
-    want::Want,
+    want::{Flow, Want},
 };
 use netdx_common::record::ARGV_LEN;
 use std::{
@@ -323,25 +323,22 @@ impl Connection {
         }
     }
 
-    /// The next hop from its own namespace, and the interface to it.
+    /// The next hop from its own namespace, and the interface to it, unless it is one of several and can't be told which.
     #[must_use]
     pub fn next_hop(&self) -> Option<(IpAddr, u32)> {
-        let route = self.route().filter(|route| route.kind == "unicast")?;
+        let route = self.route().filter(|route| route.kind == "unicast" && !route.by_flow)?;
         Some((route.gateway.unwrap_or(self.tuple.remote), route.device))
     }
 
-    /// The question for the route this connection takes.
+    /// The question for the route this connection takes: with its ports where they can make a difference.
     #[must_use]
     pub fn route_want(&self) -> Want {
+        let (netns, to, device, mark, uid) = (self.netns, self.tuple.remote, self.bound_device, self.mark, self.uid());
         let from = (!self.tuple.local.is_unspecified()).then_some(self.tuple.local);
-        Want::Route {
-            netns: self.netns,
-            to: self.tuple.remote,
-            from,
-            device: self.bound_device,
-            mark: self.mark,
-            uid: self.uid(),
-            flow: None,
+        let ask = |flow| Want::Route { netns, to, from, device, mark, uid, flow };
+        match self.facts.get(&ask(None)) {
+            Some(Answer::Route(route)) if route.by_flow => ask(Some(Flow::of(self.tuple, 0))),
+            _ => ask(None),
         }
     }
 }

@@ -27,3 +27,4 @@ mod timeout;
 mod tunnels;
 mod udp;
 mod unexplained;
+mod ways;

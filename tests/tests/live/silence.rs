@@ -30,6 +30,20 @@ fn the_listener_has_no_way_back() {
     trace.only(&["route.none"]);
 }
 
+#[test]
+fn the_listeners_way_back_is_forbidden() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "[fd01:2::2]:80");
+    lab.server.ip("-6 route add prohibit fd01:1::/64");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking [fd01:2::2]:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let names = &[lab.server.name(), "prohibit route", "forbids its answer to fd01:1::2"];
+    let (code, certainty) = ("route.rejects", Some("likely"));
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote: None, names, certainty, ..NONE });
+    trace.only(&[code]);
+}
+
 fn no_route_by(how: &str) {
     let lab = Lab::new();
     lab.client.ip("route del default");

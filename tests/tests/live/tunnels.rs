@@ -1,6 +1,6 @@
 //! Its packets go on inside of others.
 
-use crate::needs::{Feature, less_sure_without_reasons, weaker_because, weaker_without};
+use crate::needs::{Feature, by_its_reason, less_sure_without_reasons, weaker_because, weaker_without};
 use netdx_tests::island::{Island, output, run};
 use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
@@ -246,6 +246,30 @@ fn a_wireguard_peer_does_not_answer() {
     let names = &["wg0 (wireguard)", "its peer at 10.7.0.1:51820 has never agreed on keys"];
     trace.explains(&attempt, &Expected { remote: Some("10.9.0.2:81"), names, ..SILENT });
     trace.only(&[SILENT.code]);
+}
+
+/// A device for a program stays after it, without carrier.
+#[test]
+fn the_program_behind_a_tunnel_has_ended() {
+    let lab = Lab::new();
+    for line in ["tuntap add dev far0 mode tun", "link set far0 up", "route add 10.7.0.0/16 dev far0"] {
+        lab.router.ip(line);
+    }
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.7.0.1:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let names = &["far0", lab.router.name(), "has no carrier (no program serves it)"];
+    let expected = Expected {
+        code: "route.interface-down",
+        outcome: "failed",
+        errno: Some("ETIMEDOUT"),
+        remote: Some("10.7.0.1:80"),
+        names,
+        certainty: None,
+    };
+    let expected = by_its_reason(expected);
+    trace.explains(&attempt, &expected);
+    trace.only(&[expected.code]);
 }
 
 #[test]

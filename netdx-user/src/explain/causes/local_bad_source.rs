@@ -16,6 +16,7 @@ use crate::{
     story::{Connection, FailedCall},
     want::Want,
 };
+use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "local.bad-source",
@@ -149,14 +150,7 @@ fn not_bound(c: &Connection, call: &FailedCall) -> Judgement {
     let name = of.map(|i| i.name.as_str()).unwrap_or_default();
     let (because, advice) = match (of, unusable) {
         (None, _) => (format!("{local} is not an address of this host"), USE_ANOTHER.to_owned()),
-        (_, Some(Unusable::Duplicate)) => (
-            format!("{local} is an address of {name} that may not be used: another host on its network has it, too"),
-            format!("give one of the two another address, then take {local} from {name} and add it again"),
-        ),
-        (_, Some(Unusable::Tentative)) => (
-            format!("{local} is an address of {name} that may not be used yet: the kernel still asks whether another host has it"),
-            "wait until it is no longer tentative (`netdx addrs`), or add it with `nodad`".to_owned(),
-        ),
+        (_, Some(why)) => may_not_be_used(local, name, why),
         (_, None) => (
             format!("{local} was no address of this host then, or might not be used yet; now {name} has it"),
             "start the program later, once the address is there (`network-online.target`), or set net.ipv4.ip_nonlocal_bind"
@@ -169,6 +163,24 @@ fn not_bound(c: &Connection, call: &FailedCall) -> Judgement {
             .and_all(told(c))
             .advise(advice),
     )
+}
+
+/// Why an address of an interface may not be used, and what to do.
+pub(super) fn may_not_be_used(address: IpAddr, interface: &str, why: Unusable) -> (String, String) {
+    match why {
+        Unusable::Duplicate => (
+            format!(
+                "{address} is an address of {interface} that may not be used: another host on its network has it, too"
+            ),
+            format!("give one of the two another address, then take {address} from {interface} and add it again"),
+        ),
+        Unusable::Tentative => (
+            format!(
+                "{address} is an address of {interface} that may not be used yet: the kernel still asks whether another host has it"
+            ),
+            "wait until it is no longer tentative (`netdx addrs`), or add it with `nodad`".to_owned(),
+        ),
+    }
 }
 
 /// The kernel looks for no route from an address that isn't its own (ip_route_output_key_hash_rcu, 6.18): a socket may be

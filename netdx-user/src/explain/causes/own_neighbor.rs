@@ -116,11 +116,7 @@ impl Owner<'_> {
         if !self.interface.up {
             return format!("if {} is meant: its interface is down", self.place(c));
         }
-        format!(
-            "if {} is meant: are {by} and {} on the same network (bridge, VLAN)?",
-            self.place(c),
-            self.interface.name
-        )
+        format!("if {} is meant: is it on the same network as {by} (bridge, VLAN)?", self.place(c))
     }
 
     fn child(&self) -> &str {

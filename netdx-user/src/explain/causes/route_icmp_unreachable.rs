@@ -1,6 +1,11 @@
 //! `route.icmp-unreachable`
 
-use super::{evidence::told, firewall_rejected::own, tunnel};
+use super::{
+    evidence::{interfaces, told},
+    firewall_rejected::own,
+    local_bad_source::may_not_be_used,
+    tunnel,
+};
 use crate::{
     coverage::Coverage,
     event::{IcmpError, Name},
@@ -11,6 +16,7 @@ use crate::{
     time::Time,
     want::Want,
 };
+use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "route.icmp-unreachable",
@@ -36,7 +42,8 @@ own, and what made it was seen, or the interface asks for no link addresses that
 # What to do
 The sender is where the way ends: look at its routing table, and whether the target is up on its network. Where the address
 that was dialled is translated (DNAT), the message comes with that one: the sender is whoever translates, or behind it. A
-tunnel: look at its other end (`wg show`, `ip -d link show`).
+tunnel: look at its other end (`wg show`, `ip -d link show`). \"Beyond scope of source address\": the packet has a link-local
+source, for want of another address that can be used, or because the program chose it (`netdx addrs`).
 
 # Easily confused with
 firewall.rejected: codes that only filters send. route.none: this host itself has no route, or one of its namespaces on the
@@ -88,9 +95,49 @@ pub(super) fn by_tunnel(c: &Connection) -> Option<(Time, &Interface)> {
     (!by_neighbor).then_some((time, interface))
 }
 
+/// The router does not send on what has a source of so narrow a scope (RFC 4443 §3.1).
+fn beyond_scope(i: &IcmpError) -> bool {
+    i.v6 && i.code == 2
+}
+
+/// Why it has a source that is good on its link only, and what to do.
+fn narrow_source(c: &Connection) -> (String, String) {
+    let is_narrow = |a: &IpAddr| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
+    let local = c.tuple.local;
+    let interface = interfaces(c, c.netns).iter().find(|i| i.has(local)).filter(|_| is_narrow(&local));
+    let Some(interface) = interface else {
+        return (
+            format!("its source {local} is not good for {}", c.tuple.remote),
+            "bind to an address of another scope (`netdx addrs` shows them), or to none".into(),
+        );
+    };
+    let name = &interface.name;
+    let source = format!("its source {local} is good on the link of {name} only");
+    let wider = || interface.addresses.iter().map(|(a, _)| *a).filter(|a| a.is_ipv6() && !is_narrow(a));
+    let unusable = wider().find_map(|a| Some((a, interface.unusable(a)?)));
+    match (unusable, wider().next()) {
+        (Some((address, why)), _) => {
+            let (because, advice) = may_not_be_used(address, name, why);
+            (format!("{source}, and {because}"), advice)
+        }
+        (None, None) => (
+            format!("{source}, and {name} has no other IPv6 address"),
+            format!(
+                "give {name} one, or have a router on its network advertise a prefix (`netdx addrs` shows what it has)"
+            ),
+        ),
+        (None, Some(address)) => (
+            format!("{source}: the program has chosen it, or {address} could not be used yet"),
+            "bind to an address that is good elsewhere, too, or to none; or try again once the address can be used"
+                .into(),
+        ),
+    }
+}
+
 fn wants(c: &Connection) -> Vec<Want> {
+    let scoped = message(c).filter(|(_, i)| beyond_scope(i)).map(|_| Want::Interfaces { netns: c.netns });
     let peers = by_tunnel(c).and_then(|(_, interface)| tunnel::peers_want(c.netns, interface));
-    message(c).map(|(_, i)| owners_want(c, i.from)).into_iter().chain(own_wants(c)).chain(peers).collect()
+    message(c).map(|(_, i)| owners_want(c, i.from)).into_iter().chain(own_wants(c)).chain(peers).chain(scoped).collect()
 }
 
 /// A tunnel of this host has nowhere to send it.
@@ -143,17 +190,22 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         _ if i.from == c.tuple.remote => format!("{}, the target itself,", i.from),
         _ => format!("router {}", i.from),
     };
+    let (why, advice) = if beyond_scope(&i) {
+        let (why, advice) = narrow_source(c);
+        (format!(": {why}"), advice)
+    } else if translated {
+        let of = format!("the routes and the next hop towards {reached} of the host that translates {}", i.from);
+        (String::new(), format!("look at {of}"))
+    } else {
+        (String::new(), format!("the way ends at {}: look at its routes and its next hop towards {reached}", i.from))
+    };
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
-            format!("{who} answered: {name}"),
+            format!("{who} answered: {name}{why}"),
             seen(c, time, "icmp-received", format!("{name} from {}", i.from)),
         )
         .and_all(told(c))
-        .advise(if translated {
-            format!("look at the routes and the next hop towards {reached} of the host that translates {}", i.from)
-        } else {
-            format!("the way ends at {}: look at its routes and its next hop towards {reached}", i.from)
-        }),
+        .advise(advice),
     )
 }

@@ -141,8 +141,7 @@ pub(super) fn went_down(c: &Connection) -> Option<(&Interface, Evidence)> {
 }
 
 fn with_its_route(c: &Connection, i: &Interface, proof: Evidence) -> Judgement {
-    let state = if i.up { "has no carrier" } else { "is down" };
-    let local = c.tuple.local;
+    let (state, local) = (down(i), c.tuple.local);
     let (certainty, because) = if i.has(local) {
         (
             Certainty::Proven,
@@ -155,8 +154,25 @@ fn with_its_route(c: &Connection, i: &Interface, proof: Evidence) -> Judgement {
         Finding::new(certainty, because, proof)
             .and(fact("interface", format!("{} {state}", i.name)))
             .and_all(told(c))
-            .advise(format!("`ip link set {} up`, or mend its cable or peer", i.name)),
+            .advise(mend(i, "")),
     )
+}
+
+/// How an interface that can't be used is.
+fn down(i: &Interface) -> &'static str {
+    match (i.up, i.kind.as_str()) {
+        (false, _) => "is down",
+        (true, "tun") => "has no carrier (no program serves it)",
+        (true, _) => "has no carrier",
+    }
+}
+
+/// What to do about that. `at`: ` in network namespace router`.
+fn mend(i: &Interface, at: &str) -> String {
+    match (i.up, i.kind.as_str()) {
+        (true, "tun") => format!("start the program behind {}{at} (a VPN, a translator)", i.name),
+        _ => format!("`ip link set {} up`{at}, or mend its cable or peer", i.name),
+    }
 }
 
 /// SYNs went towards an interface from which nothing can come back.
@@ -179,7 +195,7 @@ fn dead_end(c: &Connection) -> Judgement {
     }
     let start = seen(c, c.began, "syn-sent", format!("SYN towards {}", i.name));
     if !i.up || !i.carrier {
-        let state = if i.up { "has no carrier" } else { "is down" };
+        let state = down(i);
         let proof = match (&stopped, silent) {
             (Some(d), _) => {
                 seen(c, d.time, "drop", format!("{} dropped at {}: {}", phrase::packet(d.packet), i.name, d.reason))
@@ -192,7 +208,7 @@ fn dead_end(c: &Connection) -> Judgement {
                 .and(fact("interface", format!("{} {state}", i.name)))
                 .and_all(route_fact(c))
                 .and_all(told(c))
-                .advise(format!("`ip link set {} up`, or mend its cable or peer", i.name)),
+                .advise(mend(i, "")),
         );
     }
     if c.bound_device != 0
@@ -232,7 +248,7 @@ fn on_the_way(c: &Connection, d: &Dropped<'_>) -> Option<Judgement> {
     let at = phrase::namespace(&c.facts, netns, c.netns);
     let (certainty, state, fact_of_it) = match (i.up, i.carrier) {
         (false, _) => (Certainty::Proven, "is down", format!("{} of {at} is down", i.name)),
-        (true, false) => (Certainty::Proven, "has no carrier", format!("{} of {at} has no carrier", i.name)),
+        (true, false) => (Certainty::Proven, down(i), format!("{} of {at} has no carrier", i.name)),
         (true, true) if had_no_queue(c, d) => (
             Certainty::Likely,
             "was down or had no carrier then",
@@ -243,7 +259,7 @@ fn on_the_way(c: &Connection, d: &Dropped<'_>) -> Option<Judgement> {
     let because = format!("interface {} of {at}, by which {} had to go, {state}", i.name, phrase::the_dropped(d));
     let proof = seen(c, d.time, "drop", format!("{} dropped at {}: {}", phrase::dropped(d), i.name, d.reason));
     let advice = match certainty {
-        Certainty::Proven => format!("`ip link set {} up` in {at}, or mend its cable or peer", i.name),
+        Certainty::Proven => mend(i, &format!(" in {at}")),
         _ => format!(
             "look who switched {} of {at} off, or its cable or peer (`dmesg`, the log of the network service)",
             i.name

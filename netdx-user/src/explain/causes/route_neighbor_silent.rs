@@ -174,12 +174,15 @@ fn found(c: &Connection) -> Option<Silent> {
         return Some(own(seen(c, t, "neighbor-failed", format!("{address} did not answer on {dev}"))));
     }
     if let Some((t, _)) = own_icmp.filter(|_| !stopping_drops(c).any(|d| super::firewall_rule::by_netfilter(&d))) {
-        return Some(own(seen(
-            c,
-            t,
-            "icmp-received",
-            "this host told itself that the next hop is unreachable: the neighbour did not answer",
-        )));
+        let text = "this host told itself that the next hop is unreachable: the neighbour did not answer";
+        let proof = seen(c, t, "icmp-received", text);
+        let nearest = c.silent_neighbors().filter(|(_, n, ..)| *n == c.netns).min_by_key(|(at, ..)| at.0.abs_diff(t.0));
+        return Some(match nearest.filter(|_| hop.is_none()) {
+            Some((_, netns, address, device)) => {
+                Silent { netns, address: Some(address), device: Some(device.to_owned()), proof, on_its_way: false }
+            }
+            None => own(proof),
+        });
     }
     let failed = matches!(
         neighbor_want(c).and_then(|w| c.facts.get(&w)),
@@ -235,7 +238,7 @@ fn leads_to(c: &Connection, d: &Dropped<'_>) -> Option<bool> {
     let (address, _) = given_up(c, d)?;
     match way_want(c, d).map(|want| c.facts.get(&want)) {
         None => Some(true),
-        Some(Some(Answer::Route(route))) if route.errno == 0 => Some(route.gateway == Some(address)),
+        Some(Some(Answer::Route(route))) if route.errno == 0 && !route.by_flow => Some(route.gateway == Some(address)),
         Some(_) => None,
     }
 }

@@ -4,7 +4,7 @@ use super::{
     evidence::{no_way_back, route_fact, told, vanished_at, way_back_want, who_listens},
     lost_route,
     route_icmp_unreachable::by_translator,
-    stopped_by_routing::{by_routing, none, stopped},
+    stopped_by_routing::{by_routing, none, rejecting, stopped},
 };
 use crate::{
     coverage::Coverage,
@@ -113,10 +113,17 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         now => no_route(c.tuple.remote, now),
     };
     let proof = seen(c, call.time, "route-lookup", lookup(&call));
-    let advice = if without_table {
-        "give that namespace an interface that is up and has an address (`ip link set lo up` for 127.0.0.1)".to_owned()
-    } else {
-        format!("add a route to {0} (or a default route); `netdx routes {0}` shows the decision", c.tuple.remote)
+    let expired = now.and_then(|r| r.expired.first());
+    let advice = match expired {
+        Some(_) => "does the router still send router advertisements, and do they get here? (`rdisc6 DEV`; a firewall that drops \
+                    ICMPv6; net.ipv6.conf.DEV.accept_ra, which has to be 2 where this host forwards)"
+            .to_owned(),
+        None if without_table => {
+            "give that namespace an interface that is up and has an address (`ip link set lo up` for 127.0.0.1)".into()
+        }
+        None => {
+            format!("add a route to {0} (or a default route); `netdx routes {0}` shows the decision", c.tuple.remote)
+        }
     };
     Judgement::Yes(Finding::new(certainty, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(advice))
 }
@@ -127,9 +134,12 @@ fn family(to: IpAddr) -> &'static str {
 
 fn no_route(to: IpAddr, now: Option<&Route>) -> String {
     let default = match now {
-        Some(r) if r.has_default => " although there is a default route",
-        Some(_) => " and there is no default route",
-        None => "",
+        Some(Route { expired, .. }) if let Some(route) = expired.first() => {
+            format!(": that of a router advertisement has expired (`{route}`)")
+        }
+        Some(r) if r.has_default => " although there is a default route".into(),
+        Some(_) => " and there is no default route".into(),
+        None => String::new(),
     };
     format!("no {} route to {to}{default}", family(to))
 }
@@ -179,7 +189,7 @@ fn lost(c: &Connection) -> Option<Finding> {
 
 /// The listener's namespace can't send its answer. It is inferred that the SYN got there.
 fn one_way(c: &Connection) -> Option<Finding> {
-    let (netns, r) = no_way_back(c)?;
+    let (netns, r) = no_way_back(c).filter(|(_, r)| !rejecting(r))?;
     let at = phrase::namespace(&c.facts, netns, c.netns);
     let client = c.tuple.local;
     let who = who_listens(c, netns).unwrap_or_else(|| "the listener".into());

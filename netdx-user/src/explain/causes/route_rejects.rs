@@ -1,7 +1,7 @@
 //! `route.rejects`
 
 use super::{
-    evidence::{route_fact, told},
+    evidence::{no_way_back, route_fact, told, vanished_at, way_back_want, who_listens},
     lost_route,
     route_none::table,
     stopped_by_routing::{by_routing, rejecting, stopped},
@@ -10,10 +10,10 @@ use crate::{
     coverage::Coverage,
     event::Call,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, owners_want, phrase, seen},
-    fact::{Answer, Route},
+    fact::Route,
     report::Certainty,
     story::{Connection, FailedCall},
-    want::{Flow, Want},
+    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
@@ -62,22 +62,9 @@ fn failed_at_once(c: &Connection) -> Option<FailedCall> {
     c.failed_call().filter(|call| c.id.is_none() && sends(call) && c.icmp_errors().next().is_none())
 }
 
-/// A rule may have asked for ports, without which another route is found.
-fn by_ports(c: &Connection) -> Option<Want> {
-    failed_at_once(c).filter(rejected_by_rule)?;
-    let plain = c.route_want();
-    let known = matches!(c.facts.get(&plain), Some(Answer::Route(r)) if !rejecting(r));
-    match plain {
-        Want::Route { netns, to, from, device, mark, uid, .. } if known => {
-            Some(Want::Route { netns, to, from, device, mark, uid, flow: Some(Flow::of(c.tuple, 0)) })
-        }
-        _ => None,
-    }
-}
-
 fn wants(c: &Connection) -> Vec<Want> {
     let mut wants = stopped(c).map(|s| s.wants(c)).unwrap_or_default();
-    wants.extend(by_ports(c));
+    wants.extend(vanished_at(c).into_iter().map(|netns| way_back_want(c, netns)));
     wants.extend(c.icmp_errors().filter(|(_, i)| by_routing(i)).map(|(_, i)| owners_want(c, i.from)));
     wants
 }
@@ -86,7 +73,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if let Some(finding) = failed_at_once(c).and_then(|call| at_once_rejected(c, &call)) {
         return Judgement::Yes(finding);
     }
-    if let Some(finding) = meanwhile(c) {
+    if let Some(finding) = meanwhile(c).or_else(|| one_way(c)) {
         return Judgement::Yes(finding);
     }
     let Some((s, r)) = stopped(c).and_then(|s| s.rejecting(c).map(|r| (s, r))) else { return Judgement::No };
@@ -98,6 +85,17 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             .and_all(told(c))
             .advise(format!("in {at}: remove {} if it is not meant", phrase::rejecter(r))),
     )
+}
+
+/// The listener's namespace forbids its answer. It is inferred that the SYN got there.
+fn one_way(c: &Connection) -> Option<Finding> {
+    let (netns, r) = no_way_back(c).filter(|(_, r)| rejecting(r))?;
+    let (at, what, client) = (phrase::namespace(&c.facts, netns, c.netns), phrase::rejecter(r), c.tuple.local);
+    let who = who_listens(c, netns).unwrap_or_else(|| "the listener".into());
+    let because = format!("{who} listens there, but {what} in {at} forbids its answer to {client}: {}", r.text);
+    let proof = fact("route", format!("in {at}, a packet to {client}: {}", errno::name(r.errno)));
+    let advice = format!("in {at}: remove {what} if it is not meant");
+    Some(Finding::new(Certainty::Likely, because, proof).and_all(told(c)).advise(advice))
 }
 
 /// It was not there yet when the connection began.
@@ -132,11 +130,7 @@ fn at_once_rejected(c: &Connection, call: &FailedCall) -> Option<Finding> {
         _ => None,
     };
     let by_rule = rejected_by_rule(call);
-    let by_ports = by_ports(c).and_then(|want| match c.facts.get(&want) {
-        Some(Answer::Route(r)) => Some(r),
-        _ => None,
-    });
-    let now = by_ports.or(c.route()).filter(|r| rejecting(r));
+    let now = c.route().filter(|r| rejecting(r));
     let proof = (match (by_kernel, now, by_rule) {
         (Some(kind), ..) => Some(seen(
             c,

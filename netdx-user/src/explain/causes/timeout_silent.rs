@@ -7,9 +7,11 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
+    event::Hook,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::Answer,
     report::{Certainty, Outcome},
+    ruleset,
     story::Connection,
     want::Want,
 };
@@ -38,7 +40,8 @@ got the SYN, and what is lost is the answer. The same where an XDP program is
 attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there. And where the
 way leads into a tunnel (WireGuard, VXLAN, IPIP, a program's), by a bridge as well: what becomes of the packet inside of
 another is told only where this host drops it and it is not encrypted. Of a WireGuard interface's peer it is told when both
-agreed on keys last: one that never did, or not again when something was to be sent, does not answer.
+agreed on keys last: one that never did, or not again when something was to be sent, does not answer. The same where it is
+not known by which way it left: one of several next hops, or a route that goes by a mark which firewall rules give.
 
 # What to do
 Is the address right, and the host up? Look at firewalls on the other host and on the way (cloud security groups drop
@@ -54,11 +57,29 @@ fn programs_want(c: &Connection) -> Want {
     Want::BpfPrograms { netns: c.netns, cgroup: 0 }
 }
 
+fn rules_want(c: &Connection) -> Want {
+    Want::Ruleset { netns: c.netns }
+}
+
+/// Why its packets may have gone by another route than the one that is known.
+fn by_another_way(c: &Connection) -> Option<&'static str> {
+    let route = c.route()?;
+    let marks = || matches!(c.facts.get(&rules_want(c)), Some(Answer::Ruleset(r)) if ruleset::marks(r, Hook::Output));
+    if route.by_flow {
+        Some("its route has several next hops: by which of them it left is not seen")
+    } else if route.by_mark && marks() {
+        Some("firewall rules here mark packets, and routing rules go by marks: by which route it left is not seen")
+    } else {
+        None
+    }
+}
+
 fn wants(c: &Connection) -> Vec<Want> {
     let unanswered = c.tried() && c.established.is_none() && !anything_came_back(c) && !c.is_dropped();
     if unanswered && syns(c).0 > 1 {
         let answered = c.answered_again().map(|(_, netns)| Want::Namespace { netns });
-        std::iter::once(programs_want(c)).chain(tunnel::wants(c)).chain(answered).collect()
+        let marking = c.route().filter(|r| r.by_mark).map(|_| rules_want(c));
+        std::iter::once(programs_want(c)).chain(tunnel::wants(c)).chain(answered).chain(marking).collect()
     } else {
         Vec::new()
     }
@@ -98,9 +119,10 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     if let Some(why) = forgotten(c) {
         return Judgement::CannotTell(why);
     }
+    let unsure_way = by_another_way(c);
     let via = c
         .route()
-        .filter(|r| !r.device_name.is_empty())
+        .filter(|r| !r.device_name.is_empty() && unsure_way.is_none())
         .map(|r| match r.gateway {
             Some(g) => format!(" by {} over {g}", r.device_name),
             None => format!(" by {}", r.device_name),
@@ -129,7 +151,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let filters = unseen_filters(c);
     let certainty = match (absence(c, coverage, &["drop", "retransmit", "icmp"]), &listening[..]) {
         _ if doubt => Certainty::Possible,
-        (seen, []) if filters.is_empty() && tunnel.is_none() && answered.is_none() => seen,
+        (seen, []) if filters.is_empty() && tunnel.is_none() && answered.is_none() && unsure_way.is_none() => seen,
         _ => Certainty::Likely,
     };
     let first = seen(c, c.began, "syn-sent", "SYN sent");
@@ -149,7 +171,8 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             }))
             .and_all(tunnel.map(|_| Tunnel::unseen()))
             .and_all(tunnel.and_then(|tunnel| tunnel.peer_fact(c)))
-            .and_all(route_fact(c))
+            .and_all(unsure_way.map(|why| fact("not-seen", why)))
+            .and_all(route_fact(c).filter(|_| unsure_way.is_none()))
             .and_all(told(c))
             .advise(match (answerer, tunnel) {
                 (Some(at), _) => format!(
