@@ -3,6 +3,7 @@
 use crate::needs::{Feature, skipped_without, weaker_because};
 use netdx_tests::island::{Island, output};
 use netdx_tests::lab::Lab;
+use netdx_tests::remote::{self, Answer};
 use netdx_tests::tracer::{Expected, Tracer};
 use serde_json::Value;
 use std::time::Duration;
@@ -126,6 +127,39 @@ fn a_load_balancer_has_no_server() {
     let attempt = lab.connect("blocking 10.96.0.1:80");
     trace.explains(&attempt, &Expected { names: &["(IPVS) has 1 real server, all of weight 0"], ..expected });
     trace.only(&[expected.code]);
+}
+
+/// A rule of the router drops the first SYN only, and another host answers the second one.
+fn answered_after_a_drop(answer: Answer, expected: &Expected<'_>) {
+    let lab = Lab::new();
+    remote::attach(&lab.router, answer);
+    let others = "tcp dport 80 ip daddr 10.7.0.2 reject with tcp reset";
+    lab.router.guard("forward", &format!("tcp dport 80 limit rate 1/hour burst 1 packets drop\n {others}"));
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.7.0.1:80");
+    trace.explains(&attempt, &Expected { remote: Some("10.7.0.1:80"), ..*expected });
+    trace.only(&[expected.code]);
+}
+
+#[test]
+fn a_reset_does_not_answer_what_was_dropped_before() {
+    let expected = Expected { code: "refused.remote", errno: Some("ECONNREFUSED"), names: &["10.7.0.1"], ..DROPPED };
+    answered_after_a_drop(Answer::Reset, &expected);
+}
+
+#[test]
+fn nor_does_another_filter() {
+    let by = "10.7.9.9".parse().expect("an address");
+    let expected = Expected { errno: Some("EHOSTUNREACH"), names: &["a filter of 10.7.9.9"], ..REJECTED };
+    answered_after_a_drop(Answer::Unreachable(13, by), &expected);
+}
+
+#[test]
+fn nor_does_a_router() {
+    let by = "10.7.9.9".parse().expect("an address");
+    let code = "route.icmp-unreachable";
+    let expected = Expected { code, errno: Some("EHOSTUNREACH"), names: &["10.7.9.9"], ..DROPPED };
+    answered_after_a_drop(Answer::Unreachable(1, by), &expected);
 }
 
 /// Each is one report, as TCP.

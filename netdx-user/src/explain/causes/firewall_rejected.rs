@@ -2,7 +2,7 @@
 
 use super::{
     evidence::{place, stopping_drops, target_want, told},
-    firewall_rule::{Action, Culprit, by_netfilter, by_no_rule, culprit, rejects, rule_wants},
+    firewall_rule::{Action, Culprit, by_netfilter, by_no_rule, culprit, none_can, rejects, rule_wants},
     route_icmp_unreachable::made_for_neighbor,
 };
 use crate::{
@@ -57,10 +57,15 @@ the same ICMP. route.icmp-unreachable: a router that can't deliver.
 
 /// A filter answers before it drops, and where the way back is short the answer arrives before the drop is reported.
 const BEFORE: Duration = Duration::from_millis(50);
+/// It answers at once: what is not answered for so long was dropped without (and is sent again, RFC 6298).
+const LATEST: Duration = Duration::from_secs(1);
 
 /// The filter's drop of the packet that was answered.
-fn dropped<'a>(c: &'a Connection, answered: Time) -> Option<Dropped<'a>> {
-    stopping_drops(c).filter(|d| d.ours && by_netfilter(d) && d.time <= answered.after(BEFORE)).last()
+fn dropped(c: &Connection, answered: Time, icmp: Option<IcmpError>) -> Option<Dropped<'_>> {
+    let answered_so = |d: &Dropped<'_>| d.time <= answered.after(BEFORE) && answered <= d.time.after(LATEST);
+    let last = stopping_drops(c).filter(|d| d.ours && by_netfilter(d) && answered_so(d)).last()?;
+    let by_another = none_can(c, &last, action(icmp)) && unserved(c, &last).is_none();
+    (!by_another).then_some(last)
 }
 
 /// When a "no" came: a reset that no TCP of this host sent, or an ICMP error.
@@ -103,7 +108,7 @@ pub(super) fn own(c: &Connection, from: IpAddr) -> bool {
 
 /// A filter of this host answered.
 pub(super) fn answered_here(c: &Connection) -> bool {
-    answer(c).is_some_and(|(time, _)| dropped(c, time).is_some())
+    answer(c).is_some_and(|(time, icmp)| dropped(c, time, icmp).is_some())
 }
 
 /// A peer's packet that a rule of this host answers: the answer is not seen from here, the rule is.
@@ -116,7 +121,7 @@ fn wants(c: &Connection) -> Vec<Want> {
         return rule_wants(c, &d);
     }
     let Some((time, icmp)) = answer(c) else { return Vec::new() };
-    let dropped = dropped(c, time);
+    let dropped = dropped(c, time, icmp);
     let mut wants = dropped.map(|d| rule_wants(c, &d)).unwrap_or_default();
     wants.extend(
         dropped
@@ -147,7 +152,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         );
     }
     let Some((time, icmp)) = answer(c) else { return Judgement::No };
-    match (dropped(c, time), icmp) {
+    match (dropped(c, time, icmp), icmp) {
         (Some(d), _) => here(c, &d, time, icmp),
         (None, Some(i)) if filters_only(&i, c.is_tcp()) && !own(c, i.from) => elsewhere(c, time, &i),
         _ => Judgement::No,

@@ -151,6 +151,14 @@ pub(super) fn by_no_rule(c: &Connection, d: &Dropped<'_>, action: Action) -> boo
     matches!(rules, Some(Answer::Ruleset(_))) && matches!(culprit(c, d, action), Culprit::Unknown(_))
 }
 
+/// All rules are known as they were then, and none of them can have done it.
+pub(super) fn none_can(c: &Connection, d: &Dropped<'_>, action: Action) -> bool {
+    let Some(netns) = d.netns() else { return false };
+    let Some(Answer::Ruleset(rules)) = c.facts.get(&Want::Ruleset { netns }) else { return false };
+    let complete = rules.missing.is_empty() || engine(d) == Some(Engine::Nftables);
+    complete && d.hook.is_some() && !changed(c, d, netns, rules) && by_no_rule(c, d, action)
+}
+
 /// The first packet of a connection was dropped where connection tracking looks at it, and its table has no room: later
 /// rules were never asked. (Drops by rules of nftables are at `nft_do_chain` itself, Linux 6.18.)
 fn untracked(c: &Connection, d: &Dropped<'_>, netns: Netns) -> bool {
