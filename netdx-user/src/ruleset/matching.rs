@@ -1,9 +1,17 @@
 //! Whether one rule matches, in three values. Owns: nft's JSON expressions (libnftables-json(5)). Must not know: chains.
 
-use super::{Action, PacketView, Scene, State, Tracking};
+use super::{
+    Action, PacketView, Scene, State, Tracking,
+    extensions::{Extension, extension, handshake},
+};
 use crate::{event::Protocol, fact::covers};
 use serde_json::Value;
 use std::net::IpAddr;
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
 
 /// The three values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +49,8 @@ pub(super) enum Verdict<'a> {
     Destination(&'a Value),
     /// Given to a program of user space.
     Queue,
+    /// Taken by a proxy that makes the handshake in the server's place, or dropped by it.
+    Handshake,
     /// Something that isn't known: it may drop, accept or return.
     Opaque,
 }
@@ -49,8 +59,8 @@ impl Verdict<'_> {
     /// Whether it can do what was done.
     pub(super) fn does(self, action: Action) -> bool {
         match (self, action) {
-            (Self::Drop | Self::Reject(_), Action::Discard) => true,
-            (Self::Drop, Action::Drop) | (Self::Queue, Action::Queue) => true,
+            (Self::Drop | Self::Reject(_) | Self::Handshake, Action::Discard) => true,
+            (Self::Drop | Self::Handshake, Action::Drop) | (Self::Queue, Action::Queue) => true,
             (Self::Destination(_), Action::Forward) | (Self::Opaque, _) => true,
             (Self::Reject(how), Action::Reset) => how["type"] == "tcp reset",
             (Self::Reject(how), Action::Icmp { v6, kind, code }) => icmp(how, v6) == Some((kind, code)),
@@ -104,6 +114,10 @@ pub(super) fn outcomes<'a>(expressions: &'a [Value], scene: &Scene<'_>) -> Vec<(
             "match" => truth = truth.min(matches(body, scene)),
             "vmap" => return mapped(body, truth, scene),
             "counter" | "dup" | "log" | "notrack" | "mangle" => {}
+            "synproxy" => return handshake(truth, scene, |flags| flags & (SYN | ACK) != 0),
+            "xt" if body["name"] == "SYNPROXY" => {
+                return handshake(truth, scene, |flags| matches!(flags & (FIN | SYN | RST | ACK), SYN | ACK));
+            }
             "xt" => match extension(body) {
                 Extension::Nothing => {}
                 Extension::Match => truth = truth.min(Truth::Unknown),
@@ -128,63 +142,8 @@ pub(super) fn outcomes<'a>(expressions: &'a [Value], scene: &Scene<'_>) -> Vec<(
     done(truth, if nameless { Verdict::Opaque } else { Verdict::Continue })
 }
 
-fn done(truth: Truth, verdict: Verdict<'_>) -> Vec<(Truth, Verdict<'_>)> {
+pub(super) fn done(truth: Truth, verdict: Verdict<'_>) -> Vec<(Truth, Verdict<'_>)> {
     if truth == Truth::No { Vec::new() } else { vec![(truth, verdict)] }
-}
-
-/// An extension of iptables inside a rule of nftables.
-enum Extension {
-    /// It changes nothing about who is asked next.
-    Nothing,
-    /// A match that isn't understood here.
-    Match,
-    Verdict(Verdict<'static>),
-    /// Older versions of nft don't even give its name: it may be a match or a target.
-    Nameless,
-}
-
-fn extension(body: &Value) -> Extension {
-    const NEXT: [&str; 27] = [
-        "AUDIT",
-        "CHECKSUM",
-        "CLASSIFY",
-        "CONNMARK",
-        "CONNSECMARK",
-        "CT",
-        "DNPT",
-        "DSCP",
-        "ECN",
-        "HL",
-        "HMARK",
-        "IDLETIMER",
-        "LED",
-        "LOG",
-        "MARK",
-        "NFLOG",
-        "NOTRACK",
-        "RATEEST",
-        "SECMARK",
-        "SET",
-        "SNPT",
-        "TCPMSS",
-        "TCPOPTSTRIP",
-        "TEE",
-        "TOS",
-        "TRACE",
-        "TTL",
-    ];
-    const TRANSLATION: [&str; 4] = ["SNAT", "MASQUERADE", "REDIRECT", "NETMAP"];
-    match (body["type"].as_str(), body["name"].as_str()) {
-        (Some("match"), Some("comment")) => Extension::Nothing,
-        (Some("match"), _) => Extension::Match,
-        (Some("target"), Some(name)) if NEXT.contains(&name) => Extension::Nothing,
-        // Its destination was not listed.
-        (Some("target"), Some("DNAT")) => Extension::Verdict(Verdict::Destination(&Value::Null)),
-        (Some("target"), Some(name)) if TRANSLATION.contains(&name) => Extension::Verdict(Verdict::Accept),
-        (Some("target"), Some("NFQUEUE" | "QUEUE")) => Extension::Verdict(Verdict::Queue),
-        (Some("target"), _) => Extension::Verdict(Verdict::Opaque),
-        _ => Extension::Nameless,
-    }
 }
 
 /// Whether a `dnat` is for packets of this family.
@@ -226,7 +185,7 @@ fn verdict<'a>(name: &str, body: &'a Value) -> Option<Verdict<'a>> {
         // Translation accepts the packet.
         "snat" | "masquerade" | "redirect" => Verdict::Accept,
         "queue" => Verdict::Queue,
-        "synproxy" | "fwd" | "tproxy" => Verdict::Opaque,
+        "fwd" | "tproxy" => Verdict::Opaque,
         _ => return None,
     })
 }
@@ -406,9 +365,6 @@ fn address_type<'a>(flags: &Value, scene: &Scene<'a>) -> Field<'a> {
 /// every retransmission. An unexpected SYN-ACK is invalid, never new; a datagram has nothing to be invalid by. Without a rule
 /// that keeps something from it (`untracked`) it knows every packet of TCP and UDP.
 pub(super) fn states(packet: &PacketView<'_>, untracked: bool) -> Vec<State> {
-    const SYN: u8 = 2;
-    const RST: u8 = 4;
-    const ACK: u8 = 16;
     let possible: &[State] = match (packet.tuple.protocol, packet.tcp_flags) {
         (Protocol::Tcp, Some(flags)) if flags & (SYN | RST | ACK) == SYN => &["new", "established", "related"],
         (Protocol::Tcp, Some(flags)) if flags & (SYN | ACK) == SYN | ACK => &["established", "invalid"],

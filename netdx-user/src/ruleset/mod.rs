@@ -6,6 +6,7 @@
 //! them did it. What can't be decided from here (rates, sets filled by packets, connection tracking) counts as possible.
 
 mod effects;
+mod extensions;
 mod matching;
 
 use crate::{
@@ -306,7 +307,7 @@ impl<'a> Walk<'a> {
                         end => Some(end),
                     },
                     Verdict::Goto(target) => Some(self.target(chain, target, depth)),
-                    Verdict::Drop | Verdict::Reject(_) | Verdict::Queue | Verdict::Opaque => {
+                    Verdict::Drop | Verdict::Reject(_) | Verdict::Queue | Verdict::Handshake | Verdict::Opaque => {
                         if verdict.does(self.action) && self.fits_in_the_end(rule, verdict) {
                             self.found.push(self.name(chain, rule.text.clone(), Some(rule.handle)));
                         }

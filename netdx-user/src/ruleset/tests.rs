@@ -483,3 +483,31 @@ fn a_queue_takes_what_was_dropped_in_it() {
     let next = base("later", "input", "drop", Vec::new());
     assert_eq!(texts(vec![first(), next], &syn(), Action::Drop), ["exactly policy drop"]);
 }
+
+#[test]
+fn a_syn_proxy_takes_what_belongs_to_a_handshake() {
+    const SYN: u8 = 2;
+    const SYN_ACK: u8 = 18;
+    const ACK: u8 = 16;
+    const FIN_ACK: u8 = 17;
+    const RST: u8 = 4;
+    let nftables = json!([{ "synproxy": { "mss": 1460 } }]);
+    let iptables = json!([{ "xt": { "type": "target", "name": "SYNPROXY" } }]);
+    let dropped = |proxy: &Value, flags: u8| {
+        let rules = vec![rule("proxy", proxy.clone()), rule("drop", json!([drop()]))];
+        let packet = PacketView { tcp_flags: Some(flags), ..syn() };
+        texts(vec![base("in", "input", "accept", rules)], &packet, Action::Drop)
+    };
+    for (proxy, takes) in [(&nftables, [true, true, true, true, false]), (&iptables, [true, false, true, false, false])]
+    {
+        for (flags, takes) in [SYN, SYN_ACK, ACK, FIN_ACK, RST].into_iter().zip(takes) {
+            let by = if takes { "exactly proxy" } else { "exactly drop" };
+            assert_eq!(dropped(proxy, flags), [by], "{flags}");
+        }
+    }
+    let reject = rule("reject", json!([{ "reject": { "type": "tcp reset" } }]));
+    let packet = PacketView { tcp_flags: Some(ACK), ..syn() };
+    let perhaps = rule("proxy", json!([{ "limit": { "rate": 1 } }, { "synproxy": null }]));
+    let chain = base("in", "input", "accept", vec![perhaps, reject]);
+    assert_eq!(texts(vec![chain], &packet, Action::Reset), ["exactly reject"], "a proxy does not reset");
+}

@@ -4,6 +4,7 @@ use crate::needs::{Feature, skipped_without, weaker_because};
 use netdx_tests::island::{Island, output};
 use netdx_tests::lab::Lab;
 use netdx_tests::remote::{self, Answer};
+use netdx_tests::servers::listen;
 use netdx_tests::tracer::{Expected, Tracer};
 use serde_json::Value;
 use std::time::Duration;
@@ -127,6 +128,27 @@ fn a_load_balancer_has_no_server() {
     let attempt = lab.connect("blocking 10.96.0.1:80");
     trace.explains(&attempt, &Expected { names: &["(IPVS) has 1 real server, all of weight 0"], ..expected });
     trace.only(&[expected.code]);
+}
+
+/// The connection was up before, so its data is no ACK that the proxy's own answer brought.
+#[test]
+fn a_syn_proxy_does_not_know_the_connection() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("blocking 10.1.2.2:80 --pause 3000 --send 10 --user-timeout 700 --receive");
+    let _stream = listener.accept().expect("accept");
+    let rules = "tcp dport 80 synproxy mss 1460 wscale 7 timestamp sack-perm\n tcp dport 80 drop";
+    let table = format!("table inet lab {{\nchain guard {{\n type filter hook forward priority 0;\n {rules}\n}}\n}}");
+    if !output(lab.router.command("nft").arg(table)).status.success() {
+        return weaker_because("the kernel has no SYN proxy (`nft_synproxy`)");
+    }
+    let attempt = client.attempt();
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let names =
+        &["the rule `tcp dport 80 synproxy mss 1460 wscale 7 timestamp sack-perm` (inet lab guard, handle 2) dropped"];
+    trace.explains(&attempt, &Expected { outcome: "broken", names, ..DROPPED });
+    trace.only(&[DROPPED.code]);
 }
 
 /// A rule of the router drops the first SYN only, and another host answers the second one.
