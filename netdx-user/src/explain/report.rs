@@ -39,8 +39,8 @@ pub fn connection_report(c: &Connection, coverage: &Coverage) -> Option<Report> 
     let opinions = Opinions::of_connection(c, coverage);
     let own = if c.mirrored { c.tuple.reversed() } else { c.tuple };
     let verdict_needed = c.outcome != Outcome::Established;
-    if opinions.verdict.is_none() && c.outcome == Outcome::Broken && c.errno.is_none() {
-        // It had trouble, and got over it.
+    if opinions.verdict.is_none() && c.outcome == Outcome::Broken && (c.errno.is_none() || c.is_tried_out()) {
+        // It had trouble, and got over it; or nobody wanted anything of it.
         return None;
     }
     let also = also(&opinions.beside);

@@ -30,6 +30,11 @@ fn up() -> Event {
     change(TcpState::SynSent, TcpState::Established, 0, TcpCounters::default(), &[])
 }
 
+/// Of a connection that has got something.
+fn used() -> TcpCounters {
+    TcpCounters { bytes_received: 10, ..TcpCounters::default() }
+}
+
 fn drop(packet: Packet, reason: &'static str) -> Event {
     drop_of(packet, reason, Some("__dev_queue_xmit"))
 }
@@ -142,8 +147,14 @@ fn of_who_was_called_the_syn_does_not_count() {
 
 /// Who is named as the process of a connection that a listener got and that is closed in this way by whoever runs.
 fn closed_by(way: &[&'static str]) -> Option<u32> {
+    let reports = reset_by_who_called(used(), way);
+    reports[0].process.as_ref().map(|p| p.pid)
+}
+
+/// A listener got it, and then the peer reset it.
+fn reset_by_who_called(tcp: TcpCounters, way: &[&'static str]) -> Vec<Report> {
     let Event::State { sock, old, new, icmp, tcp, stack, .. } =
-        change(TcpState::Established, TcpState::Close, 104, TcpCounters::default(), way)
+        change(TcpState::Established, TcpState::Close, 104, tcp, way)
     else {
         panic!("a change of state")
     };
@@ -153,8 +164,14 @@ fn closed_by(way: &[&'static str]) -> Option<u32> {
     let reset = Event::ResetReceived { sock: sock.clone(), tcp };
     let end = Event::State { sock, old, new, current: Some(task()), icmp, tcp, stack };
     let settings = Settings { all: false, slow: None, dns: true, inbound: true };
-    let reports = run_with(settings, vec![(MS, attempt), (2 * MS, reset), (3000 * MS, end)], elsewhere);
-    reports[0].process.as_ref().map(|p| p.pid)
+    run_with(settings, vec![(MS, attempt), (2 * MS, reset), (3000 * MS, end)], elsewhere)
+}
+
+#[test]
+fn a_peer_that_only_tries_out_whether_somebody_listens_is_no_failure() {
+    assert_eq!(code(&reset_by_who_called(TcpCounters::default(), &[])), Vec::<&str>::new());
+    let sent = TcpCounters { unacknowledged: 1, ..TcpCounters::default() };
+    assert_eq!(code(&reset_by_who_called(sent, &[])), ["broken.reset-by-peer"]);
 }
 
 #[test]
@@ -170,11 +187,11 @@ fn who_closes_an_accepted_connection_has_it() {
 #[test]
 fn who_is_told_of_the_end_of_an_accepted_connection_has_it() {
     let sock = Sock { opened: Opened::ByPeer, error: 104, ..sock(TcpState::Established) };
-    let reset = Event::ResetReceived { sock: sock.clone(), tcp: TcpCounters::default() };
+    let reset = Event::ResetReceived { sock: sock.clone(), tcp: used() };
     let attempt =
         Event::Attempt { started: Time(MS), task: None, sock: sock.clone(), via: Via::Unknown, dialled: None };
     let Event::State { old, new, current, icmp, tcp, stack, .. } =
-        change(TcpState::Established, TcpState::Close, 104, TcpCounters::default(), &[])
+        change(TcpState::Established, TcpState::Close, 104, used(), &[])
     else {
         panic!("a change of state")
     };
@@ -207,9 +224,9 @@ fn what_was_under_way_has_no_age_and_who_listens_on_its_port_was_called() {
         let sock = Sock { opened: Opened::Unseen, ..sock(TcpState::Established) };
         let began =
             Event::Attempt { started: Time(MS), task: None, sock: sock.clone(), via: Via::Unknown, dialled: None };
-        let reset = Event::ResetReceived { sock, tcp: TcpCounters::default() };
+        let reset = Event::ResetReceived { sock, tcp: used() };
         let Event::State { old, new, current, icmp, tcp, stack, .. } =
-            change(TcpState::Established, TcpState::Close, 104, TcpCounters::default(), &[])
+            change(TcpState::Established, TcpState::Close, 104, used(), &[])
         else {
             panic!("a change of state")
         };

@@ -465,6 +465,19 @@ impl Connection {
         })
     }
 
+    /// The peer only tried out whether somebody listens, as load balancers do (HAProxy's `check`): it connected, and reset the
+    /// connection before anything had been sent either way.
+    #[must_use]
+    pub fn is_tried_out(&self) -> bool {
+        self.inbound() && self.reset_received().is_some() && self.is_unused()
+    }
+
+    /// Nothing was sent either way, as far as its counters tell.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        self.carried() == Some(Carried { acknowledged: 0, waiting: 0, received: 0 })
+    }
+
     /// The data it carried, by the latest counters. TCP counts a FIN as a byte (RFC 9293, 3.4), and the SYN where this side sent
     /// it first; one that it writes last, after the change to the state that says so (`tcp_close_state`, 6.18).
     #[must_use]

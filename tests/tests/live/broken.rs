@@ -277,3 +277,17 @@ fn trying_out_whether_somebody_listens_is_no_failure() {
     assert_eq!(report["outcome"], "established", "{report:#}");
     trace.only(&[]);
 }
+
+#[test]
+fn nor_is_it_one_of_the_listeners() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::with(&lab, &["--inbound"]);
+    let attempt = lab.connect("blocking 10.1.2.2:80 --linger-0 --receive --give-up 100");
+    assert_eq!(attempt.errno, -1);
+    // What comes after it has been told.
+    let attempt = lab.connect("blocking 10.1.2.2:81");
+    assert_eq!(attempt.errno, libc::ECONNREFUSED);
+    trace.wait_for(Duration::from_secs(10), |report| report["local"]["port"] == 81);
+    trace.only(&["refused.no-listener"]);
+}

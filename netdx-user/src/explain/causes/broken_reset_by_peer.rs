@@ -31,7 +31,8 @@ between sent the reset.
 
 # How netdx knows
 A reset came in for an established connection. Where the other side is on this host, the reset was seen being sent, with the
-kernel's reason for it, and whether its process was killed.
+kernel's reason for it, and whether its process was killed. Where a peer connected to this host and reset the connection
+before either side had sent anything, it tried out whether somebody listens (a load balancer's health check): no failure.
 
 # What to do
 Look at the other side's log at that moment. A reset after a long idle time points to a time-out of a middle box: send
@@ -43,7 +44,7 @@ this host sent it.
 ";
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    if c.established.is_none() {
+    if c.established.is_none() || c.is_tried_out() {
         return Judgement::No;
     }
     let Some((time, _)) = c.reset_received() else { return Judgement::No };

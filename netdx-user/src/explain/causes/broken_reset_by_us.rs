@@ -3,7 +3,7 @@
 use super::{aborts, evidence::life};
 use crate::{
     coverage::Coverage,
-    event::{Opened, TcpCounters},
+    event::Opened,
     explain::{Cause, Finding, Judgement, Rule, Tells, exit_status, nothing, phrase, seen},
     report::Certainty,
     story::Connection,
@@ -84,10 +84,5 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 /// It only tried out whether somebody listens, as load balancers do (HAProxy's `check`): it connected, was told of no error, and
 /// closed before either side had sent anything. SO_LINGER 0 spares it TIME_WAIT.
 fn is_probe(c: &Connection) -> bool {
-    // The SYN counts as one byte.
-    let nothing_passed = |tcp: &TcpCounters| tcp.bytes_acked <= 1 && tcp.unacknowledged == 0 && tcp.bytes_received == 0;
-    c.opened == Opened::Here
-        && c.errno.is_none()
-        && c.closed_by_end().is_none()
-        && c.ending().is_some_and(|end| nothing_passed(&end.tcp))
+    c.opened == Opened::Here && c.errno.is_none() && c.closed_by_end().is_none() && c.is_unused()
 }
