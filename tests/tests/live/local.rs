@@ -200,6 +200,22 @@ fn the_local_ports_are_used_up_for_bind() {
 }
 
 #[test]
+fn the_local_ports_are_reserved() {
+    let lab = Lab::new();
+    lab.client.sysctl("net.ipv4.ip_local_port_range=40000 40003, net.ipv4.ip_local_reserved_ports=40000-40010");
+    let names = &["0 of the 4 ports 40000 to 40003 are in use, and 4 are reserved (net.ipv4.ip_local_reserved_ports)"];
+    set_up(&lab, "blocking 10.1.2.2:80 --bind 10.1.1.2:0", ADDRESS_IN_USE, "local.ports-exhausted", names);
+}
+
+#[test]
+fn another_namespace_has_the_address() {
+    let lab = Lab::new();
+    let names = &["10.1.1.1 is not an address of this network namespace, but of network namespace", lab.router.name()];
+    let not_available = ("EADDRNOTAVAIL", libc::EADDRNOTAVAIL);
+    set_up(&lab, "listen 10.1.1.1:8080", not_available, "local.bad-source", names);
+}
+
+#[test]
 fn somebody_listens_there_already() {
     for address in ["10.1.1.2:8080", "[fd01:1::2]:8080"] {
         let lab = Lab::new();

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
-    event::Call,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, owners_want, phrase, seen},
+    event::{Call, Netns},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, here, owners_want, phrase, seen},
     fact::{Answer, Unusable},
     report::{Certainty, Evidence},
     story::{Connection, FailedCall},
@@ -76,7 +76,10 @@ fn wants(c: &Connection) -> Vec<Want> {
     }
     if no_lookup(c) {
         wants.push(Want::Interfaces { netns: c.netns });
+    }
+    if suspicious || no_lookup(c) {
         wants.push(owners_want(c, c.tuple.local));
+        wants.extend(others(c).map(|netns| Want::Namespace { netns }));
     }
     wants
 }
@@ -128,7 +131,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             format!("the source address {local} is a loopback address, from which {} can't be reached", c.tuple.remote)
         }
         _ if no_lookup(c) && lost_route::has_its_address(c) == Some(false) => {
-            format!("its source address {local} is not an address of this host")
+            format!("its source address {local} {}", not_ours(c))
         }
         _ => return Judgement::No,
     };
@@ -149,7 +152,7 @@ fn not_bound(c: &Connection, call: &FailedCall) -> Judgement {
     let unusable = of.and_then(|i| i.unusable(local));
     let name = of.map(|i| i.name.as_str()).unwrap_or_default();
     let (because, advice) = match (of, unusable) {
-        (None, _) => (format!("{local} is not an address of this host"), USE_ANOTHER.to_owned()),
+        (None, _) => (format!("{local} {}", not_ours(c)), USE_ANOTHER.to_owned()),
         (_, Some(why)) => may_not_be_used(local, name, why),
         (_, None) => (
             format!("{local} was no address of this host then, or might not be used yet; now {name} has it"),
@@ -181,6 +184,23 @@ pub(super) fn may_not_be_used(address: IpAddr, interface: &str, why: Unusable) -
             "wait until it is no longer tentative (`netdx addrs`), or add it with `nodad`".to_owned(),
         ),
     }
+}
+
+/// Other namespaces of this host that have its source address.
+fn others(c: &Connection) -> impl Iterator<Item = Netns> {
+    let all = here(c, c.tuple.local).unwrap_or_default();
+    all.iter().copied().filter(|netns| *netns != c.netns)
+}
+
+/// Whose address it is, where it is not this namespace's.
+fn not_ours(c: &Connection) -> String {
+    const SHOWN: usize = 2;
+    let names = others(c).take(SHOWN).map(|netns| phrase::namespace(&c.facts, netns, c.netns)).collect::<Vec<_>>();
+    if names.is_empty() {
+        return "is not an address of this host".to_owned();
+    }
+    let names = phrase::some_of(names, others(c).skip(SHOWN).map(|_| 1).sum(), ", ");
+    format!("is not an address of this network namespace, but of {names}")
 }
 
 /// The kernel looks for no route from an address that isn't its own (ip_route_output_key_hash_rcu, 6.18): a socket may be

@@ -25,7 +25,7 @@ No local port is left for that target.
 # What happened
 Every connection needs a local port that is not yet used towards the same target. The range for them
 (`net.ipv4.ip_local_port_range`, usually 32768 to 60999) is used up: many connections are open, or were closed a moment ago
-and still wait in TIME_WAIT.
+and still wait in TIME_WAIT; or ports of it are reserved (`net.ipv4.ip_local_reserved_ports`).
 
 # How netdx knows
 connect (or bind to port 0) failed with the errno for it without any packet being sent and with no port chosen, and the
@@ -94,31 +94,54 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     let size = used.map(|u| u32::from(u.range.1.saturating_sub(u.range.0)) + 1);
     let because = match (used, size) {
         (Some(u), Some(size)) => format!(
-            "no local port is left: {} of the {size} ports {} to {} are in use{}",
+            "no local port is left: {} of the {size} ports {} to {} are in use{}{}",
             u.used.min(size),
             u.range.0,
             u.range.1,
-            by(u)
+            by(u),
+            reserved(u)
         ),
         _ => "no local port is left".into(),
     };
     // The range is looked at after the call: it may have got some room meanwhile.
-    let certainty = if c.id.is_some() || call.call == Call::Bind || used.is_some_and(|u| Some(u.used) >= size) {
-        Certainty::Proven
-    } else {
-        Certainty::Likely
-    };
+    let certainty =
+        if c.id.is_some() || call.call == Call::Bind || used.is_some_and(|u| Some(u.used.max(u.reserved)) >= size) {
+            Certainty::Proven
+        } else {
+            Certainty::Likely
+        };
     Judgement::Yes(
         Finding::new(certainty, because, call_proof(c, &call))
             .and_all(used.map(|u| {
                 fact(
                     "ports",
-                    format!("net.ipv4.ip_local_port_range = {} {}; in use: {}{}", u.range.0, u.range.1, u.used, by(u)),
+                    format!(
+                        "net.ipv4.ip_local_port_range = {} {}; in use: {}{}{}",
+                        u.range.0,
+                        u.range.1,
+                        u.used,
+                        by(u),
+                        reserved(u)
+                    ),
                 )
             }))
             .and_all(told(c))
-            .advise("reuse connections (a pool, keep-alive), or widen net.ipv4.ip_local_port_range"),
+            .advise(match used {
+                Some(u) if u.reserved > 0 => {
+                    "reuse connections (a pool, keep-alive), widen net.ipv4.ip_local_port_range, or reserve fewer ports \
+                     (net.ipv4.ip_local_reserved_ports)"
+                }
+                _ => "reuse connections (a pool, keep-alive), or widen net.ipv4.ip_local_port_range",
+            }),
     )
+}
+
+/// How many the kernel does not choose from.
+fn reserved(u: &PortUse) -> String {
+    match u.reserved {
+        0 => String::new(),
+        n => format!(", and {n} are reserved (net.ipv4.ip_local_reserved_ports)"),
+    }
 }
 
 /// Who uses them: the first few rows, and how many ports the others have.
