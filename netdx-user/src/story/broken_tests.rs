@@ -282,13 +282,22 @@ fn who_sent_a_reset_that_no_program_made_has_no_log() {
     };
     let peer = Sock::unseen(tuple().reversed(), Netns(2));
     let cases = [
-        (sent(Some(packet(tuple())), None, "NO_SOCKET", &[]), "did network address translation on the way forget it"),
+        (sent(Some(Packet { tcp_flags: 2, ..packet(tuple()) }), None, "NO_SOCKET", &[]), "start the server behind 10."),
+        (
+            sent(Some(Packet { tcp_flags: 16, ..packet(tuple()) }), None, "NO_SOCKET", &[]),
+            "did network address translation on the way forget it",
+        ),
+        (
+            sent(Some(Packet { tcp_flags: 16, ..packet(tuple()) }), None, "TCP_TIMEWAIT_SOCKET", &[]),
+            "give up idle connections sooner",
+        ),
         (sent(None, Some(peer.clone()), "TCP_STATE", &["tcp_abort"]), "who destroys sockets there"),
         (sent(None, Some(peer), "TCP_ABORT_ON_CLOSE", &["__tcp_close", "tcp_close"]), "look at the log"),
     ];
     for (sent, words) in cases {
-        let reset = Event::ResetReceived { sock: sock(TcpState::Established), tcp: TcpCounters::default() };
-        let end = change(TcpState::Established, TcpState::Close, 104, TcpCounters::default(), &[]);
+        let tcp = TcpCounters { idle_ms: Some(2000), ..TcpCounters::default() };
+        let reset = Event::ResetReceived { sock: sock(TcpState::Established), tcp };
+        let end = change(TcpState::Established, TcpState::Close, 104, tcp, &[]);
         let events = vec![(MS, attempt()), (2 * MS, up()), (3 * MS, sent), (4 * MS, reset), (4 * MS + 1, end)];
         let reports = run(events, elsewhere);
         assert_eq!(code(&reports), ["broken.reset-by-peer"]);

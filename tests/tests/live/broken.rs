@@ -1,6 +1,6 @@
 //! It worked, then it did not.
 
-use crate::needs::less_sure_without_reasons;
+use crate::needs::{less_sure_without_reasons, weaker_because};
 use netdx_tests::lab::{Attempt, Client, Lab};
 use netdx_tests::remote::{self, Answer};
 use netdx_tests::servers::listen;
@@ -262,6 +262,29 @@ fn nothing_that_ends_well_is_reported() {
     trace.only(&[]);
 }
 
+/// As a client does that keeps a connection for the next request, to a server that has closed it meanwhile.
+#[test]
+fn an_idle_connection_is_used_again() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("blocking 10.1.2.2:80 --pause 1500 --send 10 --receive");
+    drop(listener.accept().expect("accept"));
+    let attempt = client.attempt();
+    let code = "broken.reset-by-peer";
+    let of = |report: &Value| report["process"]["pid"] == attempt.pid && report["outcome"] == "broken";
+    let report = trace.wait_for(Duration::from_secs(10), of);
+    assert_eq!(report["verdict"]["code"], code, "{report:#}");
+    let mut evidence = report["verdict"]["evidence"].as_array().expect("evidence").iter();
+    if evidence.any(|e| e["what"] == "reset-sent") {
+        let advice = report["verdict"]["advice"][0].as_str().expect("advice");
+        assert!(advice.contains("have this side give up idle connections sooner"), "{report:#}");
+    } else {
+        weaker_because("the kernel does not tell of resets that no socket sends");
+    }
+    trace.only(&[code]);
+}
+
 /// HAProxy's health check of a server whose protocol it doesn't speak.
 #[test]
 fn trying_out_whether_somebody_listens_is_no_failure() {
@@ -282,6 +305,7 @@ fn trying_out_whether_somebody_listens_is_no_failure() {
 fn nor_is_it_one_of_the_listeners() {
     let lab = Lab::new();
     let _listener = listen(&lab.server, "10.1.2.2:80");
+    lab.server.guard("input", "tcp dport 81 reject with tcp reset");
     let trace = Tracer::with(&lab, &["--inbound"]);
     let attempt = lab.connect("blocking 10.1.2.2:80 --linger-0 --receive --give-up 100");
     assert_eq!(attempt.errno, -1);
@@ -289,5 +313,5 @@ fn nor_is_it_one_of_the_listeners() {
     let attempt = lab.connect("blocking 10.1.2.2:81");
     assert_eq!(attempt.errno, libc::ECONNREFUSED);
     trace.wait_for(Duration::from_secs(10), |report| report["local"]["port"] == 81);
-    trace.only(&["refused.no-listener"]);
+    trace.only(&["firewall.rejected"]);
 }

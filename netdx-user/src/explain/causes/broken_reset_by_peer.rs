@@ -75,12 +75,35 @@ fn advice(c: &Connection, sender: Option<&SentReset<'_>>, peer: &str) -> String 
             "who killed it? `dmesg` tells what the OOM killer did, `journalctl` who stopped a service".to_owned()
         }
         (Some(s), _) if aborts::by_destroyer(s) => "look who destroys sockets there: `ss -K` does".to_owned(),
+        (Some(s), _) if of_a_proxy(s) => {
+            format!("start the server behind {peer}, or check the port that it is to have")
+        }
+        // It closes what is idle, and this side writes once more.
+        (Some(SentReset { reason: Some("TCP_TIMEWAIT_SOCKET" | "TCP_ABORT_ON_DATA"), .. }), _) if was_idle(c) => {
+            format!(
+                "{peer} had closed it: have this side give up idle connections sooner than that does (keep-alive time-outs), or try \
+             again on a new one"
+            )
+        }
         // No program had a socket for it where the packet came.
         (Some(s), _) if s.packet.is_some() && s.sock.is_none() => format!(
             "no program of that TCP has it: was {peer} restarted or moved, or did network address translation on the way forget it?"
         ),
         _ => format!("look at the log of the program behind {peer} at that moment"),
     }
+}
+
+/// It answers a SYN, although the connection was up: a proxy on the way had made the handshake in the server's place, and made
+/// it with the server only then (`synproxy_send_server_syn`, 6.18).
+fn of_a_proxy(s: &SentReset<'_>) -> bool {
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+    s.sock.is_none() && s.packet.is_some_and(|packet| packet.tcp_flags & (SYN | ACK) == SYN)
+}
+
+/// Nothing had come for a while.
+fn was_idle(c: &Connection) -> bool {
+    c.counters().and_then(|tcp| tcp.idle_ms).is_some_and(|ms| ms >= 1000)
 }
 
 /// SIGKILL, as a wait status.
@@ -114,6 +137,9 @@ fn reason(c: &Connection, s: &SentReset<'_>) -> String {
                 None if s.by_its_end() => format!("the process ended, which {}", abort.did),
                 None => format!("its program {}", abort.did),
             };
+        }
+        _ if of_a_proxy(s) => {
+            "nobody listens on that port there: a proxy on the way (SYN proxy) had made the handshake in its place"
         }
         Some("TCP_TIMEWAIT_SOCKET") => "it had closed the connection before",
         Some("TCP_FLAGS" | "NO_SOCKET") => "it doesn't know this connection (any more)",

@@ -77,7 +77,9 @@ fn wants(c: &Connection) -> Vec<Want> {
     if no_lookup(c) {
         wants.push(Want::Interfaces { netns: c.netns });
     }
-    if suspicious || no_lookup(c) {
+    let known = interfaces(c, c.netns);
+    let unknown_here = suspicious && !known.is_empty() && !known.iter().any(|i| i.has(c.tuple.local));
+    if unknown_here || no_lookup(c) {
         wants.push(owners_want(c, c.tuple.local));
         wants.extend(others(c).map(|netns| Want::Namespace { netns }));
     }
