@@ -109,5 +109,8 @@ fn advice(c: &Connection, l: &Listener, target: Netns) -> String {
         IpAddr::V6(a) if a.is_unspecified() => "an IPv6 address of this host".to_owned(),
         a => a.to_string(),
     };
-    format!("have {who} listen on {} (or {all}), or connect to {there}", c.reached().remote)
+    let listen = format!("have {who} listen on {} (or {all})", c.reached().remote);
+    // A loopback address is another one where the client is.
+    let reachable = target == c.netns || !l.addr.is_loopback();
+    if reachable { format!("{listen}, or connect to {there}") } else { listen }
 }
