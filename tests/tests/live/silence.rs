@@ -44,6 +44,19 @@ fn the_listeners_way_back_is_forbidden() {
     trace.only(&[code]);
 }
 
+/// Nobody listens there, and nobody can say so.
+#[test]
+fn a_refusal_has_no_way_back() {
+    let lab = Lab::new();
+    lab.server.ip("route del default");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let names = &["nothing listens on 10.1.2.2:80", lab.server.name(), "no route back to 10.1.1.2"];
+    trace.explains(&attempt, &Expected { errno: Some("ETIMEDOUT"), names, certainty: Some("likely"), ..NONE });
+    trace.only(&["route.none"]);
+}
+
 fn no_route_by(how: &str) {
     let lab = Lab::new();
     lab.client.ip("route del default");

@@ -21,8 +21,13 @@ pub(super) fn nobody_listens(c: &Connection) -> Option<(Netns, Evidence)> {
     }
     // A peer that was not let in has its end of the story elsewhere.
     let came_back = if c.mirrored { Time(u64::MAX) } else { c.reset_in_handshake()? };
+    refusal(c, came_back)
+}
+
+/// The same of TCP, up to then.
+fn refusal(c: &Connection, until: Time) -> Option<(Netns, Evidence)> {
     let no_socket =
-        |r: &SentReset<'_>| r.sock.is_none() && r.reason.is_none_or(|r| r == "NO_SOCKET") && r.time <= came_back;
+        |r: &SentReset<'_>| r.sock.is_none() && r.reason.is_none_or(|r| r == "NO_SOCKET") && r.time <= until;
     if let Some(reset) = c.resets_sent(true).find(no_socket) {
         let netns = reset.packet.and_then(|p| p.netns)?;
         let at = phrase::namespace(&c.facts, netns, c.netns);
@@ -38,13 +43,19 @@ pub(super) fn nobody_listens(c: &Connection) -> Option<(Netns, Evidence)> {
         "" => matches!(d.at, "tcp_v4_rcv" | "tcp_v6_rcv"),
         _ => false,
     };
-    let drop = c.drops().find(|d| d.ours && d.time <= came_back && by_tcp(d))?;
+    let drop = c.drops().find(|d| d.ours && d.time <= until && by_tcp(d))?;
     let netns = drop.netns()?;
     let at = phrase::namespace(&c.facts, netns, c.netns);
     Some((
         netns,
         seen(c, drop.time, "drop", format!("SYN dropped in {at}: no socket for that port, so its TCP answered RST")),
     ))
+}
+
+/// Such an answer that did not come back.
+pub(super) fn refused_in_vain(c: &Connection) -> Option<(Netns, Evidence)> {
+    let silent = c.is_tcp() && c.tried() && !c.mirrored && !anything_came_back(c);
+    refusal(c, c.ended?).filter(|_| silent)
 }
 
 fn udp_port_unreachable(c: &Connection) -> Option<(Netns, Evidence)> {
@@ -371,9 +382,14 @@ pub(super) fn way_back_want(c: &Connection, netns: Netns) -> Want {
     Want::Route { netns, to: c.tuple.local, from: Some(c.tuple.remote), device: 0, mark: 0, uid: 0, flow: None }
 }
 
-/// The namespace of a listener whose answers can't be routed back, and what routing there says.
+/// The namespaces of this host whose answers did not come: of a listener, or of a TCP that refused it.
+pub(super) fn unanswered_by(c: &Connection) -> Vec<Netns> {
+    vanished_at(c).into_iter().chain(refused_in_vain(c).map(|(netns, _)| netns)).collect()
+}
+
+/// The one of them whose answers can't be routed back, and what routing there says.
 pub(super) fn no_way_back(c: &Connection) -> Option<(Netns, &Route)> {
-    vanished_at(c).into_iter().find_map(|n| match c.facts.get(&way_back_want(c, n)) {
+    unanswered_by(c).into_iter().find_map(|n| match c.facts.get(&way_back_want(c, n)) {
         Some(Answer::Route(r)) if r.errno != 0 => Some((n, r)),
         _ => None,
     })

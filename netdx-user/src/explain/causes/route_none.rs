@@ -1,7 +1,7 @@
 //! `route.none`
 
 use super::{
-    evidence::{no_way_back, route_fact, told, vanished_at, way_back_want, who_listens},
+    evidence::{no_way_back, refused_in_vain, route_fact, told, unanswered_by, way_back_want, who_listens},
     lost_route,
     route_icmp_unreachable::by_translator,
     stopped_by_routing::{by_routing, none, rejecting, stopped},
@@ -31,11 +31,11 @@ There is no route to that address, or none back from it.
 
 # What happened
 A route says by which interface, and over which router, packets for a range of addresses go. No route of this network
-namespace fits the address, not even a default route of its family, so nothing could be sent and the call failed at once.
-Or the target is a listener in another namespace of this host, and that one has no route back: its answer can't be sent, and
-the caller waits in vain. Or a namespace of this host that the packets (or the answers) pass has none, and what it answers
-(ICMP) is lost, or comes with the address that was dialled, which it translates. Or the route went away while the connection
-was up: nothing can be sent any more, nobody tells the application, and its timers run out.
+namespace fits the address, not even a default route of its family, so nothing could be sent and the call failed at once. Or
+the target is in another namespace of this host, and that one has no route back: its answer (a refusal, too) can't be sent,
+and the caller waits in vain. Or a namespace of this host that the packets (or the answers) pass has none, and what it
+answers (ICMP) is lost, or comes with the address that was dialled, which it translates. Or the route went away while the
+connection was up: nothing can be sent any more, nobody tells the application, and its timers run out.
 
 # How netdx knows
 The kernel's routing lookup of this very call found nothing in the last table it asked, the call returned ENETUNREACH
@@ -58,7 +58,7 @@ socket has is not this host's, so the kernel looks for no route.
 ";
 
 fn wants(c: &Connection) -> Vec<Want> {
-    let back = vanished_at(c).into_iter().map(|n| way_back_want(c, n));
+    let back = unanswered_by(c).into_iter().map(|n| way_back_want(c, n));
     let stopped = stopped(c).map(|s| s.wants(c)).unwrap_or_default();
     back.chain(lost_route::wants(c)).chain(stopped).collect()
 }
@@ -187,20 +187,26 @@ fn lost(c: &Connection) -> Option<Finding> {
     Some(Finding::new(certainty, because, proof).and_all(route_fact(c)).and_all(told(c)).advise(advice))
 }
 
-/// The listener's namespace can't send its answer. It is inferred that the SYN got there.
+/// The namespace that should answer can't. Of a listener it is inferred that the SYN got there.
 fn one_way(c: &Connection) -> Option<Finding> {
     let (netns, r) = no_way_back(c).filter(|(_, r)| !rejecting(r))?;
     let at = phrase::namespace(&c.facts, netns, c.netns);
     let client = c.tuple.local;
-    let who = who_listens(c, netns).unwrap_or_else(|| "the listener".into());
+    let refused = refused_in_vain(c).filter(|(there, _)| *there == netns).map(|(_, proof)| proof);
+    let who = match refused {
+        Some(_) => format!("nothing listens on {}", phrase::endpoint(c.reached().remote, c.reached().remote_port)),
+        None => format!("{} listens there", who_listens(c, netns).unwrap_or_else(|| "the listener".into())),
+    };
+    let and = if refused.is_some() { "and" } else { "but" };
     let again = c.syn_retransmits().last().map(|(t, _)| seen(c, t, "retransmit", "SYN sent again: no answer had come"));
     let lookup = fact("route", format!("in {at}, a packet to {client}: {}", errno::name(r.errno)));
     Some(
         Finding::new(
             Certainty::Likely,
-            format!("{who} listens there, but {at} has no route back to {client}, so no answer can be sent"),
+            format!("{who}, {and} {at} has no route back to {client}, so no answer can be sent"),
             lookup,
         )
+        .and_all(refused)
         .and_all(again)
         .and_all(told(c))
         .advise(format!("in {at}: add a route to {client} (or a default route)")),

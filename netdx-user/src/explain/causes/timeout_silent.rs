@@ -1,16 +1,18 @@
 //! `timeout.silent`
 
 use super::{
-    evidence::{absence, anything_came_back, begun_before, forgotten, route_fact, syns, told, vanished_at},
+    evidence::{
+        absence, anything_came_back, begun_before, forgotten, refused_in_vain, route_fact, syns, told, vanished_at,
+    },
     timeout_queue_full::may_have_dropped,
     tunnel::{self, Tunnel},
 };
 use crate::{
     coverage::Coverage,
-    event::Hook,
+    event::{Hook, Netns},
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
     fact::Answer,
-    report::{Certainty, Outcome},
+    report::{Certainty, Evidence, Outcome},
     ruleset,
     story::Connection,
     want::Want,
@@ -35,10 +37,10 @@ the answer takes a way on which it is lost.
 # How netdx knows
 The SYNs went out to the interface, none of them was dropped by anything on this host (rules, queues, neighbours, programs),
 and no packet of this connection came in before it ended. Where a program of this host listens on the target, it is likely
-at best: a SYN can also be lost within this host, or by the listener without a trace. Where it sent its SYN-ACK again, it had
-got the SYN, and what is lost is the answer. The same where an XDP program is
-attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there. And where the
-way leads into a tunnel (WireGuard, VXLAN, IPIP, a program's), by a bridge as well: what becomes of the packet inside of
+at best: a SYN can also be lost within this host, or by the listener without a trace. Where it sent its SYN-ACK again, or
+this host's TCP was seen refusing it, the SYN had got there, and what is lost is the answer. The same where an XDP program
+is attached to the interface: it sees what comes in before it is a packet, and nothing tells what it drops there. And where
+the way leads into a tunnel (WireGuard, VXLAN, IPIP, a program's), by a bridge as well: what becomes of the packet inside of
 another is told only where this host drops it and it is not encrypted. Of a WireGuard interface's peer it is told when both
 agreed on keys last: one that never did, or not again when something was to be sent, does not answer. The same where it is
 not known by which way it left: one of several next hops, or a route that goes by a mark which firewall rules give.
@@ -77,7 +79,7 @@ fn by_another_way(c: &Connection) -> Option<&'static str> {
 fn wants(c: &Connection) -> Vec<Want> {
     let unanswered = c.tried() && c.established.is_none() && !anything_came_back(c) && !c.is_dropped();
     if unanswered && syns(c).0 > 1 {
-        let answered = c.answered_again().map(|(_, netns)| Want::Namespace { netns });
+        let answered = lost_answer(c).map(|(netns, ..)| Want::Namespace { netns });
         let marking = c.route().filter(|r| r.by_mark).map(|_| rules_want(c));
         std::iter::once(programs_want(c)).chain(tunnel::wants(c)).chain(answered).chain(marking).collect()
     } else {
@@ -92,6 +94,18 @@ fn unseen_filters(c: &Connection) -> Vec<String> {
     };
     let there = all.iter().filter(|p| p.attach == "xdp" && p.place == route.device_name);
     there.map(|p| format!("XDP program {} `{}`", p.id, p.name)).collect()
+}
+
+/// The answer of a namespace of this host that did not come back: which namespace, what it did, and its proof.
+fn lost_answer(c: &Connection) -> Option<(Netns, String, Evidence)> {
+    let at = |netns| phrase::namespace(&c.facts, netns, c.netns);
+    if let Some((t, netns)) = c.answered_again() {
+        let what = format!("the listener in {} got one and answered, and its SYN-ACK", at(netns));
+        let text = format!("SYN-ACK sent again in {}, the last one here", at(netns));
+        return Some((netns, what, seen(c, t, "synack-retransmit", text)));
+    }
+    let (netns, proof) = refused_in_vain(c)?;
+    Some((netns, format!("{} got one and refused it, for nothing listens there, and its RST", at(netns)), proof))
 }
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
@@ -129,15 +143,10 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         })
         .unwrap_or_default();
     let tunnel = tunnel::of(c);
-    let answered = c.answered_again();
-    let answerer = answered.map(|(_, netns)| phrase::namespace(&c.facts, netns, c.netns));
-    let because = match (&answerer, &tunnel) {
-        (Some(at), _) => {
-            format!(
-                "{} left{via}, the listener in {at} got one and answered, and its SYN-ACK did not come back",
-                phrase::count(n, "SYN")
-            )
-        }
+    let answered = lost_answer(c);
+    let answerer = answered.as_ref().map(|(netns, ..)| phrase::namespace(&c.facts, *netns, c.netns));
+    let because = match (&answered, &tunnel) {
+        (Some((_, what, _)), _) => format!("{} left{via}, {what} did not come back", phrase::count(n, "SYN")),
         (None, Some(tunnel)) => {
             format!("{} {}, and nothing came back{}", phrase::count(n, "SYN"), tunnel.went(c), tunnel.why(c))
         }
@@ -158,12 +167,14 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
     Judgement::Yes(
         Finding::new(certainty, because, first)
             .and_all(last)
-            .and_all(answered.zip(answerer.as_ref()).map(|((t, _), at)| {
-                seen(c, t, "synack-retransmit", format!("SYN-ACK sent again in {at}, the last one here"))
-            }))
+            .and_all(answered.map(|(.., proof)| proof))
             .and(fact(
                 "nothing-came-back",
-                "no RST, no ICMP error, no drop of a packet of this connection on this host",
+                if answerer.is_some() {
+                    "no packet of this connection came back, and no drop of one was seen on this host"
+                } else {
+                    "no RST, no ICMP error, no drop of a packet of this connection on this host"
+                },
             ))
             .and_all((!filters.is_empty()).then(|| {
                 let sentence = format!("{}: what it drops as it comes in is not seen", filters.join(", "));
