@@ -445,7 +445,13 @@ pub fn in_bridge(stack: &[Name]) -> bool {
         || asker(stack).is_some_and(|asker| {
             matches!(
                 asker,
-                "br_handle_frame" | "br_pass_frame_up" | "__br_forward" | "br_forward_finish" | BRIDGE_HOOKS
+                "br_handle_frame"
+                    | "br_handle_frame_finish"
+                    | "br_pass_frame_up"
+                    | "__br_forward"
+                    | "br_forward"
+                    | "br_forward_finish"
+                    | BRIDGE_HOOKS
             )
         })
 }

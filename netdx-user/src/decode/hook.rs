@@ -42,8 +42,8 @@ fn by_stack(stack: &[Name], in_device: u32) -> Option<Hook> {
             "br_handle_frame" => Hook::Prerouting,
             "br_pass_frame_up" => Hook::Input,
             // Frames of the bridge's own pass the output hook there: they have not come in.
-            "__br_forward" if in_device == 0 => Hook::Output,
-            "__br_forward" => Hook::Forward,
+            "__br_forward" | "br_forward" if in_device == 0 => Hook::Output,
+            "__br_forward" | "br_forward" => Hook::Forward,
             "br_forward_finish" => Hook::Postrouting,
             "__netif_receive_skb_core" => Hook::Ingress,
             "__dev_queue_xmit" => Hook::Egress,

@@ -4,7 +4,7 @@ use super::tests::{MS, attempt, closed, code, drop_of, elsewhere, ip, packet, re
 use crate::{
     diagnosis::Settings,
     event::{Event, Hook, Netns, Packet, Sock, TcpState, Tuple},
-    fact::{Answer, Route, Translation},
+    fact::{Answer, Interface, Route, Translation},
     report::Report,
     want::Want,
 };
@@ -148,4 +148,42 @@ fn a_loopback_source_may_not_leave() {
         });
         assert_eq!(code(&reports), [told]);
     }
+}
+
+#[test]
+fn what_a_bridge_does_not_hand_on_is_told_by_whose_it_is() {
+    for (owner, words) in [(Netns(1), "hairpin mode"), (Netns(3), "may not hand it on to the port it was for")] {
+        let kept = (1000 * MS + 1, drop(packet(tuple()), "NOT_SPECIFIED", "br_handle_frame_finish"));
+        let report = timed_out([kept], |want| match want {
+            Want::Owners { .. } => Answer::Owners(vec![owner]),
+            other => elsewhere(other),
+        });
+        assert_eq!(code(std::slice::from_ref(&report)), ["timeout.dropped"]);
+        assert!(summary(&report).contains(words), "{}", summary(&report));
+    }
+}
+
+/// A user-mode network that can't connect closes what it never opened.
+#[test]
+fn a_fin_from_a_program_opens_nothing() {
+    let answer =
+        Tuple { local: tuple().remote, local_port: 5432, remote: tuple().local, remote_port: 40_000, ..tuple() };
+    let fin = Packet { tcp_flags: 1, netns: Some(Netns(1)), ..packet(answer) };
+    let report = timed_out([(3000 * MS, drop(fin, "TCP_FLAGS", "tcp_v4_rcv"))], |want| match want {
+        Want::Route { .. } => Answer::Route(Route { device: 3, device_name: "tap0".into(), ..Route::default() }),
+        Want::Interfaces { .. } => {
+            let tap = Interface {
+                index: 3,
+                name: "tap0".into(),
+                kind: "tun".into(),
+                up: true,
+                carrier: true,
+                ..Interface::default()
+            };
+            Answer::Interfaces(vec![tap])
+        }
+        other => elsewhere(other),
+    });
+    assert_eq!(code(std::slice::from_ref(&report)), ["timeout.dropped"]);
+    assert!(summary(&report).contains("what the program behind tap0 (tun) says"), "{}", summary(&report));
 }

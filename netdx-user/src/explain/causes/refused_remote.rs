@@ -3,12 +3,13 @@
 use super::{
     evidence::{absence, forgotten, made_good, reset_came, target_want, told},
     forwarding::{self, Forwarding},
+    tunnel,
 };
 use crate::{
     coverage::Coverage,
     event::Netns,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact, here, owners_want, phrase},
-    fact::Answer,
+    fact::{Answer, Interface},
     report::{Certainty, Evidence},
     story::Connection,
     want::Want,
@@ -34,7 +35,9 @@ that port there, or a firewall there (or on the way) answers so.
 The reset came in while the connection was being set up, no TCP and no filter of this host sent it, and the address belongs
 to no namespace of this host. Where a rule of this host forwards the port (DNAT, as container networks do), it is the host it
 is forwarded to that answered: that is inferred from the rules where the connection was made and of the first namespace it
-came to, since the kernel forgets the translation with the reset.
+came to, since the kernel forgets the translation with the reset. Where the address is one of this host and the packets go
+into a TUN or TAP device, it is likely the program behind that: user-mode networks (slirp4netns, pasta) connect in the place
+of others, and pass on that they were refused.
 
 # What to do
 On that host: is the server running, and on which address does it listen (`netdx listeners PORT` there)? Does its firewall
@@ -54,7 +57,7 @@ fn wants(c: &Connection) -> Vec<Want> {
     if !from_nowhere(c) {
         return Vec::new();
     }
-    let mut wants = vec![target_want(c)];
+    let mut wants = vec![target_want(c), Want::Interfaces { netns: c.netns }];
     wants.extend(forwarding::wants(c));
     for Forwarding { netns, to, .. } in forwarding::find(c) {
         wants.push(Want::Namespace { netns });
@@ -73,6 +76,9 @@ fn forwarded(c: &Connection, coverage: &Coverage, reset: Evidence) -> Judgement 
         ));
     }
     let found = forwarding::find(c);
+    if let (Some(interface), []) = (tunnel::to_program(c), &found[..]) {
+        return by_program(c, interface, reset);
+    }
     let [Forwarding { netns, rule, to: Some(to) }] = &found[..] else {
         let rules: Vec<&str> = found.iter().map(|f| f.rule.as_str()).collect();
         let how = match rules[..] {
@@ -92,6 +98,25 @@ fn forwarded(c: &Connection, coverage: &Coverage, reset: Evidence) -> Judgement 
             phrase::endpoint(to.0, to.1)
         )),
     }
+}
+
+/// Its packets go to a program, which answered in the target's place.
+fn by_program(c: &Connection, interface: &Interface, reset: Evidence) -> Judgement {
+    let (address, name) = (c.reached().remote, tunnel::named(interface));
+    Judgement::Yes(
+        Finding::new(
+            Certainty::Likely,
+            format!(
+                "the program behind {name} answered with a reset in the place of {address}: it could not connect there itself, or \
+                 does not for others"
+            ),
+            reset,
+        )
+        .and(fact("interface", format!("its packets go into {name}, to a program")))
+        .and(fact("owners", format!("{address} is an address of this host, whose TCP was not seen sending the reset")))
+        .and_all(told(c))
+        .advise(tunnel::about_program(c)),
+    )
 }
 
 /// The only rule that can have forwarded it sent it to a host that can't be seen into.

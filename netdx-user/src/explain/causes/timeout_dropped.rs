@@ -1,18 +1,22 @@
 //! `timeout.dropped`
 
 use super::asymmetric;
-use super::evidence::{came_back, place, stopping_drops, stopping_wrapped, told, turned_back};
+use super::evidence::{
+    came_back, place, stopping_drops, stopping_wrapped, target_here, target_want, told, turned_back,
+};
+use super::tunnel;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, nothing, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, phrase, seen},
     report::{Certainty, Outcome},
-    story::Connection,
+    story::{Connection, Dropped},
+    want::Want,
 };
 
 pub(super) const CAUSE: Cause = Cause {
     code: "timeout.dropped",
     page: PAGE,
-    rule: Rule::Connection { wants: nothing, judge },
+    rule: Rule::Connection { wants, judge },
     hides: &["timeout.abandoned"],
     tells: Tells::Failure,
 };
@@ -23,11 +27,12 @@ This host dropped a packet of the connection, for a reason of its own.
 # What happened
 The kernel threw away a packet (the first one, the answer, a later one) for one of its less common reasons: a TCP-MD5 or
 TCP-AO signature that is missing or wrong, a bad checksum, timestamps from the past (PAWS), a malformed header, a packet too
-big for the next interface. Or the packet came back to where it was sent from, by a router that sends it there. Or the kernel
-threw away a tunnel's packet with one of this connection in it. Or the answer came from another address than was dialled, so
-that no socket here takes it: the destination was translated on the way (DNAT: a published port, a load balancer), and the
-answer took another way back, on which nobody translates it again. Mostly both ends are on one network, and the host that
-translates is not between them (hairpin NAT).
+big for the next interface. Or the packet came back to where it was sent from, by a router that sends it there. Or the
+kernel threw away a tunnel's packet with one of this connection in it. Or a bridge may not hand it on: to a port that is
+isolated or not forwarding, or back by the port that it came in by, as where a container dials an address that is published
+for it. Or the answer came from another address than was dialled, so that no socket here takes it: the destination was
+translated on the way (DNAT: a published port, a load balancer), and the answer took another way back, on which nobody
+translates it again. Mostly both ends are on one network, and the host that translates is not between them (hairpin NAT).
 
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, with the reason's name, the namespace and the
@@ -35,14 +40,21 @@ function that did it. Or it answered a SYN-ACK from other endpoints with a reset
 acknowledges the sequence number of this connection's SYN, which is random.
 
 # What to do
-Hairpin NAT: where the destination is translated, translate the source as well (SNAT, MASQUERADE) for those who are on one
-network with the server; or dial the server's own address there. Else the reason's name leads on: `SKB_DROP_REASON_*` in the
-kernel's include/net/dropreason-core.h says what each one means.
+A bridge: `bridge -d link` shows its ports and their settings. Hairpin NAT: where the destination is translated, translate
+the source as well (SNAT, MASQUERADE) for those who are on one network with the server; or dial the server's own address
+there. Else the reason's name leads on: `SKB_DROP_REASON_*` in the kernel's include/net/dropreason-core.h says what each one
+means.
 
 # Easily confused with
 firewall.dropped, denied.bpf, route.reverse-path: reasons that have codes of their own. timeout.silent: nothing here
 dropped it.
 ";
+
+fn wants(c: &Connection) -> Vec<Want> {
+    let Some(d) = stopping_drops(c).last() else { return Vec::new() };
+    let interfaces = no_answer(c, &d).then_some(Want::Interfaces { netns: c.netns });
+    [target_want(c)].into_iter().chain(interfaces).collect()
+}
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let waited = matches!(c.errno, Some(errno::ETIMEDOUT | errno::EHOSTUNREACH)) || c.outcome == Outcome::Abandoned;
@@ -63,8 +75,14 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         (reason, _) => format!("reason {reason}"),
     };
     let back = came_back(c, &d);
+    let (kept_means, kept_advice) = kept_by_bridge(c, &d).unzip();
+    let program = tunnel::to_program(c).filter(|_| no_answer(c, &d)).map(tunnel::named);
     let advice = if back {
         turned_back(c)
+    } else if let Some(advice) = kept_advice {
+        advice
+    } else if program.is_some() {
+        tunnel::about_program(c)
     } else if d.inner.is_some() {
         "the tunnel's own packets must get through: look at its other end there, and at its addresses and port".into()
     } else if matches!(d.reason, "" | "NOT_SPECIFIED") {
@@ -74,20 +92,61 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     };
     let means = match d.reason {
         _ if back => Some("it came back to where it was sent from"),
+        _ if kept_means.is_some() => kept_means,
+        _ if no_answer(c, &d) => Some("it does not answer a SYN"),
         // Of its own packets that is an answer.
         "NO_SOCKET" => Some("nothing there takes packets of this tunnel"),
         reason => meaning(reason),
     };
     let (colon, means) = means.map_or(("", ""), |m| (": ", m));
+    let said = program.map(|name| {
+        format!(", and is what the program behind {name} says of a connection that it could not make in its place")
+    });
+    let said = said.unwrap_or_default();
     Judgement::Yes(
         Finding::new(
             Certainty::Proven,
-            format!("the kernel dropped {what} {at} ({reason}){colon}{means}"),
+            format!("the kernel dropped {what} {at} ({reason}){colon}{means}{said}"),
             seen(c, d.time, "drop", format!("{} dropped {at}: {reason}", phrase::dropped(&d))),
         )
         .and_all(told(c))
         .advise(advice),
     )
+}
+
+/// The other end said something while the connection was being made that opens none: only a SYN or a reset answers a SYN
+/// (`tcp_rcv_synsent_state_process`, 6.18).
+fn no_answer(c: &Connection, d: &Dropped<'_>) -> bool {
+    d.reason == "TCP_FLAGS" && !d.ours && d.inner.is_none() && c.established.is_none()
+}
+
+/// A bridge did not hand it on: what that means, and what to do. It hands nothing to a port that is cut off from the one it came in
+/// by, nor back by that one (`should_deliver`, net/bridge/br_forward.c, 6.18; compilers make one function of those two).
+fn kept_by_bridge(c: &Connection, d: &Dropped<'_>) -> Option<(&'static str, String)> {
+    let reasonless =
+        matches!(d.reason, "" | "NOT_SPECIFIED") && matches!(d.at, "br_forward" | "br_handle_frame_finish");
+    if !reasonless || d.inner.is_some() {
+        return None;
+    }
+    let port = &d.packet.device_name;
+    let own = d.ours && target_here(c).is_some_and(|all| *all == [c.netns]);
+    Some(if own {
+        (
+            "a bridge there would have to send it back out of the port it came in by, and only does that where the port's hairpin \
+             mode is on",
+            format!(
+                "switch it on (`bridge link set dev {port} hairpin on`) and translate the source as well (MASQUERADE), or have the \
+                 program dial its own address"
+            ),
+        )
+    } else {
+        (
+            "a bridge there may not hand it on to the port it was for",
+            "`bridge -d link` there: are both ports isolated, or is the one it was for not forwarding (spanning tree)? `bridge \
+             vlan`: are they in one VLAN?"
+                .to_owned(),
+        )
+    })
 }
 
 /// What the commoner reasons mean (include/net/dropreason-core.h, Linux 6.18).

@@ -107,6 +107,21 @@ pub(super) fn own(c: &Connection) -> Option<&Interface> {
     interface(c, c.netns, c.route()?.device).filter(|interface| is_tunnel(interface))
 }
 
+/// Its own interface, if what is sent by it goes to a program: a VPN's, or one that makes connections of its own in its place
+/// (slirp4netns, pasta). The question behind it is that for the namespace's interfaces.
+pub(super) fn to_program(c: &Connection) -> Option<&Interface> {
+    own(c).filter(|interface| interface.kind == "tun")
+}
+
+/// What to look at where such a program answered.
+pub(super) fn about_program(c: &Connection) -> String {
+    format!(
+        "a program that makes connections in the place of others (slirp4netns, pasta) has reports of its own: look for its \
+         connection to {}",
+        phrase::endpoint(c.reached().remote, c.reached().remote_port)
+    )
+}
+
 fn is_tunnel(interface: &Interface) -> bool {
     KINDS.contains(&interface.kind.as_str())
 }
