@@ -30,7 +30,8 @@ enum Way {
     In,
 }
 
-/// The interfaces that what one of the calling thread's namespace sends may leave by, itself first.
+/// The interfaces that what one of the calling thread's namespace sends may leave by, itself first; and a bridge that is down, at
+/// which it ends.
 ///
 /// # Errors
 /// The kernel's, for the own namespace. Others that may not be asked are left out.
@@ -62,7 +63,13 @@ fn follow(device: u32, mut list: impl FnMut(Space) -> io::Result<Vec<Link>>) -> 
                 onward.extend(ports_of(Some(index)).filter(|_| link.interface.kind != "vrf"));
             }
             // What is no port hands it to routing.
-            Way::In => onward.extend(ports_of(link.interface.master)),
+            Way::In => match all.iter().find(|l| Some(l.interface.index) == link.interface.master) {
+                Some(bridge) if !bridge.interface.up => {
+                    let interface = bridge.interface.clone();
+                    found.push(Beneath { interface, of: None, elsewhere: space.is_some() });
+                }
+                _ => onward.extend(ports_of(link.interface.master)),
+            },
         }
         next.extend(onward.into_iter().filter(|(space, index, _)| seen.insert((*space, *index))));
     }
@@ -97,7 +104,7 @@ mod tests {
 
     fn at(space: Space, index: u32, kind: &str, carrier: (Space, u32), master: u32) -> (Space, Link) {
         let (name, kind, master) = (format!("{kind}{index}"), kind.to_owned(), (master != 0).then_some(master));
-        (space, Link { interface: Interface { index, name, kind, master, ..Interface::default() }, carrier })
+        (space, Link { interface: Interface { index, name, kind, master, up: true, ..Interface::default() }, carrier })
     }
 
     fn names(device: u32, host: &[(Space, Link)]) -> Vec<String> {
@@ -117,6 +124,10 @@ mod tests {
             at(Some(1), 2, "veth", (Some(0), 8), 0),
         ];
         assert_eq!(names(2, &host), ["veth2", "vxlan9", "veth8"]);
+        // A bridge that is down hands nothing on.
+        let mut down = host.clone();
+        down[2].1.interface.up = false;
+        assert_eq!(names(2, &down), ["veth2", "bridge3"]);
         // One that ends where it is routed leads nowhere else.
         assert_eq!(names(2, &[at(None, 2, "veth", (Some(0), 7), 0), at(Some(0), 7, "veth", (None, 2), 0)]), ["veth2"]);
     }

@@ -462,13 +462,19 @@ fn a_queue_drops_arp_requests() {
     );
 }
 
+/// Client and server are at a bridge of the router's namespace. `server`: its address there, another one in each scenario, for
+/// the only one that has an address on this host is taken for who is meant.
+fn bridge(lab: &Lab, server: &str) {
+    lab.router.link("by", &lab.server, "port", ["", &format!("{server}/24")]);
+    let ports = "link set rcl master br0\nlink set by master br0\nlink set br0 up";
+    std::iter::once("link add br0 type bridge").chain(ports.lines()).for_each(|line| lab.router.ip(line));
+}
+
 /// The client asks through a bridge of the router's namespace.
 #[test]
 fn a_bridge_drops_arp_requests() {
     let bridged = |lab: &Lab| {
-        lab.router.link("by", &lab.server, "port", ["", "10.1.1.53/24"]);
-        let ports = "link set rcl master br0\nlink set by master br0\nlink set br0 up";
-        std::iter::once("link add br0 type bridge").chain(ports.lines()).for_each(|line| lab.router.ip(line));
+        bridge(lab, "10.1.1.53");
         lab.router.nft(&discovery_guard("bridge", "forward", "", "arp daddr ip 10.1.1.53 drop"));
     };
     let names = &["ARP request for 10.1.1.53", "forward hook", "arp daddr ip 10.1.1.53"];
@@ -487,4 +493,46 @@ fn the_routers_interface_is_down() {
             Expected { code: "route.interface-down", names: &["rsv", "no carrier"], ..NONE },
         ),
     );
+}
+
+#[test]
+fn the_containers_bridge_is_down() {
+    unasked(
+        |lab| {
+            bridge(lab, "10.1.1.54");
+            lab.router.ip("link set br0 down");
+        },
+        "10.1.1.54:80",
+        &Expected { code: "route.interface-down", names: &["bridge br0", "eth0", "is down"], ..NONE },
+    );
+}
+
+#[test]
+fn the_other_containers_cable_is_pulled() {
+    let names = &["port of network namespace", "has that address, and has no carrier"];
+    let expected = Expected { code: "route.neighbor-silent", names, ..NONE };
+    unasked(
+        |lab| {
+            bridge(lab, "10.1.1.55");
+            lab.router.ip("link set by down");
+        },
+        "10.1.1.55:80",
+        &less_sure_without_reasons(expected),
+    );
+}
+
+/// As a container's own address that is published for it, but without translation: its link address is behind the port by which
+/// its packets come.
+#[test]
+fn a_bridge_does_not_send_it_back() {
+    let lab = Lab::new();
+    bridge(&lab, "10.1.1.56");
+    lab.client.ip("link set eth0 address 02:00:00:00:00:56");
+    lab.client.ip("neigh replace 10.1.1.56 lladdr 02:00:00:00:00:56 dev eth0");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.1.56:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let (code, names) = ("timeout.dropped", &["may not hand it on"]);
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), names, ..NONE });
+    trace.only(&[code]);
 }

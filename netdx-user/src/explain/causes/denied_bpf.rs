@@ -187,10 +187,6 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
                 let certainty = if p.len() == 1 && !likely { Certainty::Proven } else { Certainty::Likely };
                 yes(c, proof, certainty, &p, "refused the call")
             }
-            // Routing says so, too, where it finds no table to look into.
-            None if refused(c) && call.errno == errno::ENETUNREACH => {
-                Judgement::CannotTell("which BPF programs its control group has could not be read".into())
-            }
             None if refused(c) => Judgement::Yes(
                 Finding::new(Certainty::Likely, "a BPF program of its control group refused the call", proof)
                     .and_all(told(c)),

@@ -30,6 +30,8 @@ pub(super) struct Owner<'a> {
     interface: &'a Interface,
     /// The interface that asks is its parent, or the other way round.
     apart: bool,
+    /// Both lead to ports of one bridge.
+    joined: bool,
 }
 
 /// The questions behind [`owner`].
@@ -49,10 +51,10 @@ pub(super) fn owner(c: &Connection, asked: Asked) -> Option<Owner<'_>> {
         .into_iter()
         .filter_map(|netns| {
             let interface = with_address(c, netns, asked)?;
-            let apart = asker.first().is_some_and(|by| {
-                is_child_of(beneath(c, netns, interface.index), &by.interface) || is_child_of(asker, interface)
-            });
-            Some(Owner { netns, interface, apart })
+            let owner = beneath(c, netns, interface.index);
+            let apart =
+                asker.first().is_some_and(|by| is_child_of(owner, &by.interface) || is_child_of(asker, interface));
+            Some(Owner { netns, interface, apart, joined: joined(asker, owner) })
         })
         .collect();
     let alone = owners.len() == 1;
@@ -66,12 +68,16 @@ pub(super) fn is_between(c: &Connection, asked: Asked, d: &Dropped<'_>) -> bool 
     let Some(interface) = with_address(c, netns, asked) else { return false };
     // Each of the two gets to all ports but its own.
     let (from, to) = (beneath(c, asked.netns, asked.device), beneath(c, netns, interface.index));
-    let same_bridge = from.iter().any(|one| one.of.is_some() && to.iter().any(|other| one.of == other.of));
     let is_it = |port: &Beneath| {
         port.of.is_some()
             && (port.interface.index, port.interface.name.as_str()) == (d.packet.device, &*d.packet.device_name)
     };
-    same_bridge && from.iter().any(is_it) != to.iter().any(is_it)
+    joined(from, to) && from.iter().any(is_it) != to.iter().any(is_it)
+}
+
+/// Both lead to ports of one bridge.
+fn joined(from: &[Beneath], to: &[Beneath]) -> bool {
+    from.iter().any(|one| one.of.is_some() && to.iter().any(|other| one.of == other.of))
 }
 
 fn others(c: &Connection, asked: Asked) -> Vec<Netns> {
@@ -96,6 +102,8 @@ impl Owner<'_> {
     pub(super) fn why(&self, c: &Connection) -> String {
         if self.apart {
             format!(": it is {}, and a {} and its parent do not hear each other", self.place(c), self.child())
+        } else if let Some(state) = self.state().filter(|_| self.joined) {
+            format!(": {} has that address, and {state}", self.place(c))
         } else {
             String::new()
         }
@@ -113,10 +121,23 @@ impl Owner<'_> {
                 self.child()
             );
         }
-        if !self.interface.up {
-            return format!("if {} is meant: its interface is down", self.place(c));
+        match self.state() {
+            Some(_) if self.joined => {
+                return format!("`ip link set {} up` there, or mend its cable or peer", self.interface.name);
+            }
+            Some(state) => return format!("if {} is meant: it {state}", self.place(c)),
+            None => {}
         }
-        format!("if {} is meant: is it on the same network as {by} (bridge, VLAN)?", self.place(c))
+        format!("if {} is meant: is it on the same network (bridge, VLAN) as {by}, which asks?", self.place(c))
+    }
+
+    /// Why its interface gets nothing, if that is so.
+    fn state(&self) -> Option<&'static str> {
+        match (self.interface.up, self.interface.carrier) {
+            (false, _) => Some("is down"),
+            (true, false) => Some("has no carrier"),
+            (true, true) => None,
+        }
     }
 
     fn child(&self) -> &str {

@@ -1,7 +1,10 @@
 //! `route.interface-down`
 
 use super::{
-    evidence::{call_proof, interfaces, obstructing_drops, route_fact, stopping_drops, target_here, target_want, told},
+    evidence::{
+        anything_came_back, beneath, call_proof, interfaces, obstructing_drops, route_fact, stopping_drops,
+        target_here, target_want, told,
+    },
     lost_route,
 };
 use crate::{
@@ -38,9 +41,10 @@ radio), or the program bound its socket to an interface that doesn't lead there.
 
 # How netdx knows
 The routing lookup failed or the packet died at the interface, and the interface's state, read right after, is down or
-without carrier; or it is up again, and its queue has dropped nothing since it was made, so it had none then. Or the socket
-is bound to an interface by which the address can't be reached. Of a connection that was up
-the packets were dropped for want of a route, and the interface that has (IPv6: had) its address is down.
+without carrier, or is so the bridge of this host that its cable leads to; or it is up again, and its queue has dropped
+nothing since it was made, so it had none then. Or the socket is bound to an interface by which the address can't be
+reached. Of a connection that was up the packets were dropped for want of a route, and the interface that has (IPv6: had)
+its address is down.
 
 # What to do
 `netdx addrs` shows the interfaces. `ip link set DEV up`; check the cable, the peer of a veth pair, the VPN. For a bound
@@ -63,6 +67,10 @@ fn wants(c: &Connection) -> Vec<Want> {
     } else {
         Vec::new()
     };
+    // To where its interface leads, as far as that is not routed.
+    if let Some(route) = c.route().filter(|_| died && !anything_came_back(c) && !c.is_dropped()) {
+        wants.push(Want::Beneath { netns: c.netns, device: route.device });
+    }
     wants.extend(lost_route::wants(c));
     wants
         .extend(by_queues(c).filter_map(|d| Some([Want::Interfaces { netns: d.netns()? }, queue_want(&d)?])).flatten());
@@ -211,6 +219,16 @@ fn dead_end(c: &Connection) -> Judgement {
                 .advise(mend(i, "")),
         );
     }
+    if let Some(bridge) = idle_bridge(c, i) {
+        let because = format!("bridge {bridge}, to which interface {} leads, is down", i.name);
+        return Judgement::Yes(
+            Finding::new(Certainty::Proven, because, start)
+                .and(fact("interface", format!("{bridge} is down")))
+                .and_all(route_fact(c))
+                .and_all(told(c))
+                .advise(format!("`ip link set {bridge} up` in the network namespace that it is in")),
+        );
+    }
     if c.bound_device != 0
         && i.loopback
         && !c.tuple.remote.is_loopback()
@@ -228,6 +246,13 @@ fn dead_end(c: &Connection) -> Judgement {
         );
     }
     Judgement::No
+}
+
+/// A bridge of this host that is down, if it is all that an interface leads to: a container's cable ends there.
+fn idle_bridge<'a>(c: &'a Connection, i: &Interface) -> Option<&'a str> {
+    let (last, way) = beneath(c, c.netns, i.index).split_last()?;
+    let is_end = last.interface.kind == "bridge" && !last.interface.up && way.iter().all(|b| b.of.is_none());
+    is_end.then_some(&*last.interface.name)
 }
 
 fn queue_want(d: &Dropped<'_>) -> Option<Want> {
