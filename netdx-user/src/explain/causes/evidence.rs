@@ -382,9 +382,9 @@ pub(super) fn way_back_want(c: &Connection, netns: Netns) -> Want {
     Want::Route { netns, to: c.tuple.local, from: Some(c.tuple.remote), device: 0, mark: 0, uid: 0, flow: None }
 }
 
-/// The namespaces of this host whose answers did not come: of a listener, or of a TCP that refused it.
+/// The namespaces of this host whose answers did not come: the one whose TCP refused it, or those with a listener.
 pub(super) fn unanswered_by(c: &Connection) -> Vec<Netns> {
-    vanished_at(c).into_iter().chain(refused_in_vain(c).map(|(netns, _)| netns)).collect()
+    refused_in_vain(c).map_or_else(|| vanished_at(c), |(netns, _)| vec![netns])
 }
 
 /// The one of them whose answers can't be routed back, and what routing there says.
