@@ -5,7 +5,7 @@ use crate::{
     diagnosis::Settings,
     event::{Event, Hook, Netns, Packet, Sock, TcpState, Tuple},
     fact::{Answer, Interface, Route, Translation},
-    report::Report,
+    report::{Certainty, Report},
     want::Want,
 };
 use std::sync::Arc;
@@ -186,4 +186,23 @@ fn a_fin_from_a_program_opens_nothing() {
     });
     assert_eq!(code(std::slice::from_ref(&report)), ["timeout.dropped"]);
     assert!(summary(&report).contains("what the program behind tap0 (tun) says"), "{}", summary(&report));
+}
+
+/// The last container of a bridge may end right after an attempt.
+#[test]
+fn an_interface_without_carrier_that_stopped_no_packet_may_be_so_only_since() {
+    let told = |others: Vec<(u64, Event)>| {
+        let report = timed_out(others, |want| match want {
+            Want::Route { .. } => Answer::Route(Route { device: 2, device_name: "br0".into(), ..Route::default() }),
+            Want::Interfaces { .. } => {
+                Answer::Interfaces(vec![Interface { index: 2, name: "br0".into(), up: true, ..Interface::default() }])
+            }
+            other => elsewhere(other),
+        });
+        assert_eq!(code(std::slice::from_ref(&report)), ["route.interface-down"]);
+        report.verdict.expect("a verdict").certainty
+    };
+    assert_eq!(told(Vec::new()), Certainty::Likely);
+    let stopped = drop(Packet { netns: Some(Netns(1)), ..packet(tuple()) }, "QDISC_DROP", "__dev_queue_xmit");
+    assert_eq!(told(vec![(1000 * MS + 1, stopped)]), Certainty::Proven);
 }

@@ -536,3 +536,9 @@ fn a_bridge_does_not_send_it_back() {
     trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), names, ..NONE });
     trace.only(&[code]);
 }
+
+#[test]
+fn the_cable_is_pulled() {
+    let expected = Expected { code: "route.interface-down", names: &["eth0", "no carrier"], ..NONE };
+    unasked(|lab| lab.router.ip("link set rcl down"), "10.1.1.77:80", &less_sure_without_reasons(expected));
+}

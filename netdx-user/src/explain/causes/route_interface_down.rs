@@ -193,8 +193,8 @@ fn dead_end(c: &Connection) -> Judgement {
     let mut all = interfaces(c, c.netns).iter();
     let way = if c.tuple.remote.is_loopback() { all.find(|i| i.loopback) } else { all.find(|i| i.index == index) };
     let Some(i) = way else { return Judgement::No };
-    let stopped = stopping_drops(c)
-        .find(|d| d.ours && (d.reason.starts_with("QDISC") || d.reason == "NEIGH_FAILED" || d.by("__dev_queue_xmit")));
+    let stops = |d: &Dropped<'_>| d.ours && (d.reason.starts_with("QDISC") || d.by("__dev_queue_xmit"));
+    let stopped = stopping_drops(c).find(stops);
     let silent = c.silent_neighbors().next();
     let unanswered =
         c.reset_in_handshake().is_none() && c.icmp_errors().all(|(_, e)| super::firewall_rejected::own(c, e.from));
@@ -204,15 +204,23 @@ fn dead_end(c: &Connection) -> Judgement {
     let start = seen(c, c.began, "syn-sent", format!("SYN towards {}", i.name));
     if !i.up || !i.carrier {
         let state = down(i);
-        let proof = match (&stopped, silent) {
+        let asked = c
+            .discovery_drops()
+            .map(|(d, _)| d)
+            .find(|d| stops(d) && (d.netns(), d.packet.device) == (Some(c.netns), i.index));
+        // Without a packet that it stopped, it may be so only since.
+        let (certainty, proof) = match (stopped.or(asked), silent) {
             (Some(d), _) => {
-                seen(c, d.time, "drop", format!("{} dropped at {}: {}", phrase::packet(d.packet), i.name, d.reason))
+                let text = format!("{} dropped at {}: {}", phrase::dropped(&d), i.name, d.reason);
+                (Certainty::Proven, seen(c, d.time, "drop", text))
             }
-            (None, Some((t, ..))) => seen(c, t, "neighbor-failed", format!("nobody answered on {}", i.name)),
-            (None, None) => start,
+            (None, Some((t, ..))) => {
+                (Certainty::Likely, seen(c, t, "neighbor-failed", format!("nobody answered on {}", i.name)))
+            }
+            (None, None) => (Certainty::Likely, start),
         };
         return Judgement::Yes(
-            Finding::new(Certainty::Proven, format!("interface {} by which it goes {state}", i.name), proof)
+            Finding::new(certainty, format!("interface {} by which it goes {state}", i.name), proof)
                 .and(fact("interface", format!("{} {state}", i.name)))
                 .and_all(route_fact(c))
                 .and_all(told(c))
