@@ -305,3 +305,29 @@ fn who_sent_a_reset_that_no_program_made_has_no_log() {
         assert!(advice.contains(words), "{advice}");
     }
 }
+
+/// A packet of either side is dropped, and a reset comes later: the verdict, by when the peer was heard last before that, what
+/// is not acknowledged, and how much is.
+fn reset_after_a_drop(ours: bool, idle_ms: u32, unacknowledged: u32, sequence: u32) -> String {
+    let dropped = Packet { tcp_flags: 16, sequence: 100, ..packet(if ours { tuple() } else { tuple().reversed() }) };
+    let tcp = TcpCounters { idle_ms: Some(idle_ms), unacknowledged, sequence, ..TcpCounters::default() };
+    let events = vec![
+        (MS, attempt()),
+        (2 * MS, up()),
+        (1000 * MS, drop_of(dropped, "NETFILTER_DROP", Some("nft_do_chain"))),
+        (5000 * MS, Event::ResetReceived { sock: sock(TcpState::Established), tcp }),
+        (5000 * MS, change(TcpState::Established, TcpState::Close, 104, tcp, &[])),
+    ];
+    code(&run(events, elsewhere)).join(" ")
+}
+
+#[test]
+fn a_drop_that_was_made_good_did_not_break_it() {
+    let (dropped, reset) = ("firewall.dropped", "broken.reset-by-peer");
+    for ours in [true, false] {
+        assert_eq!(reset_after_a_drop(ours, 100, 0, 100), reset, "all arrived ({ours})");
+        assert_eq!(reset_after_a_drop(ours, 4000, 0, 100), dropped, "nothing came in since ({ours})");
+    }
+    assert_eq!(reset_after_a_drop(true, 100, 10, 110), reset, "what waits was sent later");
+    assert_eq!(reset_after_a_drop(true, 100, 10, 100), dropped, "it still waits");
+}

@@ -298,7 +298,7 @@ impl Connection {
 
     /// Both, in order.
     pub fn lost_here(&self) -> impl Iterator<Item = Dropped<'_>> + '_ {
-        self.all_drops().filter(|d| d.discovery.is_none() && !self.is_answered_again(d))
+        self.all_drops().filter(|d| d.discovery.is_none() && !self.is_answered_again(d) && !self.is_made_good(d))
     }
 
     /// There are any of them.
@@ -309,7 +309,9 @@ impl Connection {
 
     /// Questions for the link address of a neighbour, and answers to them, that were dropped on this host meanwhile.
     pub fn discovery_drops(&self) -> impl Iterator<Item = (Dropped<'_>, &Discovery)> + '_ {
-        self.all_drops().filter_map(|d| d.discovery.map(|discovery| (d, discovery)))
+        self.all_drops()
+            .filter_map(|d| d.discovery.map(|discovery| (d, discovery)))
+            .filter(|(d, _)| !self.is_heard_after(d.time))
     }
 
     /// All of these.
@@ -340,9 +342,10 @@ impl Connection {
         })
     }
 
-    /// ICMP errors about this connection: those the socket got, and those seen coming in.
+    /// ICMP errors about this connection: those the socket got, and those seen coming in. What went on all the same did not
+    /// end by one.
     pub fn icmp_errors(&self) -> impl Iterator<Item = (Time, IcmpError)> + '_ {
-        self.events.iter().filter_map(|(t, e)| match &**e {
+        self.events.iter().filter(|(t, _)| !self.is_heard_after(*t)).filter_map(|(t, e)| match &**e {
             Event::State { icmp: Some(i), .. } | Event::SocketError { icmp: Some(i), .. } => Some((*t, *i)),
             Event::IcmpReceived { packet, quoted: Some(q), info } if self.sent_by_us(*q) => {
                 let outer = packet.tuple?;
@@ -374,7 +377,8 @@ impl Connection {
     /// A neighbour that did not answer while this went on, and that its packets may have waited for: time, namespace, address,
     /// interface name.
     pub fn silent_neighbors(&self) -> impl Iterator<Item = (Time, Netns, IpAddr, &str)> + '_ {
-        self.events.iter().filter_map(|(t, e)| match &**e {
+        let silent = self.events.iter().filter(|(t, _)| !self.is_heard_after(*t));
+        silent.filter_map(|(t, e)| match &**e {
             Event::NeighborFailed { netns, address, device_name, .. } if self.may_wait_for(*t, *netns, *address) => {
                 Some((*t, *netns, *address, device_name.as_str()))
             }
@@ -459,8 +463,15 @@ impl Connection {
     /// The latest counters seen.
     #[must_use]
     pub fn counters(&self) -> Option<&TcpCounters> {
-        self.events.iter().rev().find_map(|(_, e)| match &**e {
-            Event::State { tcp, .. } | Event::Retransmit { tcp, .. } | Event::ResetReceived { tcp, .. } => Some(tcp),
+        self.latest().map(|(_, tcp)| tcp)
+    }
+
+    /// The same, and when.
+    pub(super) fn latest(&self) -> Option<(Time, &TcpCounters)> {
+        self.events.iter().rev().find_map(|(time, e)| match &**e {
+            Event::State { tcp, .. } | Event::Retransmit { tcp, .. } | Event::ResetReceived { tcp, .. } => {
+                Some((*time, tcp))
+            }
             _ => None,
         })
     }

@@ -32,6 +32,7 @@ mod neighbors;
 mod order;
 mod packets;
 mod questions;
+mod recovery;
 mod relays;
 #[cfg(test)]
 mod resolver_tests;

@@ -52,6 +52,31 @@ fn the_peer_resets_who_sends_no_more() {
     });
 }
 
+/// What a rule dropped for a while arrived later: it did not break the connection.
+#[test]
+fn the_peer_resets_after_a_rule_has_gone() {
+    let lab = Lab::new();
+    let listener = listen(&lab.server, "10.1.2.2:80");
+    lab.router.guard("forward", "accept");
+    lab.router.nft("flush chain inet lab guard");
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("blocking 10.1.2.2:80 --pause 1000 --send 10 --receive");
+    let (mut stream, _) = listener.accept().expect("accept");
+    lab.router.nft("add rule inet lab guard tcp dport 80 drop");
+    std::thread::sleep(Duration::from_millis(2000));
+    lab.router.nft("flush chain inet lab guard");
+    stream.read_exact(&mut [0; 10]).expect("what the client sends");
+    std::thread::sleep(Duration::from_millis(200));
+    linger_0(&stream);
+    drop(stream);
+    let attempt = client.attempt();
+    assert_eq!(attempt.errno, libc::ECONNRESET);
+    let code = "broken.reset-by-peer";
+    let report = trace.explains(&attempt, &Expected { code, errno: Some("ECONNRESET"), ..BROKEN });
+    assert_eq!(report["also"], serde_json::json!([]), "{report:#}");
+    trace.only(&[code]);
+}
+
 #[test]
 fn the_peer_disconnects() {
     reset_by_peer("", &["its program disconnected it (connect with AF_UNSPEC)"], |stream| {
