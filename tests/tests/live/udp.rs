@@ -8,6 +8,7 @@ use netdx_tests::names::python;
 use netdx_tests::tracer::{Expected, Tracer, check};
 use serde_json::Value;
 use std::fs;
+use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 
@@ -40,6 +41,38 @@ fn nobody_receives() {
         let expected = Expected { code: "refused.no-listener", names: &["netdx-client[", target], ..UDP };
         lost(&Lab::new(), &format!("udp {target} --send 10 --receive --give-up 2000"), target, REFUSED, &expected);
     }
+}
+
+/// A client asks 10.1.2.2, and gets an answer from this address, or when it has gone.
+fn answered(from: &str, late: bool, expected: &Expected<'_>) {
+    let lab = Lab::new();
+    let bind = |to: &'static str| lab.server.inside(move || UdpSocket::bind(to).expect("bind"));
+    let server = bind("10.1.2.2:81");
+    let other = bind("10.1.2.3:81");
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("udp 10.1.2.2:81 --send 10 --receive --give-up 500");
+    let (_, client_address) = server.recv_from(&mut [0; 10]).expect("what the client sends");
+    if late {
+        client.wait();
+    }
+    let answers = if from == "10.1.2.3" { other } else { server };
+    answers.send_to(b"answer", client_address).expect("send");
+    let remote = client_address.to_string();
+    let report = trace.wait_for(Duration::from_secs(10), |report| report["remote"]["addr"] == "10.1.1.2");
+    check(&report, &Expected { remote: Some(&remote), outcome: "failed", ..*expected });
+    trace.only(&[expected.code]);
+}
+
+#[test]
+fn the_answer_comes_from_another_address() {
+    let names = &["netdx-client[", "connected to 10.1.2.2:81"];
+    answered("10.1.2.3", false, &Expected { code: "refused.bound-elsewhere", names, ..UDP });
+}
+
+#[test]
+fn the_answer_comes_when_the_client_has_gone() {
+    let names = &["a port that clients get"];
+    answered("10.1.2.2", true, &Expected { code: "refused.no-listener", names, ..UDP });
 }
 
 #[test]

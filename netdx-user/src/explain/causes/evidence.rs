@@ -96,6 +96,7 @@ pub(super) fn listener_wants(c: &Connection) -> Vec<Want> {
         }
     }
     wants.push(want);
+    wants.extend(super::late_answer::wants(c, netns));
     wants
 }
 

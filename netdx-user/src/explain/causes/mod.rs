@@ -10,6 +10,7 @@ mod evidence;
 mod firewall_rule;
 mod forwarding;
 mod ipsec;
+mod late_answer;
 mod lost_route;
 mod own_neighbor;
 mod stopped_by_routing;

@@ -1,6 +1,9 @@
 //! `refused.bound-elsewhere`
 
-use super::evidence::{interface, listener_wants, near_misses, nobody_listens, reset_came, serves, told, vrf};
+use super::{
+    evidence::{interface, listener_wants, near_misses, nobody_listens, reset_came, serves, told, vrf},
+    late_answer::{connected, connected_elsewhere},
+};
 use crate::{
     coverage::Coverage,
     event::Netns,
@@ -26,7 +29,8 @@ The program you want is running, but it listens somewhere else.
 A server takes connections at an address and a port. This port has a listener, but not at the address you called: it is
 bound to another address (often 127.0.0.1, which only this host itself can reach), to the other IP family or to another
 interface, or it lives in another network namespace (a container has one of its own) or outside of the VRF that the call came
-by. For the address you called the kernel found no socket and answered with a reset.
+by. For the address you called the kernel found no socket and answered with a reset. Or, with UDP, the one that has the port
+is connected to somebody else, and is given only what comes from there: an answer has to come from where it was asked for.
 
 # How netdx knows
 The reset was seen being sent by this host's own TCP because it had no socket for that port, and the table of listening
@@ -43,11 +47,23 @@ two apart because a filter drops the packet it answers.
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let Some((target, proof)) = nobody_listens(c) else { return Judgement::No };
+    let at = phrase::endpoint(c.reached().remote, c.reached().remote_port);
+    let whose = if target == c.netns { "this host".to_owned() } else { phrase::namespace(&c.facts, target, c.netns) };
+    if let Some(socket) = connected_elsewhere(c, target) {
+        let (connected, advice) = connected(socket);
+        let from = phrase::endpoint(c.reached().local, c.reached().local_port);
+        let because =
+            format!("{} belongs to {whose}, but nothing receives on {at} from {from}: {connected}", c.reached().remote);
+        return Judgement::Yes(
+            Finding::new(Certainty::Proven, because, proof)
+                .and(fact("holder", connected))
+                .and_all(told(c))
+                .advise(advice),
+        );
+    }
     let Some(near) = near_misses(c, target) else { return Judgement::No };
     let Some(first) = near.first() else { return Judgement::No };
-    let at = phrase::endpoint(c.reached().remote, c.reached().remote_port);
     let listens = near.iter().take(3).map(|l| describe(c, l, target)).collect::<Vec<_>>().join("; ");
-    let whose = if target == c.netns { "this host".to_owned() } else { phrase::namespace(&c.facts, target, c.netns) };
     let because = format!("{} belongs to {whose}, but nothing listens on {at}: {listens}", c.reached().remote);
     let rows = near.iter().map(|l| phrase::listener_row(l)).collect();
     Judgement::Yes(

@@ -1,6 +1,9 @@
 //! `refused.no-listener`
 
-use super::evidence::{listener_wants, near_misses, nobody_listens, reset_came, takes, told};
+use super::{
+    evidence::{listener_wants, near_misses, nobody_listens, reset_came, takes, told},
+    late_answer::to_a_client,
+};
 use crate::{
     coverage::Coverage,
     event::Protocol,
@@ -32,7 +35,7 @@ read right after, has nobody on that port in any namespace that can be seen.
 
 # What to do
 Start the server, or look why it ended (its log, `systemctl status`). Check the port: `netdx listeners` shows who listens
-where.
+where. An answer by UDP that comes when its client has stopped waiting ends so, too: look why it came late.
 
 # Easily confused with
 refused.bound-elsewhere: somebody has the port, at another address. refused.remote: the answer came from a host that netdx
@@ -71,11 +74,20 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             fact("listeners", "the table of listeners could not be read")
         }
     };
+    let client = to_a_client(c, target).filter(|_| now.is_none());
+    let advice = match client {
+        Some(_) => {
+            because.push_str(", a port that clients get: if this is an answer, who asked is gone or waits no more");
+            "if it answers somebody, look why it came later than that waits".to_owned()
+        }
+        None => format!("start the server that should have port {}, or check the port", c.reached().remote_port),
+    };
     Judgement::Yes(
         Finding::new(certainty, because, proof)
             .and(looked)
+            .and_all(client)
             .and_all(reset_came(c))
             .and_all(told(c))
-            .advise(format!("start the server that should have port {}, or check the port", c.reached().remote_port)),
+            .advise(advice),
     )
 }
