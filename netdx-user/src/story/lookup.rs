@@ -200,6 +200,8 @@ pub struct Lookup {
     pub resolved: Option<Resolved>,
     /// When its process ended, if it did before the lookup.
     pub left: Option<Time>,
+    /// Its resolver gave it up, as far as its pace tells, though it had got addresses: it waited for those of the other family.
+    pub given_up: bool,
     /// Lookups of the same name that other processes of this host made meanwhile: a forwarder's, perhaps.
     pub relays: Vec<Lookup>,
     /// Processes that were looking up the same name when this one began: it may be for one of them.
@@ -289,6 +291,7 @@ impl Lookup {
             Some(r) => r.result == 0,
             // The application got nothing of what was answered.
             None if self.call.is_some() && self.left.is_some() && self.open().next().is_some() => false,
+            None if self.given_up => false,
             None => {
                 queries.iter().any(Query::useful) || !queries.is_empty() && queries.iter().all(Query::rightly_empty)
             }

@@ -8,6 +8,7 @@
 use super::{
     Connection, Facts, Lookup, Query,
     datagrams::called,
+    habits::Habits,
     held::Held,
     lookup::{Misfit, Stray},
     memory::{Memory, Recent},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     event::{Cookie, Event, Netns, Opened, Protocol, Sock, Task, Tuple},
-    fact::{self, Answer, Fact},
+    fact::{Answer, Fact},
     time::Time,
     want::Want,
 };
@@ -37,44 +38,10 @@ const CALL: Duration = Duration::from_secs(600);
 const BEFORE: Duration = Duration::from_millis(50);
 /// How late a resolver's own timer may fire.
 const LATE: Duration = Duration::from_millis(500);
-/// resolv.conf(5): the time-out and the number of attempts where none is configured.
-const TIMEOUT: Duration = Duration::from_secs(5);
-const ATTEMPTS: u32 = 2;
 /// How long an error about a lookup's packet may come after it.
 const ASKED: Duration = Duration::from_secs(10);
 /// How many are kept.
 const LIMIT: usize = 65_536;
-
-/// What a process's resolver is set to.
-#[derive(Debug)]
-pub(super) struct Habits {
-    /// The longest it waits for one server.
-    pub(super) patience: Duration,
-    /// After so long musl asks again where a server failed: it takes that for no answer.
-    pub(super) retry: Duration,
-    /// Its search list, lower case, without last dots.
-    pub(super) search: Vec<String>,
-}
-
-impl Habits {
-    /// glibc waits for a server `timeout << n` seconds in its n-th round, shared among all servers in every round but the
-    /// first (`__res_context_send`, glibc 2.36).
-    fn of(r: &fact::Resolver) -> Habits {
-        let timeout = r.timeout.clamp(1, 30);
-        let servers = u32::try_from(r.servers.len()).unwrap_or(u32::MAX).clamp(1, 3);
-        let rounds = (1..r.attempts.clamp(1, 5)).map(|n| (timeout << n) / servers);
-        let longest = rounds.chain([timeout]).max().unwrap_or(timeout);
-        let search = r.search.iter().map(|s| s.trim_end_matches('.').to_lowercase()).collect();
-        let retry = Duration::from_secs(timeout.into()) / r.attempts.clamp(1, 5);
-        Habits { patience: Duration::from_secs(longest.into()), retry, search }
-    }
-}
-
-impl Default for Habits {
-    fn default() -> Self {
-        Habits { patience: TIMEOUT, retry: TIMEOUT / ATTEMPTS, search: Vec::new() }
-    }
-}
 
 /// Lookups in progress.
 #[derive(Debug)]
@@ -352,6 +319,7 @@ impl Lookups {
             strays: Vec::new(),
             call: None,
             left: None,
+            given_up: false,
             relays: Vec::new(),
             clients: Vec::new(),
             resolved: None,
@@ -399,7 +367,7 @@ impl Lookups {
     pub(super) fn schedule(&mut self, key: u64) {
         let Some(lookup) = self.open.get(&key) else { return };
         let unknown = Habits::default();
-        let habits = lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid)).unwrap_or(&unknown);
+        let habits = self.habits(lookup).unwrap_or(&unknown);
         let last = last_moment(lookup);
         let waiting = lookup.open().next().is_some();
         let useful = lookup.queries.iter().any(Query::useful);
@@ -422,6 +390,10 @@ impl Lookups {
             self.due.remove(&(old, key));
         }
         self.due.insert((due, key), ());
+    }
+
+    fn habits(&self, lookup: &Lookup) -> Option<&Habits> {
+        lookup.task.as_ref().and_then(|t| self.resolvers.get(&t.pid))
     }
 
     /// Another process asks for the same name: one of the two may be a forwarder, which takes an error for an answer.
@@ -475,7 +447,8 @@ impl Lookups {
         let all = self.settings.all;
         let mut closed = Vec::new();
         for key in keys {
-            let Some(lookup) = self.remove(*key) else { continue };
+            let Some(mut lookup) = self.remove(*key) else { continue };
+            lookup.given_up = self.habits(&lookup).is_some_and(|habits| habits.gave_up(&lookup, time));
             let mut lookup = finish(lookup, time, slow, memory);
             for tuple in tuples(&lookup) {
                 self.asked.insert(time, tuple, ());

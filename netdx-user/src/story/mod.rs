@@ -21,6 +21,7 @@ mod events;
 mod facts;
 mod fallback;
 mod getaddrinfo;
+mod habits;
 mod held;
 mod inbound;
 mod lookup;

@@ -211,6 +211,22 @@ fn a_server_that_failed_is_asked_again_by_musl() {
     assert_eq!(code(&run(anew, resolver(&["dns"], &[]))), ["dns.servfail"; 2]);
 }
 
+#[test]
+fn musl_takes_one_answer_of_two_for_none() {
+    // AAAA is asked for again, so long after, on this socket; nobody answers that.
+    let half = |ms: u64, socket: u64| {
+        let a = |answer| dns(1, "db.test", 1, answer);
+        let aaaa = |socket| asked_by(&task(), socket, 2, "db.test", 28, None);
+        let answer = a(Some((0, vec![ip("10.0.0.5")])));
+        let events = vec![(MS, a(None)), (MS, aaaa(1)), (2 * MS, answer), ((1 + ms) * MS, aaaa(socket))];
+        let reports = run(events, resolver(&["dns"], &[]));
+        reports.iter().map(|r| r.verdict.as_ref().map(|v| (v.code, v.certainty))).collect::<Vec<_>>()
+    };
+    assert_eq!(half(2500, 1), [Some(("dns.timeout", Certainty::Likely))]);
+    assert_eq!(half(5000, 1), [], "c-ares waits the whole time-out");
+    assert_eq!(half(2500, 2), [], "others make a socket for each question");
+}
+
 /// A datagram was dropped.
 fn dropped(tuple: Tuple, reason: &'static str) -> Event {
     drop_of(packet(tuple), reason, None)

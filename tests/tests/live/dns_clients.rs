@@ -144,6 +144,32 @@ fn musl_as_a_shared_library() {
     by_musl(false, "look-up-musl");
 }
 
+/// Nobody answers for IPv6 addresses: musl gives up, others make do with the IPv4 one.
+#[test]
+fn musl_linked_statically_gets_one_answer_of_two() {
+    let lab = lab(RESOLVER);
+    servers::raw_dns(&lab.server, "10.1.2.2", None, |query| {
+        const AAAA: [u8; 4] = [0, 28, 0, 1];
+        if query.ends_with(&AAAA) {
+            return Vec::new();
+        }
+        // The answer is the question and one record, whose name is the one at offset 12 (RFC 1035, 4.1.4).
+        let header = [&query[..2], &[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]].concat();
+        let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 1, 2, 2];
+        vec![[&header, &query[12..], &record].concat()]
+    });
+    let program = musl_client(true);
+    let trace = Tracer::start(&lab);
+    assert_eq!(lab.client.command(&program).arg("db.test").status().expect("it runs").code(), Some(1));
+    let report = verdict(&trace, "look-up-static");
+    let names = &["db.test", "10.1.2.2", "musl"];
+    check(
+        &report,
+        &Expected { code: "dns.timeout", outcome: "failed", names, certainty: Some("likely"), ..Expected::default() },
+    );
+    trace.only(&["dns.timeout"]);
+}
+
 #[test]
 fn musl_asks_a_server_that_is_not_there() {
     let lab = lab(RESOLVER);

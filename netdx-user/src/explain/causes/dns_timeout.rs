@@ -28,7 +28,8 @@ overloaded, or a firewall on the way drops queries or answers.
 
 # How netdx knows
 The queries were seen leaving; no answer with their ids arrived at their sockets, or it came when the resolver had
-gone on to another server; no error came back, and nothing on this host dropped them.
+gone on to another server; no error came back, and nothing on this host dropped them. Most resolvers make do with addresses
+of one family; musl does not. Where it is in the program itself, only the pace at which it asks tells of it: *likely*.
 
 # What to do
 Is the server of resolv.conf right and up? `netdx dns NAME @SERVER` asks it directly. `netdx check SERVER:53` tries the way
@@ -37,6 +38,9 @@ to it. A second server in resolv.conf helps while one is down; its time-out is 5
 # Easily confused with
 dns.server-unreachable: an error says that it can't be reached. dns.servfail: it answers that its own servers don't.
 ";
+
+const ONE_OF_TWO: &str = "; the other type was answered, but the program's own C library, musl by the pace at which it asks, takes \
+                          one answer of two for none";
 
 fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
     if l.succeeded() || l.queries.is_empty() {
@@ -62,7 +66,11 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         format!("{} answered after {took}, when the resolver had gone on to another server", q.tuple.remote)
     });
     let in_time = if late.is_some() { " in time" } else { "" };
-    let but = late_text.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
+    let mut but = late_text.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
+    if l.given_up {
+        but.push_str(ONE_OF_TWO);
+    }
+    let certainty = if l.given_up { Certainty::Likely } else { Certainty::Proven };
     let because = format!(
         "no answer{in_time} from {} to {queries} within {}{until}{stray}{but}",
         list(&servers),
@@ -83,7 +91,7 @@ fn judge(l: &Lookup, coverage: &Coverage) -> Judgement {
         )
     });
     Judgement::Yes(
-        Finding::new(Certainty::Proven, because, proof)
+        Finding::new(certainty, because, proof)
             .and_all(last)
             .and_all(stray_proof(l))
             .and_all(late.zip(late_text).map(|((_, came), text)| noted(l, came, "answer", text)))
