@@ -50,7 +50,9 @@ fn answered(from: &str, late: bool, expected: &Expected<'_>) {
     let server = bind("10.1.2.2:81");
     let other = bind("10.1.2.3:81");
     let trace = Tracer::start(&lab);
-    let mut client = lab.start("udp 10.1.2.2:81 --send 10 --receive --give-up 500");
+    // Its socket is there while netdx asks whose it is, or gone.
+    let give_up = if late { 500 } else { 60_000 };
+    let mut client = lab.start(&format!("udp 10.1.2.2:81 --send 10 --receive --give-up {give_up}"));
     let (_, client_address) = server.recv_from(&mut [0; 10]).expect("what the client sends");
     if late {
         client.wait();

@@ -77,8 +77,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let client = to_a_client(c, target).filter(|_| now.is_none());
     let advice = match client {
         Some(_) => {
-            because.push_str(", a port that clients get: if this is an answer, who asked is gone or waits no more");
-            "if it answers somebody, look why it came later than that waits".to_owned()
+            because.push_str(", a port that clients get: if this is an answer, who asked has gone, or asked elsewhere");
+            "if it answers somebody: did it come in time, and from the address that was asked?".to_owned()
         }
         None => format!("start the server that should have port {}, or check the port", c.reached().remote_port),
     };
