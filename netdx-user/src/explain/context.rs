@@ -103,9 +103,12 @@ pub(super) fn holder(c: &Connection) -> Option<(&SocketEntry, &Owner)> {
     }
 }
 
-/// That the address dialled is not the one that was reached.
+/// That the address dialled is not the one that was reached, or not the one of its name.
 pub(super) fn translation(c: &Connection) -> String {
     let (dialled, reached) = (c.dialled(), c.reached());
+    if let (true, Some(name), Some(any)) = (c.unspecified, &c.name, c.any_address()) {
+        return format!("{name} was answered with {any}, which stands for this host itself: ");
+    }
     if (dialled.ip(), dialled.port()) == (reached.remote, reached.remote_port) {
         return String::new();
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 use netdx_common::record::ARGV_LEN;
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -88,6 +88,8 @@ pub struct Connection {
     pub maker: Option<u32>,
     /// The name that was looked up for the address.
     pub name: Option<String>,
+    /// The name was answered with 0.0.0.0 or :: ([`Connection::any_address`]).
+    pub unspecified: bool,
     /// Names the process had resolved before, the latest first, if no answer that was seen gave it the address: the
     /// address may be one of theirs.
     pub looked_up: Vec<String>,
@@ -159,6 +161,7 @@ impl Connection {
             mark: sock.mark,
             maker: sock.uid,
             name: None,
+            unspecified: false,
             looked_up: Vec::new(),
             slow: None,
             errno: None,
@@ -250,6 +253,17 @@ impl Connection {
     #[must_use]
     pub fn dialled(&self) -> SocketAddr {
         self.redirected.unwrap_or(SocketAddr::new(self.tuple.remote, self.tuple.remote_port))
+    }
+
+    /// The address that the program may have asked for where it reached the loopback address: the kernel makes that of 0.0.0.0
+    /// and of :: (`ip_route_output_key_hash_rcu`, `tcp_v6_connect`, Linux 6.18).
+    #[must_use]
+    pub fn any_address(&self) -> Option<IpAddr> {
+        match self.dialled().ip() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => Some(Ipv4Addr::UNSPECIFIED.into()),
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => Some(Ipv6Addr::UNSPECIFIED.into()),
+            _ => None,
+        }
     }
 
     /// The endpoints that its packets arrive with: those it was given, unless this host translates them on their way.

@@ -297,9 +297,14 @@ impl Memory {
         }
         // What was looked up later is not what it was told.
         let before = |since: Time| since <= c.began;
+        let known = |address| self.names.get(&(task.pid, address)).filter(|(since, _)| before(*since));
         if c.name.is_none() {
-            let known = self.names.get(&(task.pid, c.dialled().ip())).filter(|(since, _)| before(*since));
-            c.name = known.map(|(_, name)| name.clone());
+            c.name = known(c.dialled().ip()).map(|(_, name)| name.clone());
+        }
+        if c.name.is_none()
+            && let Some((_, name)) = c.any_address().and_then(known)
+        {
+            (c.name, c.unspecified) = (Some(name.clone()), true);
         }
         if c.name.is_none() && c.looked_up.is_empty() {
             let known = self.resolved_names.get(&task.pid).into_iter().flatten().filter(|(since, _)| before(*since));

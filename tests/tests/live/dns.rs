@@ -251,6 +251,29 @@ fn the_address_came_from_the_hosts_file() {
     trace.only(&["refused.no-listener"]);
 }
 
+/// Blocked names are given an address that stands for this host itself.
+#[test]
+fn the_name_was_made_to_lead_nowhere() {
+    let mut lab = lab(RESOLVER);
+    lab.client = lab.client.with_file("/etc/hosts", "127.0.0.1 localhost\n0.0.0.0 ads.test\n");
+    servers::dns(&lab.server, "10.1.2.2", Zone::default().address("blocked.test", "0.0.0.0"));
+    for (name, also_told) in [("ads.test", vec!["dns.hosts-override"]), ("blocked.test", vec![])] {
+        let trace = Tracer::start(&lab);
+        python(
+            &lab,
+            &format!(
+                "import socket, time\ntry: socket.create_connection(('{name}', 81))\nexcept OSError: time.sleep(5)"
+            ),
+        );
+        let report = trace.wait_for(Duration::from_secs(10), |r| r["kind"] == "connection" && !r["verdict"].is_null());
+        let named = format!("{name} (127.0.0.1:81)");
+        let names = &[named.as_str()];
+        check(&report, &Expected { code: "refused.no-listener", outcome: "failed", names, ..Expected::default() });
+        assert_eq!((report["name"].as_str(), also(&report)), (Some(name), also_told), "{report:#}");
+        trace.only(&["refused.no-listener"]);
+    }
+}
+
 const SEARCH: &str =
     "search a.example b.example c.example\nnameserver 10.1.2.2\noptions ndots:5 timeout:1 attempts:2\n";
 

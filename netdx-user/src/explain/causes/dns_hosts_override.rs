@@ -8,6 +8,7 @@ use crate::{
     story::Connection,
     want::Want,
 };
+use std::net::IpAddr;
 
 pub(super) const CAUSE: Cause = Cause {
     code: "dns.hosts-override",
@@ -34,26 +35,29 @@ Look at the line named here: remove or correct it. `netdx dns NAME` shows what t
 Nothing else; it stands beside the cause of the connection's failure.
 ";
 
-/// The question for the names that the hosts file gives the address.
-fn want(c: &Connection) -> Option<Want> {
-    let pid = c.task.as_ref()?.pid;
+/// The questions for the names that the hosts file gives the address, or the one that stands for it.
+fn questions(c: &Connection) -> Vec<(IpAddr, Want)> {
+    let Some(task) = c.task.as_ref().filter(|_| c.name.is_none() && !c.looked_up.is_empty()) else { return Vec::new() };
     let root = c.program.as_ref().and_then(|p| p.root);
-    let asked = c.name.is_none() && !c.looked_up.is_empty();
-    asked.then(|| Want::Hosts { pid, root, name: c.tuple.remote.to_string() })
+    let question = |address: IpAddr| (address, Want::Hosts { pid: task.pid, root, name: address.to_string() });
+    [Some(c.tuple.remote), c.any_address()].into_iter().flatten().map(question).collect()
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    if c.outcome == Outcome::Established { Vec::new() } else { want(c).into_iter().collect() }
+    let all = if c.outcome == Outcome::Established { Vec::new() } else { questions(c) };
+    all.into_iter().map(|(_, want)| want).collect()
 }
 
 /// The line that gave the address, and the name of those looked up that it is for.
 pub(in crate::explain) fn entry(c: &Connection) -> Option<(&HostsEntry, &str)> {
-    let Answer::Hosts(all) = c.facts.get(&want(c)?)? else { return None };
-    let is = |entry: &HostsEntry, name: &str| {
-        entry.address == c.tuple.remote
-            && entry.names.iter().any(|n| n.eq_ignore_ascii_case(name.trim_end_matches('.')))
-    };
-    c.looked_up.iter().find_map(|name| Some((all.iter().find(|e| is(e, name))?, name.as_str())))
+    questions(c).into_iter().find_map(|(address, want)| {
+        let Answer::Hosts(all) = c.facts.get(&want)? else { return None };
+        let is = |entry: &HostsEntry, name: &str| {
+            entry.address == address
+                && entry.names.iter().any(|n| n.eq_ignore_ascii_case(name.trim_end_matches('.')))
+        };
+        c.looked_up.iter().find_map(|name| Some((all.iter().find(|e| is(e, name))?, name.as_str())))
+    })
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
