@@ -46,8 +46,10 @@ impl Habits {
     /// 1.2.3; its timer may fire late). c-ares, which makes do with one answer, waits the whole time-out before it asks again.
     pub(super) fn gave_up(&self, l: &Lookup, ended: Time) -> bool {
         let rounds = self.attempts - 1;
+        // Its clock starts before the first one.
+        let first = |name: &str| l.queries.iter().filter(|q| q.name == name).map(|q| q.sent).min();
         let paced = |q: &Query| {
-            let waited = q.last.since(q.sent) + MUSL_EARLY;
+            let waited = q.last.since(first(&q.name).unwrap_or(q.sent)) + MUSL_EARLY;
             let whole = self.retry * rounds;
             q.tries == self.attempts
                 && (whole..whole + self.retry / 2).contains(&waited)
