@@ -53,8 +53,7 @@ pub(in crate::explain) fn entry(c: &Connection) -> Option<(&HostsEntry, &str)> {
     questions(c).into_iter().find_map(|(address, want)| {
         let Answer::Hosts(all) = c.facts.get(&want)? else { return None };
         let is = |entry: &HostsEntry, name: &str| {
-            entry.address == address
-                && entry.names.iter().any(|n| n.eq_ignore_ascii_case(name.trim_end_matches('.')))
+            entry.address == address && entry.names.iter().any(|n| n.eq_ignore_ascii_case(name.trim_end_matches('.')))
         };
         c.looked_up.iter().find_map(|name| Some((all.iter().find(|e| is(e, name))?, name.as_str())))
     })
