@@ -193,6 +193,14 @@ pub struct Neighbor {
     pub state: String,
 }
 
+impl Neighbor {
+    /// It was asked for its link address, and has not answered.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.state.as_str(), "failed" | "incomplete")
+    }
+}
+
 /// An interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
@@ -390,7 +398,7 @@ pub struct Ruleset {
     /// Rules that could not be listed, in words, with the reason: these chains are not all there is.
     #[serde(default)]
     pub missing: Vec<String>,
-    /// How often those of nftables had changed when they had been listed; none: not known.
+    /// A number of theirs, another one for others, when they had been listed; none: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
 }

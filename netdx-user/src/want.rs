@@ -77,7 +77,7 @@ pub enum Want {
     },
     /// The firewall rules of a namespace.
     Ruleset { netns: Netns },
-    /// How often a namespace's rules had changed when a packet was dropped there.
+    /// The number of a namespace's rules, another one for others, when a packet was dropped there.
     RulesetGeneration { netns: Netns, dropped: Time },
     /// A sysctl under /proc/sys/net of a namespace, for example `ipv4/ip_forward`.
     Sysctl { netns: Netns, key: String },

@@ -2,14 +2,14 @@
 //!
 //! The tools are run on a thread inside the namespace, which a child inherits. They only list.
 
-use super::{Error, iptables, namespace::on_own_thread};
+use super::{Error, iptables, legacy, namespace::on_own_thread};
 use crate::fact::{Chain, Rule, Ruleset};
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::{
-    collections::{BTreeMap, HashMap},
-    fs, io,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
     process::{Command, Stdio},
 };
 
@@ -59,7 +59,7 @@ fn list() -> Result<Ruleset, Error> {
         }
     }
     for (v6, save) in [(false, "iptables-legacy-save"), (true, "ip6tables-legacy-save")] {
-        if has_legacy_tables(v6) {
+        if !legacy::tables(v6).is_empty() {
             match run(&[save, save.replace("-legacy", "").as_str()], &[]) {
                 Ok(text) => ruleset.chains.extend(iptables::parse(&text, v6)),
                 Err(e) => {
@@ -69,17 +69,6 @@ fn list() -> Result<Ruleset, Error> {
         }
     }
     Ok(ruleset)
-}
-
-/// Whether the old iptables has tables in the calling thread's namespace.
-pub(super) fn has_legacy_rules() -> bool {
-    has_legacy_tables(false) || has_legacy_tables(true)
-}
-
-fn has_legacy_tables(v6: bool) -> bool {
-    let names = if v6 { "ip6_tables_names" } else { "ip_tables_names" };
-    // There is no such file when the old tables are not even loaded.
-    fs::read_to_string(format!("/proc/thread-self/net/{names}")).is_ok_and(|tables| !tables.trim().is_empty())
 }
 
 /// Runs the first of these tools that is installed and gives what it prints.
@@ -113,6 +102,8 @@ struct Texts {
     rules: BTreeMap<(String, String, u64), String>,
     /// Devices of a chain by family, table and name (nft 1.0.6 leaves them out of its JSON).
     devices: BTreeMap<(String, String, String), String>,
+    /// Tables by family and name whose chains are attached to no hook (nft 1.0.6 writes rubbish for that into its JSON).
+    dormant: BTreeSet<(String, String)>,
 }
 
 fn texts(listing: &str) -> Texts {
@@ -127,6 +118,9 @@ fn texts(listing: &str) -> Texts {
         match (depth, words.next(), words.next(), words.next()) {
             (0, Some("table"), Some(a), Some(b)) => (family, table) = (a.to_string(), b.to_string()),
             (1, Some("chain"), Some(name), _) => chain = name.to_string(),
+            (1, Some("flags"), ..) if line.contains("dormant") => {
+                texts.dormant.insert((family.clone(), table.clone()));
+            }
             (2, Some("type"), ..) if line.contains(" hook ") => {
                 if let Some(devices) = devices(line) {
                     texts.devices.insert((family.clone(), table.clone(), chain.clone()), devices);
@@ -200,6 +194,7 @@ pub fn parse(json: &str, listing: &str) -> Result<Ruleset, Error> {
     let sets = sets(&listed.nftables);
     let mut chains: Vec<Chain> =
         listed.nftables.iter().filter_map(|o| o.chain.as_ref()).map(|c| chain(c, &texts)).collect();
+    chains.retain(|c| !texts.dormant.contains(&(c.family.clone(), c.table.clone())));
     let places: HashMap<(String, String, String), usize> =
         chains.iter().enumerate().map(|(at, c)| ((c.family.clone(), c.table.clone(), c.name.clone()), at)).collect();
     for ListedRule { family, table, chain, handle, expr } in listed.nftables.into_iter().filter_map(|o| o.rule) {
@@ -326,6 +321,8 @@ mod tests {
         let inner = "\t\tjump {\n\t\t\ttcp dport 80 drop\n\t\t\taccept\n\t\t} # handle 9\n";
         let nameless = TEXT.replace("\t\ttcp dport @ports  drop # handle 9\n", inner);
         assert_eq!(parse(JSON, &nameless).unwrap().chains[0].rules[0].text, "jump { tcp dport 80 drop; accept; }");
+        let dormant = TEXT.replace("table netdev n { # handle 2\n", "table netdev n { # handle 2\n\tflags dormant\n\n");
+        assert_eq!(parse(JSON, &dormant).unwrap().chains, [ruleset.chains[0].clone()]);
         assert_eq!(parse("", "").unwrap(), Ruleset::default());
         assert!(parse("{cut", "").is_err());
     }

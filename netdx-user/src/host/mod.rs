@@ -15,6 +15,7 @@ pub mod interface;
 pub mod ipsec;
 pub mod iptables;
 pub mod ipvs;
+mod legacy;
 pub mod namespace;
 pub mod neigh;
 pub mod netlink;

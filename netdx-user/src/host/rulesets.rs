@@ -3,7 +3,7 @@
 //! Owns: how that is known. Must not know: rules, and how they are listed.
 
 use super::{
-    Error, firewall,
+    Error, firewall, legacy,
     netlink::{self, Body},
 };
 use crate::fact::Ruleset;
@@ -21,12 +21,12 @@ const KEPT: Duration = Duration::from_secs(10);
 /// Of how many namespaces.
 const LIMIT: usize = 16;
 
-/// What rules of nftables a namespace has: another number for each change of them, and for each namespace there ever was.
+/// What rules a namespace has: another number for each change of them, and for each namespace there ever was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Edition {
     /// SO_NETNS_COOKIE
     namespace: u64,
-    /// NFTA_GEN_ID
+    /// [`generation`]
     generation: u32,
 }
 
@@ -61,12 +61,9 @@ impl Rulesets {
 }
 
 impl Edition {
-    /// That of the calling thread's namespace; none: it can't be known, for the namespace has no cookie (before 5.14), nftables
-    /// is not there, or the old iptables has rules, which have no number.
+    /// That of the calling thread's namespace; none: it can't be known, for the namespace has no cookie (before 5.14), or what
+    /// [`generation`] says.
     fn now() -> Option<Edition> {
-        if firewall::has_legacy_rules() {
-            return None;
-        }
         Some(Edition { namespace: cookie()?, generation: generation()? })
     }
 }
@@ -90,9 +87,18 @@ pub(super) fn cookie() -> Option<u64> {
     (result == 0 && length as usize == size_of::<u64>()).then_some(cookie)
 }
 
-/// How often the rules of nftables have changed in the calling thread's namespace (include/uapi/linux/netfilter/nf_tables.h);
-/// none: nftables is not there.
+/// A number that is another one whenever rules of the calling thread's namespace have changed: how often those of nftables
+/// have, and where the old iptables has tables, one for what is in them, too. None: nftables is not there, nor are such
+/// tables, or they can't be read.
 pub(super) fn generation() -> Option<u32> {
+    match (changes(), legacy::fingerprint().ok()?) {
+        (changes, None) => changes,
+        (changes, Some(old)) => Some(old ^ changes.unwrap_or(0)),
+    }
+}
+
+/// How often the rules of nftables have changed (include/uapi/linux/netfilter/nf_tables.h).
+fn changes() -> Option<u32> {
     /// `NFNL_SUBSYS_NFTABLES`, NFT_MSG_GETGEN.
     const GET: u16 = 10 << 8 | 16;
     const NFTA_GEN_ID: u16 = 1;

@@ -1,4 +1,4 @@
-//! How often a namespace's rules had changed when netfilter dropped packets there: by the end of a story they may be others.
+//! Which rules a namespace had when netfilter dropped packets there: by the end of a story they may be others.
 //!
 //! Owns: when that is asked, and which answer is of which drop. Must not know: rules.
 

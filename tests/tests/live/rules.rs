@@ -92,6 +92,42 @@ fn rules_that_have_changed_since_are_not_blamed_for_sure() {
     trace.only(&[DROPPED.code]);
 }
 
+/// The old iptables does not count its changes.
+#[test]
+fn rules_of_the_old_iptables_that_have_changed_since_are_not_blamed_for_sure() {
+    let lab = Lab::new();
+    let iptables = |rule: &str| {
+        let words = std::iter::once("-w").chain(rule.split(' '));
+        output(lab.router.command("iptables-legacy").args(words)).status.success()
+    };
+    if !iptables("-A FORWARD -p tcp --dport 80 -j DROP") {
+        return weaker_because("the kernel has no legacy tables");
+    }
+    let trace = Tracer::start(&lab);
+    let mut client = lab.start("blocking 10.1.2.2:80");
+    std::thread::sleep(Duration::from_millis(2400));
+    assert!(iptables("-R FORWARD 1 -p tcp -m tcp ! --dport 81 -j DROP"));
+    let attempt = client.attempt();
+    let names = &["the rules there have changed since, of those now it can have been the rule", "! --dport 81"];
+    trace.explains(&attempt, &Expected { names, ..DROPPED });
+    trace.only(&[DROPPED.code]);
+}
+
+/// Its chains are listed, and asked by nobody.
+#[test]
+fn a_dormant_table_drops_nothing() {
+    let lab = Lab::new();
+    let chain = |priority: i32, rule: &str| {
+        format!("chain f {{\n type filter hook forward priority {priority};\n {rule}\n}}\n")
+    };
+    let [dormant, real] = [chain(-10, "tcp dport 80 drop"), chain(0, "tcp dport 80-90 drop")];
+    lab.router.nft(&format!("table ip asleep {{\n flags dormant;\n {dormant}}}\n table ip lab {{\n {real}}}"));
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    trace.explains(&attempt, &Expected { names: &["the rule `tcp dport 80-90 drop` (ip lab f"], ..DROPPED });
+    trace.only(&[DROPPED.code]);
+}
+
 /// Nobody is where the copies go; what becomes of the packets themselves is another matter.
 #[test]
 fn what_becomes_of_a_copy_is_not_what_became_of_the_packet() {

@@ -42,7 +42,7 @@ Geneve, GRE, IP in IP) with one of this connection in it.
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, or of one with such a packet in it, with netfilter
 as the reason, the namespace and the hook. The rule is found by matching the packet against the rules of that namespace,
-read right after: it is exact when only one rule or policy can have done it. Where the rules of nftables have changed between
+read right after: it is exact when only one rule or policy can have done it. Where the rules have changed between
 the drop and the reading, that is said, and no rule is named for sure.
 
 # What to do

@@ -126,12 +126,10 @@ pub(super) fn culprit(c: &Connection, d: &Dropped<'_>, action: Action) -> Culpri
     }
 }
 
-/// The rules of nftables have changed between the drop and when they were listed.
+/// The rules have changed between the drop and when they were listed.
 fn changed(c: &Connection, d: &Dropped<'_>, netns: Netns, listed: &Ruleset) -> bool {
     match c.facts.get(&Want::RulesetGeneration { netns, dropped: d.time }) {
-        Some(Answer::RulesetGeneration(Some(then))) => {
-            engine(d) != Some(Engine::Legacy) && listed.generation.is_some_and(|now| now != *then)
-        }
+        Some(Answer::RulesetGeneration(Some(then))) => listed.generation.is_some_and(|now| now != *then),
         _ => false,
     }
 }

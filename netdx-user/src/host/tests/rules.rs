@@ -113,3 +113,27 @@ fn rules_are_listed_again_only_when_they_have_changed() {
     let want = Want::RulesetGeneration { netns: lab.netns(0), dropped: Time(7) };
     assert_eq!(Host::new().answer(&want), Answer::RulesetGeneration(now));
 }
+
+#[test]
+fn rules_of_the_old_iptables_have_a_number_too() {
+    let Some(lab) = Lab::new() else { return };
+    let iptables = |rules: &str| run(&format!("ip netns exec {} iptables-legacy -w {rules}", lab.names[1]));
+    let number = || {
+        let want = Want::RulesetGeneration { netns: lab.netns(1), dropped: Time(7) };
+        let Answer::RulesetGeneration(number) = Host::new().answer(&want) else { panic!() };
+        let Answer::Ruleset(rules) = Host::new().answer(&Want::Ruleset { netns: lab.netns(1) }) else { panic!() };
+        assert_eq!(rules.generation, number);
+        number.expect("it can be known")
+    };
+    let none = number();
+    iptables("-A INPUT -p tcp --dport 80 -j DROP");
+    let one = number();
+    run(&format!("ip netns exec {} ping -qc1 -W1 127.0.0.1", lab.names[1]));
+    assert_eq!(number(), one, "what rules count is no change");
+    // As many and as long ones.
+    iptables("-R INPUT 1 -p tcp --dport 81 -j DROP");
+    let other = number();
+    assert!(none != one && one != other && none != other, "{none} {one} {other}");
+    iptables("-R INPUT 1 -p tcp --dport 80 -j DROP");
+    assert_eq!(number(), one);
+}
