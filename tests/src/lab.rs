@@ -75,6 +75,22 @@ impl Lab {
         lab
     }
 
+    /// Makes the router's `br0` of what leads to the client, with its address, and puts the server beside it: 10.1.1.3 behind its
+    /// port `by`.
+    pub fn bridged(&self) {
+        self.router.link("by", &self.server, "port", ["", "10.1.1.3/24"]);
+        for line in [
+            "link add br0 type bridge",
+            "addr flush dev rcl",
+            "link set rcl master br0",
+            "link set by master br0",
+            "addr add 10.1.1.1/24 dev br0",
+            "link set br0 up",
+        ] {
+            self.router.ip(line);
+        }
+    }
+
     /// The namespaces' inodes, as reports give them.
     #[must_use]
     pub fn inodes(&self) -> Vec<u64> {

@@ -134,6 +134,9 @@ pub(super) fn translations(c: &Connection) -> Vec<Evidence> {
             matches!(c.facts.get(&translations_want(c)), Some(Answer::Translations(hops)) if hops.contains(hop));
         let text = if tracked || c.traced_back {
             format!("network address translation in {at} makes {after} out of {before}")
+        } else if !c.shows_syn(hop) {
+            let from = phrase::endpoint(hop.to.remote, hop.to.remote_port);
+            format!("the answer to its SYN, {before}, was seen in {at} from {from}: network address translation")
         } else {
             format!("its SYN, {before}, was seen in {at} as {after}: network address translation")
         };

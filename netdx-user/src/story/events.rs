@@ -6,6 +6,7 @@ use crate::{
         Call, Discovery, Event, Hook, IcmpError, Name, Netns, Packet, Protocol, RouteLookups, Sock, Task, TcpCounters,
         TcpState,
     },
+    fact::Translation,
     time::Time,
 };
 use std::{net::IpAddr, time::Duration};
@@ -283,6 +284,22 @@ impl Connection {
                 })
             }
             _ => None,
+        })
+    }
+
+    /// Its SYN itself was seen in that namespace with those endpoints, not only what answered it.
+    #[must_use]
+    pub fn shows_syn(&self, hop: &Translation) -> bool {
+        const SYN: u8 = 2;
+        const ACK: u8 = 16;
+        let is_it =
+            |p: &Packet| p.netns == Some(hop.netns) && p.tuple == Some(hop.to) && p.tcp_flags & (SYN | ACK) == SYN;
+        self.events.iter().any(|(_, e)| match &**e {
+            Event::Drop { packet, inner, .. } => is_it(inner.as_deref().unwrap_or(packet)),
+            Event::ResetSent { packet: Some(packet), .. }
+            | Event::IcmpSent { packet, .. }
+            | Event::ListenOverflow { packet, .. } => is_it(packet),
+            _ => false,
         })
     }
 

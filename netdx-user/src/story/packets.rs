@@ -213,8 +213,11 @@ impl Packets {
         for (_, translation) in seen {
             // A SYN that is sent again may be given another port.
             let port_aside = |t: Translation| (t.netns, Tuple { local_port: 0, ..t.to });
+            // Seen again further on, it was not translated there.
+            let seen_again = others.last().is_some_and(|last| port_aside(*last).1 == port_aside(translation).1);
             match others.iter_mut().find(|other| port_aside(**other) == port_aside(translation)) {
                 Some(other) => *other = translation,
+                None if seen_again => {}
                 None => others.push(translation),
             }
         }
@@ -407,6 +410,19 @@ mod tests {
         let mut packets = Packets::default();
         packets.push(reached, Time(20), Arc::new(drop(reached.reversed(), 0x12, 1, 0)));
         let seen = packets.translated(dialled, u32::MAX, Time(0), Time(99));
+        assert_eq!(seen, [Translation { netns: Netns(2), to: reached }]);
+    }
+
+    #[test]
+    fn what_is_seen_again_further_on_was_not_translated_there() {
+        let (dialled, reached) = (tuple("10.0.0.9", 80), tuple("10.0.0.5", 8080));
+        let mut packets = Packets::default();
+        for (time, netns) in [(10, 2), (20, 3)] {
+            let Event::Drop { packet, .. } = drop(reached, 2, 7, 0) else { panic!() };
+            let seen = crate::story::tests::drop_of(Packet { netns: Some(Netns(netns)), ..packet }, "NO_SOCKET", None);
+            packets.push(reached, Time(time), Arc::new(seen));
+        }
+        let seen = packets.translated(dialled, 7, Time(0), Time(99));
         assert_eq!(seen, [Translation { netns: Netns(2), to: reached }]);
     }
 }

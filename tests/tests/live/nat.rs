@@ -61,17 +61,7 @@ fn a_port_is_forwarded_to_nobody() {
 #[test]
 fn the_answer_does_not_come_back_through_the_translation() {
     let lab = Lab::new();
-    lab.router.link("by", &lab.server, "port", ["", "10.1.1.3/24"]);
-    for line in [
-        "link add br0 type bridge",
-        "addr flush dev rcl",
-        "link set rcl master br0",
-        "link set by master br0",
-        "addr add 10.1.1.1/24 dev br0",
-        "link set br0 up",
-    ] {
-        lab.router.ip(line);
-    }
+    lab.bridged();
     lab.router.sysctl("net.ipv4.conf.all.send_redirects=0, net.ipv4.conf.br0.send_redirects=0");
     // Where a bridge's packets are translated, too, the answer is.
     run(lab
@@ -85,7 +75,12 @@ fn the_answer_does_not_come_back_through_the_translation() {
     let attempt = lab.connect(&format!("blocking {target}"));
     let code = "timeout.dropped";
     let names = &[target, "the answer came from 10.1.1.3:80"];
-    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote: Some(target), names, ..REFUSED });
+    let report =
+        trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote: Some(target), names, ..REFUSED });
+    let all = report["verdict"]["evidence"].as_array().into_iter().flatten();
+    let texts: Vec<&str> = all.filter(|e| e["what"] == "nat").filter_map(|e| e["text"].as_str()).collect();
+    let of_answer = |text: &&str| text.contains("was seen in this network namespace from 10.1.1.3:80");
+    assert!(texts.iter().filter(|text| text.contains("this network namespace")).all(of_answer), "{report:#}");
     trace.only(&[code]);
 }
 
