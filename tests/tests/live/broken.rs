@@ -179,6 +179,32 @@ fn large_packets_vanish() {
     trace.only(&[code]);
 }
 
+/// A bridge can't say so to anybody.
+#[test]
+fn large_packets_vanish_at_a_bridge() {
+    let lab = Lab::new();
+    lab.bridged();
+    lab.router.ip("link set by mtu 1000");
+    lab.router.ip("link set br0 mtu 1500");
+    // What would be cut in pieces later passes.
+    lab.client.ip("link set eth0 gso_max_segs 1 gso_max_size 1500");
+    let listener = listen(&lab.server, "10.1.1.3:80");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        // Reads until the client gives up.
+        _ = stream.read_to_end(&mut Vec::new());
+    });
+    lab.client.sysctl("net.ipv4.tcp_retries2=3");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.1.3:80 --send 5000 --receive");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let code = "broken.mtu";
+    let names = &["its segments of 1448 bytes", "the link of by in network namespace", "(MTU 1000)"];
+    let remote = Some("10.1.1.3:80");
+    trace.explains(&attempt, &Expected { code, errno: Some("ETIMEDOUT"), remote, names, ..BROKEN });
+    trace.only(&[code]);
+}
+
 /// The other side completes the handshake and is never heard of again.
 fn vanished(settings: &str, client: &str, names: &[&str]) {
     let lab = Lab::new();

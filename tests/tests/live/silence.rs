@@ -138,3 +138,55 @@ fn nobody_can_answer_the_ipv6_loopback() {
     trace.explains(&attempt, &expected);
     trace.only(&["local.bad-source"]);
 }
+
+const NEIGHBOR: Expected<'static> =
+    Expected { code: "route.neighbor-silent", errno: Some("ETIMEDOUT"), certainty: Some("likely"), ..NONE };
+
+/// Who gives up sooner than the router does hears nothing of its neighbour.
+#[test]
+fn the_router_still_asks_for_its_next_hop() {
+    let lab = Lab::new();
+    lab.router.sysctl("net.ipv4.neigh.rsv.mcast_solicit=20");
+    let rule = "tcp dport 8080 dnat to 10.1.2.77:81";
+    lab.router.nft(&format!("table ip lab {{\n chain p {{\n type nat hook prerouting priority -100;\n {rule}\n}}\n}}"));
+    let trace = Tracer::start(&lab);
+    let names = &["the next hop 10.1.2.77 does not answer ARP", lab.router.name()];
+    for target in ["10.1.2.77:81", "10.1.1.1:8080"] {
+        let attempt = lab.connect(&format!("blocking {target}"));
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        trace.explains(&attempt, &Expected { remote: Some(target), names, ..NEIGHBOR });
+    }
+    trace.only(&[NEIGHBOR.code]);
+}
+
+#[test]
+fn the_answers_next_hop_is_silent() {
+    let lab = Lab::new();
+    let _listener = listen(&lab.server, "10.1.2.2:80");
+    lab.server.sysctl("net.ipv4.neigh.eth0.mcast_solicit=20");
+    lab.server.ip("route replace default via 10.1.2.77");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let names = &["the next hop 10.1.2.77 of its answer does not answer ARP", lab.server.name()];
+    trace.explains(&attempt, &Expected { names, ..NEIGHBOR });
+    trace.only(&[NEIGHBOR.code]);
+}
+
+/// It is not that the router should pass it on.
+#[test]
+fn the_target_is_known_by_the_link_address_of_another_host() {
+    let lab = Lab::new();
+    lab.bridged();
+    lab.router.ip("link set br0 address 02:00:00:00:00:aa");
+    lab.router.sysctl("net.ipv4.ip_forward=0");
+    lab.client.ip("neigh replace 10.1.1.3 lladdr 02:00:00:00:00:aa dev eth0 nud permanent");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.1.3:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let names =
+        &[lab.router.name(), "which does not have 10.1.1.3", "02:00:00:00:00:aa, which is the link address of br0"];
+    let code = "timeout.dropped";
+    trace.explains(&attempt, &Expected { code, remote: Some("10.1.1.3:80"), names, certainty: None, ..NEIGHBOR });
+    trace.only(&[code]);
+}

@@ -178,6 +178,17 @@ fn it_is_larger_than_the_path() {
 }
 
 #[test]
+fn it_is_larger_than_a_bridges_port_lets_pass() {
+    let lab = Lab::new();
+    lab.bridged();
+    lab.router.ip("link set by mtu 1000");
+    lab.router.ip("link set br0 mtu 1500");
+    let names = &["it is larger than the link of by in network namespace", "(MTU 1000)"];
+    let expected = Expected { code: "timeout.dropped", names, ..UDP };
+    lost(&lab, "udp 10.1.1.3:81 --send 1400", "10.1.1.3:81", NOTHING, &expected);
+}
+
+#[test]
 fn it_is_for_everybody_and_was_not_allowed_to() {
     let lab = Lab::new();
     let expected = Expected { code: "local.bad-target", names: &["netdx-client[", "SO_BROADCAST"], ..UDP };

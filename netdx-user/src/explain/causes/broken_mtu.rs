@@ -1,13 +1,13 @@
 //! `broken.mtu`
 
-use super::evidence::{interface, life, onward_want, place, told};
+use super::evidence::{interface, interfaces, life, onward_want, place, target_here, told};
 use crate::{
     coverage::Coverage,
-    event::Packet,
+    event::{Netns, Packet},
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, phrase, seen},
-    fact::Answer,
+    fact::{Answer, Interface},
     report::{Certainty, Evidence, Outcome},
-    story::Connection,
+    story::{Connection, Dropped},
     want::Want,
 };
 
@@ -32,7 +32,8 @@ The connection is set up, small requests work, and it hangs as soon as a large a
 
 # How netdx knows
 After the handshake, full-size segments were sent again and again while nothing smaller was lost; where it was on this host,
-the drop with reason PKT_TOO_BIG was seen, or that its own ICMP \"fragmentation needed\" about them was made there.
+the drop with reason PKT_TOO_BIG was seen, or one without a reason at an interface (a bridge's port, or one whose cable's other
+end) whose MTU, read right after, is smaller, or that its own ICMP \"fragmentation needed\" about them was made there.
 
 # What to do
 Let ICMP type 3 code 4 (ICMPv6 type 2) pass in firewalls. Lower the MTU of the tunnel's interface, or clamp the MSS there
@@ -43,7 +44,7 @@ broken.timeout: everything is lost, not only what is large.
 ";
 
 fn wants(c: &Connection) -> Vec<Want> {
-    let Some(too_big) = too_big(c) else { return Vec::new() };
+    let Some(too_big) = too_big(c) else { return c.drops().flat_map(|d| narrow_wants(c, &d)).collect() };
     let netns = too_big.packet.netns.into_iter();
     let link = netns.flat_map(|netns| [Want::Interfaces { netns }, Want::Namespace { netns }]);
     link.chain(onward_want(too_big.packet)).collect()
@@ -60,7 +61,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if let Some(too_big) = too_big(c).filter(|_| gave_up)
         && let Some((t, _, _, length, _)) = large.last()
     {
-        let link = link(c, too_big.packet);
+        let link = link(c, &too_big);
         return Judgement::Yes(
             Finding::new(
                 Certainty::Proven,
@@ -100,23 +101,64 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 struct TooBig<'a> {
     packet: &'a Packet,
     proof: Evidence,
+    /// The link, where it is known.
+    link: Option<(Netns, &'a Interface)>,
 }
 
 /// Dropped for that reason, or a router of this host had to say so (IPv4; IPv6's has no tracepoint).
 fn too_big(c: &Connection) -> Option<TooBig<'_>> {
     if let Some(d) = c.drops().find(|d| d.ours && d.reason == "PKT_TOO_BIG") {
         let text = format!("{} dropped {}: PKT_TOO_BIG", phrase::packet(d.packet), place(c, &d));
-        return Some(TooBig { packet: d.packet, proof: seen(c, d.time, "drop", text) });
+        return Some(TooBig { packet: d.packet, proof: seen(c, d.time, "drop", text), link: None });
     }
-    let (time, packet, _) = c.icmp_sent().find(|(_, packet, _)| (packet.icmp_type, packet.icmp_code) == (3, 4))?;
-    let at = phrase::namespace(&c.facts, packet.netns?, c.netns);
-    let text = format!("{} about it made in {at}; it did not come back", message(c));
-    Some(TooBig { packet, proof: seen(c, time, "icmp-sent", text) })
+    if let Some((time, packet, _)) = c.icmp_sent().find(|(_, packet, _)| (packet.icmp_type, packet.icmp_code) == (3, 4))
+    {
+        let at = phrase::namespace(&c.facts, packet.netns?, c.netns);
+        let text = format!("{} about it made in {at}; it did not come back", message(c));
+        return Some(TooBig { packet, proof: seen(c, time, "icmp-sent", text), link: None });
+    }
+    let (.., segment, _) = c.retransmits().filter(|(_, _, _, length, _)| *length > LARGE).last()?;
+    let headers = if c.tuple.remote.is_ipv4() { 40 } else { 60 };
+    c.drops().filter(|d| d.ours).find_map(|d| {
+        let link = narrow(c, &d, segment + headers)?;
+        let text = format!("{} dropped {} without a reason", phrase::packet(d.packet), place(c, &d));
+        Some(TooBig { packet: d.packet, proof: seen(c, d.time, "drop", text), link: Some(link) })
+    })
 }
 
-/// The link that a packet was to go on by, where the way to its destination is known: `the link of eth1 in network namespace
-/// router (MTU 1000)`.
-fn link(c: &Connection, packet: &Packet) -> String {
+/// The link that a packet of that many bytes is too big for, where it was dropped without a reason: that of the interface it was at
+/// (`br_dev_queue_push_xmit`), or of the other end of its cable (`veth_xmit`), which say so to nobody (`is_skb_forwardable`, Linux
+/// 6.18).
+pub(super) fn narrow<'a>(c: &'a Connection, d: &Dropped<'_>, bytes: u32) -> Option<(Netns, &'a Interface)> {
+    if !without_reason(d) {
+        return None;
+    }
+    let own = interface(c, d.netns()?, d.packet.device).map(|i| (d.netns().unwrap_or(c.netns), i));
+    let ends = target_here(c).filter(|_| d.by("veth_xmit")).unwrap_or_default();
+    let of_end = |netns: &Netns| {
+        let mut all = interfaces(c, *netns).iter().filter(|i| i.kind == "veth" && i.has(c.reached().remote));
+        all.next().map(|i| (*netns, i))
+    };
+    own.into_iter().chain(ends.iter().filter_map(of_end)).find(|(_, i)| i.mtu > 0 && i.mtu < bytes)
+}
+
+/// The questions behind [`narrow`].
+pub(super) fn narrow_wants(c: &Connection, d: &Dropped<'_>) -> Vec<Want> {
+    let ends = target_here(c).filter(|_| d.by("veth_xmit")).unwrap_or_default();
+    let at = d.netns().into_iter().chain(ends.iter().copied()).filter(|_| without_reason(d));
+    at.flat_map(|netns| [Want::Interfaces { netns }, Want::Namespace { netns }]).collect()
+}
+
+fn without_reason(d: &Dropped<'_>) -> bool {
+    matches!(d.reason, "" | "NOT_SPECIFIED")
+}
+
+/// The link that a packet was to go on by, where that is known.
+fn link(c: &Connection, too_big: &TooBig<'_>) -> String {
+    let packet = too_big.packet;
+    if let Some((netns, i)) = too_big.link {
+        return of_interface(c, netns, i);
+    }
     let Some(netns) = packet.netns else { return "the next link".into() };
     let at = phrase::namespace(&c.facts, netns, c.netns);
     let device = match onward_want(packet).and_then(|want| c.facts.get(&want)) {
@@ -124,9 +166,14 @@ fn link(c: &Connection, packet: &Packet) -> String {
         _ => None,
     };
     match device {
-        Some(i) => format!("the link of {} in {at} (MTU {})", i.name, i.mtu),
+        Some(i) => of_interface(c, netns, i),
         None => format!("the next link in {at}"),
     }
+}
+
+/// `the link of eth1 in network namespace router (MTU 1000)`.
+pub(super) fn of_interface(c: &Connection, netns: Netns, i: &Interface) -> String {
+    format!("the link of {} in {} (MTU {})", i.name, phrase::namespace(&c.facts, netns, c.netns), i.mtu)
 }
 
 /// What tells a sender that a packet was too big for a link (RFC 1191, RFC 8201).

@@ -208,6 +208,11 @@ pub(super) fn anything_came_back(c: &Connection) -> bool {
         || super::asymmetric::answer(c).is_some()
 }
 
+/// SYNs left, were sent again, and nothing came back, nor is it known that one was dropped: they went on, or wait somewhere.
+pub(super) fn lost_track(c: &Connection) -> bool {
+    c.tried() && c.established.is_none() && !anything_came_back(c) && !c.is_dropped() && syns(c).0 > 1
+}
+
 /// The drop that stopped this connection: one that isn't only a consequence of its end, nor made good before that.
 pub(super) fn stopping_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
     let end = c.ended;
@@ -380,7 +385,8 @@ pub(super) fn vanished_at(c: &Connection) -> Vec<Netns> {
 
 /// The question whether such a listener's answer finds its way back.
 pub(super) fn way_back_want(c: &Connection, netns: Netns) -> Want {
-    Want::Route { netns, to: c.tuple.local, from: Some(c.tuple.remote), device: 0, mark: 0, uid: 0, flow: None }
+    let seen = c.reached();
+    Want::Route { netns, to: seen.local, from: Some(seen.remote), device: 0, mark: 0, uid: 0, flow: None }
 }
 
 /// The namespaces of this host whose answers did not come: the one whose TCP refused it, or those with a listener.

@@ -1,6 +1,7 @@
 //! `route.forwarding-off`
 
 use super::evidence::{came_back, place, stopping_drops, sysctl_wants, sysctls, told};
+use super::misdirected;
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, fact, phrase, seen},
@@ -36,7 +37,8 @@ switch it on when they start; something else may have switched it off since.
 route.rejects and route.icmp-unreachable: forwarding is on, and routing says no. firewall.dropped at the forward hook.
 ";
 
-fn dropped(c: &Connection) -> Option<Dropped<'_>> {
+/// What was to be passed on, and was not.
+pub(super) fn dropped(c: &Connection) -> Option<Dropped<'_>> {
     stopping_drops(c).find(|d| {
         // An answer has arrived, or its own packet has come back: neither is to be passed on.
         let arrived = !d.ours && d.netns() == Some(c.netns) || came_back(c, d);
@@ -63,7 +65,7 @@ fn wants(c: &Connection) -> Vec<Want> {
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
-    let Some(d) = dropped(c) else { return Judgement::No };
+    let Some(d) = dropped(c).filter(|_| !misdirected::is_it(c)) else { return Judgement::No };
     let off = sysctls(c, &d, &keys(&d)).into_iter().find(|(_, value)| value == "0");
     let Some((setting, _)) = off else { return Judgement::No };
     let at = place(c, &d);

@@ -3,6 +3,7 @@
 use super::evidence::{
     anything_came_back, interfaces, neighbor_want, place, route_fact, stopping_drops, told, undropped,
 };
+use super::hops;
 use super::own_neighbor::{self, Asked};
 use super::route_icmp_unreachable::{by_tunnel, own_message, own_wants};
 use super::tunnel::{self, Tunnel, beneath_wants};
@@ -38,8 +39,9 @@ that network, else the gateway (ARP for IPv4, neighbour discovery for IPv6). Nob
 The kernel reported that resolving the neighbour failed, or dropped the packet that waited for it; the neighbour entry,
 read right after, is failed or incomplete. Nothing was seen on this host that dropped the question or its answer. Before
 Linux 5.17 not every such drop can be seen: the verdict is likely there. So it is where the question goes through a tunnel,
-by a bridge as well: what becomes of a packet inside of another is told only where this host drops it; and where the silent
-address is no next hop of the packet's route there. Copies that rules send elsewhere (dup, TEE) are not told of.
+by a bridge as well: what becomes of a packet inside of another is told only where this host drops it; where the silent
+address is no next hop of the packet's route there; and where another namespace of this host has to pass it on, or its answer,
+and the application gave up before that one did: what its route there leads to was then still being asked for in vain. Copies that rules send elsewhere (dup, TEE) are not told of.
 
 # What to do
 Is that host (or gateway) up and on this network? Is its address right, is the prefix length right (a too short one makes
@@ -58,6 +60,7 @@ fn wants(c: &Connection) -> Vec<Want> {
         wants.extend(neighbor_want(c));
     }
     wants.extend(own_wants(c));
+    wants.extend(hops::wants(c));
     for d in waited(c).filter(Dropped::waited_for_neighbor) {
         wants.extend(way_wants(c, &d));
     }
@@ -91,7 +94,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         let asked = asked(c, &silent);
         let tunnel = asked.and_then(|asked| tunnel::beneath(c, asked.netns, asked.device, asked.address));
         let owner = asked.and_then(|asked| own_neighbor::owner(c, asked));
-        let Silent { netns, address, device, proof, on_its_way } = silent;
+        let Silent { netns, address, device, proof, on_its_way, of_answer } = silent;
         let elsewhere = if netns == c.netns {
             String::new()
         } else {
@@ -102,6 +105,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             Some((hop, _)) if Some(hop) == address => format!("the gateway {hop}"),
             _ => address.map_or_else(|| "the next hop".into(), |a| format!("the next hop {a}")),
         };
+        let role = if of_answer { format!("{role} of its answer") } else { role };
         let how = if c.tuple.remote.is_ipv4() { "ARP" } else { "neighbour discovery" };
         let through = tunnel.map(|tunnel| format!(" through {}", tunnel.name())).unwrap_or_default();
         let why = owner.as_ref().map(|owner| owner.why(c)).unwrap_or_default();
@@ -140,13 +144,15 @@ struct Silent {
     proof: Evidence,
     /// It is the next hop of the packets' route.
     on_its_way: bool,
+    /// It is the answer to its packets that waits.
+    of_answer: bool,
 }
 
 /// What shows it.
 fn found(c: &Connection) -> Option<Silent> {
     let hop = c.next_hop().map(|(a, _)| a);
     let by = || c.route().map(|r| r.device_name.clone());
-    let own = |proof| Silent { netns: c.netns, address: hop, device: by(), proof, on_its_way: true };
+    let own = |proof| Silent { netns: c.netns, address: hop, device: by(), proof, on_its_way: true, of_answer: false };
     // The drop of the very packet that waited for the neighbour, it may be for longer than whoever connects.
     if let Some(d) = waited(c).filter(Dropped::waited_for_neighbor).find(|d| !is_copy(c, d)) {
         let netns = d.netns().unwrap_or(c.netns);
@@ -161,7 +167,8 @@ fn found(c: &Connection) -> Option<Silent> {
             return Some(own(proof));
         }
         let (address, device) = of.map(|(address, device)| (address, device.to_owned())).unzip();
-        return Some(Silent { netns, address, device, proof, on_its_way: leads_to(c, &d) == Some(true) });
+        let on_its_way = leads_to(c, &d) == Some(true);
+        return Some(Silent { netns, address, device, proof, on_its_way, of_answer: false });
     }
     let waits = c.syn_retransmits().find(|(_, r)| *r == Some(-errno::EBUSY));
     let own_icmp = own_message(c).filter(|_| by_tunnel(c).is_none());
@@ -186,7 +193,7 @@ fn found(c: &Connection) -> Option<Silent> {
     }
     let failed = matches!(
         neighbor_want(c).and_then(|w| c.facts.get(&w)),
-        Some(Answer::Neighbor(Some(n))) if matches!(n.state.as_str(), "failed" | "incomplete")
+        Some(Answer::Neighbor(Some(n))) if n.is_unanswered()
     );
     if let Some(t) = c.syn_waits().filter(|_| failed) {
         let text = "no SYN was sent again before that: the first one still waits for the neighbour";
@@ -197,9 +204,18 @@ fn found(c: &Connection) -> Option<Silent> {
         return Some(own(seen(c, t, "retransmit", text)));
     }
     // The application did not wait that long.
-    let (d, _) = c.discovery_drops().find(|(_, what)| Some(what.asked) == hop)?;
-    (failed && c.tried() && !anything_came_back(c))
-        .then(|| own(seen(c, d.time, "drop", format!("{} dropped {}", phrase::dropped(&d), place(c, &d)))))
+    if let Some((d, _)) = c.discovery_drops().find(|(_, what)| Some(what.asked) == hop)
+        && failed
+        && c.tried()
+        && !anything_came_back(c)
+    {
+        return Some(own(seen(c, d.time, "drop", format!("{} dropped {}", phrase::dropped(&d), place(c, &d)))));
+    }
+    let hops::Unheard { netns, entry, of_answer } = hops::unheard(c)?;
+    let (address, device) = (Some(entry.address), Some(entry.device_name.clone()));
+    let at = phrase::namespace(&c.facts, netns, c.netns);
+    let proof = fact("neighbor", format!("{} on {} in {at} is {}", entry.address, entry.device_name, entry.state));
+    Some(Silent { netns, address, device, proof, on_its_way: false, of_answer })
 }
 
 /// It is on the way that this connection's own packets take from its own namespace.
@@ -370,7 +386,7 @@ pub(super) fn unresolved_wants(c: &Connection) -> Vec<Want> {
 /// Packets of this conversation wait for a next hop that has not answered yet.
 pub(super) fn unresolved(c: &Connection) -> Option<Evidence> {
     match neighbor_want(c).and_then(|w| c.facts.get(&w))? {
-        Answer::Neighbor(Some(n)) if matches!(n.state.as_str(), "failed" | "incomplete") => entry(c),
+        Answer::Neighbor(Some(n)) if n.is_unanswered() => entry(c),
         _ => None,
     }
 }

@@ -191,7 +191,7 @@ fn lost(c: &Connection) -> Option<Finding> {
 fn one_way(c: &Connection) -> Option<Finding> {
     let (netns, r) = no_way_back(c).filter(|(_, r)| !rejecting(r))?;
     let at = phrase::namespace(&c.facts, netns, c.netns);
-    let client = c.tuple.local;
+    let client = c.reached().local;
     let refused = refused_in_vain(c).filter(|(there, _)| *there == netns).map(|(_, proof)| proof);
     let who = match refused {
         Some(_) => format!("nothing listens on {}", phrase::endpoint(c.reached().remote, c.reached().remote_port)),

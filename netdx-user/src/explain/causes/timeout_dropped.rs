@@ -1,9 +1,11 @@
 //! `timeout.dropped`
 
 use super::asymmetric;
+use super::broken_mtu::{narrow, narrow_wants, of_interface};
 use super::evidence::{
     came_back, place, stopping_drops, stopping_wrapped, target_here, target_want, told, turned_back,
 };
+use super::misdirected;
 use super::tunnel;
 use crate::{
     coverage::Coverage,
@@ -27,8 +29,9 @@ This host dropped a packet of the connection, for a reason of its own.
 # What happened
 The kernel threw away a packet (the first one, the answer, a later one) for one of its less common reasons: a TCP-MD5 or
 TCP-AO signature that is missing or wrong, a bad checksum, timestamps from the past (PAWS), a malformed header, a packet too
-big for the next interface. Or the packet came back to where it was sent from, by a router that sends it there. Or the
-kernel threw away a tunnel's packet with one of this connection in it. Or a bridge may not hand it on: to a port that is
+big for the next interface. Or the packet came to another namespace of this host than the one with its address, as the
+neighbour entry that it was sent by (an old one, or one made by hand) has that one's link address. Or the packet came back to
+where it was sent from, by a router that sends it there. Or the kernel threw away a tunnel's packet with one of this connection in it. Or a bridge may not hand it on: to a port that is
 isolated or not forwarding, or back by the port that it came in by, as where a container dials an address that is published
 for it. Or the answer came from another address than was dialled, so that no socket here takes it: the destination was
 translated on the way (DNAT: a published port, a load balancer), and the answer took another way back, on which nobody
@@ -37,7 +40,9 @@ translates it again. Mostly both ends are on one network, and the host that tran
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, with the reason's name, the namespace and the
 function that did it. Or it answered a SYN-ACK from other endpoints with a reset, for want of a socket, and that one
-acknowledges the sequence number of this connection's SYN, which is random.
+acknowledges the sequence number of this connection's SYN, which is random. A neighbour entry and the interfaces of the
+namespace that dropped the packet, read right after, have the same link address, and that namespace is not set to answer for
+others (proxy_arp).
 
 # What to do
 A bridge: `bridge -d link` shows its ports and their settings. Hairpin NAT: where the destination is translated, translate
@@ -51,9 +56,9 @@ dropped it.
 ";
 
 fn wants(c: &Connection) -> Vec<Want> {
-    let Some(d) = stopping_drops(c).last() else { return Vec::new() };
+    let Some(d) = latest(c) else { return Vec::new() };
     let interfaces = no_answer(c, &d).then_some(Want::Interfaces { netns: c.netns });
-    [target_want(c)].into_iter().chain(interfaces).collect()
+    [target_want(c)].into_iter().chain(interfaces).chain(narrow_wants(c, &d)).chain(misdirected::wants(c)).collect()
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
@@ -62,11 +67,10 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     if !waited && !udp && !c.mirrored {
         return Judgement::No;
     }
-    if let Some(finding) = asymmetric::finding(c) {
+    if let Some(finding) = asymmetric::finding(c).or_else(|| misdirected::finding(c)) {
         return Judgement::Yes(finding);
     }
-    // The latest one is nearest to the end; drops of the first packet repeat with each retransmission.
-    let Some(d) = stopping_drops(c).chain(stopping_wrapped(c)).last() else { return Judgement::No };
+    let Some(d) = latest(c) else { return Judgement::No };
     let what = phrase::the_dropped(&d);
     let at = place(c, &d);
     let reason = match (d.reason, d.at) {
@@ -75,16 +79,22 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         (reason, _) => format!("reason {reason}"),
     };
     let back = came_back(c, &d);
+    let too_big = too_big(c, &d);
     let (kept_means, kept_advice) = kept_by_bridge(c, &d).unzip();
     let program = tunnel::to_program(c).filter(|_| no_answer(c, &d)).map(tunnel::named);
     let advice = if back {
         turned_back(c)
+    } else if too_big.is_some() {
+        "give the links on the way the same MTU, or send less at once (in a tunnel: lower the MTU of its interface)"
+            .into()
     } else if let Some(advice) = kept_advice {
         advice
     } else if program.is_some() {
         tunnel::about_program(c)
     } else if d.inner.is_some() {
         "the tunnel's own packets must get through: look at its other end there, and at its addresses and port".into()
+    } else if let Some(advice) = advice_for(&d) {
+        advice.into()
     } else if matches!(d.reason, "" | "NOT_SPECIFIED") {
         format!("look at what handles packets {at}: the kernel says only that it dropped this one")
     } else {
@@ -92,6 +102,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     };
     let means = match d.reason {
         _ if back => Some("it came back to where it was sent from"),
+        _ if too_big.is_some() => too_big.as_deref(),
         _ if kept_means.is_some() => kept_means,
         _ if no_answer(c, &d) => Some("it does not answer a SYN"),
         // Of its own packets that is an answer.
@@ -149,6 +160,31 @@ fn kept_by_bridge(c: &Connection, d: &Dropped<'_>) -> Option<(&'static str, Stri
     })
 }
 
+/// The one nearest to the end; drops of the first packet repeat with each retransmission.
+fn latest(c: &Connection) -> Option<Dropped<'_>> {
+    stopping_drops(c).chain(stopping_wrapped(c)).last()
+}
+
+/// That a datagram, or a tunnel's packet, is larger than a link there allows. With more than an Ethernet header, and the tag of a
+/// VLAN, before it no length is told (`is_skb_forwardable`).
+fn too_big(c: &Connection, d: &Dropped<'_>) -> Option<String> {
+    const BEFORE: u32 = 18;
+    let whole = !c.is_tcp() || d.inner.is_some();
+    let (netns, i) = narrow(c, d, d.packet.length.checked_sub(BEFORE)?).filter(|_| whole)?;
+    Some(format!("it is larger than {} allows", of_interface(c, netns, i)))
+}
+
+/// What to do about some.
+fn advice_for(d: &Dropped<'_>) -> Option<&'static str> {
+    Some(match d.reason {
+        "XFRM_POLICY" => "`ip xfrm policy` there tells what it wants encrypted, `ip xfrm state` what it has keys for",
+        "NO_TX_TARGET" => {
+            "`bridge fdb show` there tells where link addresses are, `bridge -d link show` what ports flood"
+        }
+        _ => return None,
+    })
+}
+
 /// What the commoner reasons mean (include/net/dropreason-core.h, Linux 6.18).
 fn meaning(reason: &str) -> Option<&'static str> {
     Some(match reason {
@@ -162,6 +198,7 @@ fn meaning(reason: &str) -> Option<&'static str> {
         "TCP_CSUM" | "UDP_CSUM" | "IP_CSUM" | "ICMP_CSUM" | "SKB_CSUM" => "its checksum is wrong",
         "TCP_RFC7323_PAWS" | "TCP_RFC7323_TW_PAWS" => "its timestamp is older than one seen before (PAWS, RFC 7323)",
         "IP_INHDR" | "PKT_TOO_SMALL" | "HDR_TRUNC" => "its header is malformed",
+        "NO_TX_TARGET" => "no port of the bridge, or end of the tunnel, there leads to its link address",
         "PKT_TOO_BIG" => "it is larger than the next link allows",
         "XFRM_POLICY" => "an IPsec policy there blocks it, or wants it encrypted and it was not: see `ip xfrm policy`",
         "NOMEM" => "there was no memory for it",

@@ -2,7 +2,8 @@
 
 use super::{
     evidence::{
-        absence, anything_came_back, begun_before, forgotten, refused_in_vain, route_fact, syns, told, vanished_at,
+        absence, anything_came_back, begun_before, forgotten, lost_track, refused_in_vain, route_fact, syns, told,
+        vanished_at,
     },
     timeout_queue_full::may_have_dropped,
     tunnel::{self, Tunnel},
@@ -77,8 +78,7 @@ fn by_another_way(c: &Connection) -> Option<&'static str> {
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    let unanswered = c.tried() && c.established.is_none() && !anything_came_back(c) && !c.is_dropped();
-    if unanswered && syns(c).0 > 1 {
+    if lost_track(c) {
         let answered = lost_answer(c).map(|(netns, ..)| Want::Namespace { netns });
         let marking = c.route().filter(|r| r.by_mark).map(|_| rules_want(c));
         std::iter::once(programs_want(c)).chain(tunnel::wants(c)).chain(answered).chain(marking).collect()

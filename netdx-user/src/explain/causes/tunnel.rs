@@ -68,7 +68,7 @@ pub(super) fn of(c: &Connection) -> Option<Tunnel<'_>> {
 }
 
 /// The routes that it takes on this host, as far as they are known.
-fn ways(c: &Connection) -> Vec<(Netns, &Route)> {
+pub(super) fn ways(c: &Connection) -> Vec<(Netns, &Route)> {
     let onward = routers(c).into_iter().filter_map(|netns| match c.facts.get(&onward(c, netns)) {
         Some(Answer::Route(route)) => Some((netns, route)),
         _ => None,
