@@ -27,13 +27,14 @@ Small packets pass, full-size ones never do.
 
 # What happened
 Somewhere on the way the largest packet (MTU) is smaller than this host believes (a tunnel, a VPN, PPPoE, an overlay
-network), and the message that should tell it (ICMP \"fragmentation needed\", \"packet too big\") was not sent or was filtered.
-The connection is set up, small requests work, and it hangs as soon as a large answer or upload begins.
+network), and the message that should tell it (ICMP \"fragmentation needed\", \"packet too big\") was not sent or was
+filtered. The connection is set up, small requests work, and it hangs as soon as a large answer or upload begins.
 
 # How netdx knows
-After the handshake, full-size segments were sent again and again while nothing smaller was lost; where it was on this host,
-the drop with reason PKT_TOO_BIG was seen, or one without a reason at an interface (a bridge's port, or one whose cable's other
-end) whose MTU, read right after, is smaller, or that its own ICMP \"fragmentation needed\" about them was made there.
+After the handshake, full-size segments were sent again and again while nothing smaller was lost; where it was on this
+host, the drop with reason PKT_TOO_BIG was seen, or one without a reason at an interface (a bridge's port, or one whose
+cable's other end) whose MTU, read right after, is smaller, or that its own ICMP \"fragmentation needed\" about them was
+made there.
 
 # What to do
 Let ICMP type 3 code 4 (ICMPv6 type 2) pass in firewalls. Lower the MTU of the tunnel's interface, or clamp the MSS there
@@ -126,9 +127,9 @@ fn too_big(c: &Connection) -> Option<TooBig<'_>> {
     })
 }
 
-/// The link that a packet of that many bytes is too big for, where it was dropped without a reason: that of the interface it was at
-/// (`br_dev_queue_push_xmit`), or of the other end of its cable (`veth_xmit`), which say so to nobody (`is_skb_forwardable`, Linux
-/// 6.18).
+/// The link that a packet of that many bytes is too big for, where it was dropped without a reason: that of the interface
+/// it was at (`br_dev_queue_push_xmit`), or of the other end of its cable (`veth_xmit`), which say so to nobody
+/// (`is_skb_forwardable`, Linux 6.18).
 pub(super) fn narrow<'a>(c: &'a Connection, d: &Dropped<'_>, bytes: u32) -> Option<(Netns, &'a Interface)> {
     if !without_reason(d) {
         return None;

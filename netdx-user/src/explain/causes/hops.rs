@@ -1,8 +1,8 @@
-//! Next hops on a connection's way beyond its own namespace, and on the way of the answer, as far as namespaces of this host
-//! choose them. Owns: which of them is being asked for its link address in vain. Must not know: next hops of the own namespace.
+//! Next hops on a connection's way beyond its own namespace, and on the way of the answer, as far as namespaces of this
+//! host choose them. Owns: which of them is being asked for its link address in vain. Must not know: the own next hop.
 //!
-//! A router's packets wait for a neighbour that does not answer for three seconds (`mcast_solicit` times `retrans_time`) before
-//! they are dropped. Who gives up sooner hears nothing of it.
+//! A router's packets wait for a neighbour that does not answer for three seconds (`mcast_solicit` times `retrans_time`)
+//! before they are dropped. Who gives up sooner hears nothing of it.
 
 use super::{
     evidence::{lost_track, way_back_want},

@@ -40,8 +40,9 @@ The kernel reported that resolving the neighbour failed, or dropped the packet t
 read right after, is failed or incomplete. Nothing was seen on this host that dropped the question or its answer. Before
 Linux 5.17 not every such drop can be seen: the verdict is likely there. So it is where the question goes through a tunnel,
 by a bridge as well: what becomes of a packet inside of another is told only where this host drops it; where the silent
-address is no next hop of the packet's route there; and where another namespace of this host has to pass it on, or its answer,
-and the application gave up before that one did: what its route there leads to was then still being asked for in vain. Copies that rules send elsewhere (dup, TEE) are not told of.
+address is no next hop of the packet's route there; and where another namespace of this host has to pass it on, or its
+answer, and the application gave up before that one did: what its route there leads to was then still being asked for in
+vain. Copies that rules send elsewhere (dup, TEE) are not told of.
 
 # What to do
 Is that host (or gateway) up and on this network? Is its address right, is the prefix length right (a too short one makes

@@ -30,12 +30,13 @@ This host dropped a packet of the connection, for a reason of its own.
 The kernel threw away a packet (the first one, the answer, a later one) for one of its less common reasons: a TCP-MD5 or
 TCP-AO signature that is missing or wrong, a bad checksum, timestamps from the past (PAWS), a malformed header, a packet too
 big for the next interface. Or the packet came to another namespace of this host than the one with its address, as the
-neighbour entry that it was sent by (an old one, or one made by hand) has that one's link address. Or the packet came back to
-where it was sent from, by a router that sends it there. Or the kernel threw away a tunnel's packet with one of this connection in it. Or a bridge may not hand it on: to a port that is
-isolated or not forwarding, or back by the port that it came in by, as where a container dials an address that is published
-for it. Or the answer came from another address than was dialled, so that no socket here takes it: the destination was
-translated on the way (DNAT: a published port, a load balancer), and the answer took another way back, on which nobody
-translates it again. Mostly both ends are on one network, and the host that translates is not between them (hairpin NAT).
+neighbour entry that it was sent by (an old one, or one made by hand) has that one's link address. Or the packet came back
+to where it was sent from, by a router that sends it there. Or the kernel threw away a tunnel's packet with one of this
+connection in it. Or a bridge may not hand it on: to a port that is isolated or not forwarding, or back by the port that it
+came in by, as where a container dials an address that is published for it. Or the answer came from another address than was
+dialled, so that no socket here takes it: the destination was translated on the way (DNAT: a published port, a load
+balancer), and the answer took another way back, on which nobody translates it again. Mostly both ends are on one network,
+and the host that translates is not between them (hairpin NAT).
 
 # How netdx knows
 The kernel reported the drop of a packet with these addresses and ports, with the reason's name, the namespace and the
