@@ -139,6 +139,26 @@ fn the_interface_has_no_queue() {
     }
 }
 
+/// A shaper whose rate is used up for longer than anybody waits.
+#[test]
+fn the_interfaces_queue_holds_it() {
+    let lab = Lab::new();
+    lab.client.tc("qdisc add dev eth0 root tbf rate 8bit burst 1600 limit 100000");
+    // The first one takes what is left, and finds out the next hop's address.
+    _ = output(lab.client.command("ping").args(["-qc2", "-i0.2", "-s1400", "-W1", "10.1.2.2"]));
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    assert_eq!(attempt.errno, libc::ETIMEDOUT);
+    let code = "local.queue-drop";
+    let names = &["its SYN still waits in the queue (qdisc) of eth0"];
+    let remote = Some("10.1.2.2:80");
+    trace.explains(
+        &attempt,
+        &Expected { code, errno: Some("ETIMEDOUT"), remote, names, certainty: Some("likely"), ..LOCAL },
+    );
+    trace.only(&[code]);
+}
+
 #[test]
 fn a_datagram_is_told_that_the_queue_is_full() {
     let lab = Lab::new();

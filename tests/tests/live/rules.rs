@@ -128,6 +128,24 @@ fn a_dormant_table_drops_nothing() {
     trace.only(&[DROPPED.code]);
 }
 
+/// What connection tracking has not seen begin is no connection to it.
+#[test]
+fn an_answer_that_goes_another_way_is_in_no_state() {
+    let lab = Lab::new();
+    let _listener = netdx_tests::servers::listen(&lab.server, "10.1.2.2:80");
+    lab.client.link("by", &lab.server, "by", ["10.8.0.1/24", "10.8.0.2/24"]);
+    lab.client.ip("route add 10.1.2.2/32 via 10.8.0.2 src 10.1.1.2");
+    lab.server.sysctl("net.ipv4.conf.all.rp_filter=0, net.ipv4.conf.by.rp_filter=0");
+    lab.router.guard("forward", "ct state invalid drop");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.1.2.2:80");
+    let names = &["the rule `ct state invalid drop`", "dropped the answering SYN-ACK", lab.router.name()];
+    let report = trace.explains(&attempt, &Expected { names, ..DROPPED });
+    let advice = report["verdict"]["advice"].to_string();
+    assert!(advice.contains("did that go another way (asymmetric routes)?"), "{report:#}");
+    trace.only(&[DROPPED.code]);
+}
+
 /// Nobody is where the copies go; what becomes of the packets themselves is another matter.
 #[test]
 fn what_becomes_of_a_copy_is_not_what_became_of_the_packet() {

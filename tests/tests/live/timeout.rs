@@ -65,6 +65,25 @@ fn a_host_that_cannot_be_seen_into_is_silent() {
     trace.only(&["timeout.silent"]);
 }
 
+/// A router that translates nothing leaves it to the other end to find the way back.
+#[test]
+fn a_private_address_goes_out_untranslated() {
+    let lab = Lab::new();
+    let _remote = remote::attach(&lab.router, Answer::Silence);
+    let trace = Tracer::start(&lab);
+    let asks = |target: &str| {
+        let attempt = lab.connect(&format!("blocking {target}"));
+        assert_eq!(attempt.errno, libc::ETIMEDOUT);
+        let report = trace.explains(&attempt, &Expected { remote: Some(target), names: &[], ..UNSEEN });
+        report["verdict"]["advice"].to_string().contains("has the other end a way back to 10.1.1.2?")
+    };
+    assert!(asks("10.7.0.1:81"));
+    let chain = "chain p {\n type nat hook postrouting priority 100;\n oifname \"far0\" masquerade\n}";
+    lab.router.nft(&format!("table ip lab {{\n{chain}\n}}"));
+    assert!(!asks("10.7.0.1:82"));
+    trace.only(&[UNSEEN.code]);
+}
+
 #[test]
 fn somebody_else_waits_for_a_silent_neighbour() {
     let lab = Lab::new();

@@ -112,6 +112,14 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         Some(port) => format!("start the proxy that listens on port {port} (IP_TRANSPARENT), or remove the rule"),
         None => format!("allow {} before it, or remove it", phrase::allowed(&d)),
     };
+    let what_to_do = match &culprit {
+        Culprit::Exact(rule) if is_unexpected_answer(rule, &d) => {
+            format!(
+                "{what_to_do}; connection tracking there has not seen its SYN: did that go another way (asymmetric routes)?"
+            )
+        }
+        _ => what_to_do,
+    };
     let n = so().count();
     let first = so().next().unwrap_or(d);
     Judgement::Yes(
@@ -144,4 +152,12 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         .and_all(told(c))
         .advise(culprit.advice(c, &d, &what_to_do)),
     )
+}
+
+/// An answer was dropped for being in no state that connection tracking knows: it had not seen what is answered
+/// (nf_conntrack_tcp_packet, Linux 6.18).
+fn is_unexpected_answer(rule: &str, d: &Dropped<'_>) -> bool {
+    let by_state =
+        ["ct state invalid", "--ctstate INVALID", "--state INVALID"].iter().any(|state| rule.contains(state));
+    by_state && !d.ours && phrase::packet(d.packet) == "SYN-ACK"
 }

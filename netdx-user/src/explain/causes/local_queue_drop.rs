@@ -1,13 +1,17 @@
 //! `local.queue-drop`
 
-use super::evidence::{obstructing_drops, place, told, who_listens, who_listens_want};
+use super::evidence::{
+    anything_came_back, neighbor_want, obstructing_drops, place, told, who_listens, who_listens_want,
+};
 use super::route_interface_down::had_no_queue;
 use super::route_neighbor_silent::certainty;
 use crate::{
     coverage::Coverage,
-    explain::{Cause, Finding, Judgement, Rule, Tells, errno, phrase, seen},
+    explain::{Cause, Finding, Judgement, Rule, Tells, errno, fact, phrase, seen},
+    fact::Answer,
     report::Certainty,
     story::{Connection, Dropped},
+    time::Time,
     want::Want,
 };
 
@@ -24,10 +28,12 @@ A queue of this host dropped it.
 
 # What happened
 Packets wait in queues: of the interface on the way out (qdisc), of the socket on the way in (receive buffer). One was full,
-or is made to drop (policing, netem).
+is made to drop (policing, netem), or to wait longer than the application does.
 
 # How netdx knows
 The kernel reported the drop of a packet of this connection with that reason, or the send itself said that it was dropped.
+Or the SYN could not be sent again, for the first one had not left yet (EBUSY), while its next hop's link address is known:
+the queue holds it (a shaper with a tiny rate).
 
 # What to do
 An interface queue: `tc -s qdisc show dev DEV` counts the drops; look for shapers and policers. A receive buffer: the program
@@ -50,7 +56,36 @@ fn at_socket(d: &Dropped<'_>) -> bool {
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    dropped(c).filter(at_socket).map(|_| who_listens_want(c)).unwrap_or_default()
+    let listeners = dropped(c).filter(at_socket).map(|_| who_listens_want(c)).unwrap_or_default();
+    listeners.into_iter().chain(waiting(c).and_then(|_| neighbor_want(c))).collect()
+}
+
+/// When a SYN could not be sent again, for the first one was still in this host's hands, as it was to the end
+/// (tcp_retransmit_skb, Linux 6.18).
+fn waiting(c: &Connection) -> Option<Time> {
+    let all_stuck = c.syn_retransmits().all(|(_, result)| result == Some(-errno::EBUSY));
+    let last = c.syn_retransmits().last().map(|(t, _)| t).or_else(|| c.syn_waits());
+    let silent = c.tried() && c.established.is_none() && !c.is_dropped() && !anything_came_back(c);
+    last.filter(|_| all_stuck && silent)
+}
+
+/// It waited, and not for a neighbour: in the queue of the interface.
+fn held(c: &Connection) -> Option<Finding> {
+    let t = waiting(c)?;
+    let Some(Answer::Neighbor(Some(entry))) = c.facts.get(&neighbor_want(c)?) else { return None };
+    let device = &entry.device_name;
+    (!entry.is_unanswered()).then(|| {
+        Finding::new(
+            Certainty::Likely,
+            format!("its SYN still waits in the queue (qdisc) of {device}, which sends too slowly, or not at all"),
+            seen(c, t, "retransmit", "SYN could not be sent again: this host has not sent the first one yet"),
+        )
+        .and(fact("neighbor", format!("{} on {device} is {}: it is not what it waits for", entry.address, entry.state)))
+        .and_all(told(c))
+        .advise(format!(
+            "`tc -s qdisc show dev {device}` tells what waits there, `tc -s class show dev {device}` at what rate"
+        ))
+    })
 }
 
 fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
@@ -80,6 +115,9 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
                 None => "`tc -s qdisc` and `netdx conns` show where packets queue up".to_owned(),
             }),
         );
+    }
+    if let Some(finding) = held(c) {
+        return Judgement::Yes(finding);
     }
     // NET_XMIT_DROP: the device's queue said so to the sender (include/linux/netdevice.h).
     if let Some((t, _)) = c.syn_retransmits().find(|(_, r)| *r == Some(1))

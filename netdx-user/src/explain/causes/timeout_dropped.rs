@@ -166,8 +166,8 @@ fn latest(c: &Connection) -> Option<Dropped<'_>> {
     stopping_drops(c).chain(stopping_wrapped(c)).last()
 }
 
-/// That a datagram, or a tunnel's packet, is larger than a link there allows. With more than an Ethernet header, and the tag of a
-/// VLAN, before it no length is told (`is_skb_forwardable`).
+/// That a datagram, or a tunnel's packet, is larger than a link there allows. Its length may be told with an Ethernet header,
+/// and the kernel lets the tag of a VLAN pass beyond the MTU (`is_skb_forwardable`).
 fn too_big(c: &Connection, d: &Dropped<'_>) -> Option<String> {
     const BEFORE: u32 = 18;
     let whole = !c.is_tcp() || d.inner.is_some();

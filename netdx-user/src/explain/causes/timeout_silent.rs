@@ -33,7 +33,8 @@ Packets left, and nothing at all came back.
 # What happened
 The SYN left this host several times and neither an answer nor an error message came back. Where it got lost is beyond what
 this host can see: the other host is off, or another one has the address; a firewall there or on the way drops silently; or
-the answer takes a way on which it is lost.
+the answer takes a way on which it is lost: that of a container's, or a guest's, private address, if the host that sends its
+packets on should have translated it (MASQUERADE, SNAT) and does not.
 
 # How netdx knows
 The SYNs went out to the interface, none of them was dropped by anything on this host (rules, queues, neighbours, programs),
@@ -164,8 +165,15 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
         _ => Certainty::Likely,
     };
     let first = seen(c, c.began, "syn-sent", "SYN sent");
-    Judgement::Yes(
-        Finding::new(certainty, because, first)
+    let untranslated = tunnel::untranslated(c).map(|(netns, device, source)| {
+        let at = phrase::namespace(&c.facts, netns, c.netns);
+        let text = format!("{at} sends its packets on by {device}, untranslated as far as is known, from {source}");
+        let question =
+            format!("has the other end a way back to {source}? if not, {at} has to translate it (MASQUERADE, SNAT)");
+        (fact("source", text), question)
+    });
+    let (source, way_back) = untranslated.unzip();
+    let finding = Finding::new(certainty, because, first)
             .and_all(last)
             .and_all(answered.map(|(.., proof)| proof))
             .and(fact(
@@ -183,6 +191,7 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
             .and_all(tunnel.map(|_| Tunnel::unseen()))
             .and_all(tunnel.and_then(|tunnel| tunnel.peer_fact(c)))
             .and_all(unsure_way.map(|why| fact("not-seen", why)))
+            .and_all(source)
             .and_all(route_fact(c).filter(|_| unsure_way.is_none()))
             .and_all(told(c))
             .advise(match (answerer, tunnel) {
@@ -197,6 +206,9 @@ fn judge(c: &Connection, coverage: &Coverage) -> Judgement {
                     c.reached().remote,
                     c.reached().remote_port
                 ),
-            }),
-    )
+            });
+    Judgement::Yes(match way_back {
+        Some(question) => finding.advise(question),
+        None => finding,
+    })
 }

@@ -76,6 +76,20 @@ pub(super) fn ways(c: &Connection) -> Vec<(Netns, &Route)> {
     c.route().map(|route| (c.netns, route)).into_iter().chain(onward).collect()
 }
 
+/// The namespace of this host that sends its packets on to where this host does not see, by which interface, and their
+/// source, a private address that is none of that namespace's: whoever answers must have a way back to it.
+pub(super) fn untranslated(c: &Connection) -> Option<(Netns, &str, IpAddr)> {
+    let source = c.reached().local;
+    let is_private = match source {
+        IpAddr::V4(a) => a.is_private(),
+        IpAddr::V6(a) => a.is_unique_local(),
+    };
+    let elsewhere = here(c, c.reached().remote).is_none() && source == c.tuple.local && is_private;
+    let (netns, route) = ways(c).into_iter().rfind(|_| elsewhere).filter(|(netns, _)| *netns != c.netns)?;
+    let leads_on = route.kind == "unicast" && route.errno == 0 && !route.device_name.is_empty();
+    leads_on.then_some((netns, route.device_name.as_str(), source))
+}
+
 fn hop(c: &Connection, route: &Route) -> IpAddr {
     route.gateway.unwrap_or(c.reached().remote)
 }
