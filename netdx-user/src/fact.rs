@@ -67,6 +67,8 @@ pub enum Answer {
     IpvsServices(Vec<IpvsService>),
     /// `Want::WireguardPeers`
     WireguardPeers(Vec<WireguardPeer>),
+    /// `Want::TunnelEnds`: how many.
+    TunnelEnds(u64),
     /// `Want::Conntrack`
     Conntrack(Conntrack),
     /// `Want::NeighborTable`

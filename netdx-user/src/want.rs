@@ -103,6 +103,8 @@ pub enum Want {
     QueueDrops { netns: Netns, device: u32 },
     /// The peers of a WireGuard interface.
     WireguardPeers { netns: Netns, device: u32 },
+    /// To how many ends a VXLAN interface sends what is for a neighbour.
+    TunnelEnds { netns: Netns, address: IpAddr, device: u32 },
     /// Connection tracking of a namespace: table fill and limit, drop counters.
     Conntrack { netns: Netns },
     /// The table of all namespaces' neighbours: its fill and limit, as a namespace is told.

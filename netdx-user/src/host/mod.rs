@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod conntrack;
 pub mod counters;
 pub mod decision;
+pub mod fdb;
 pub mod fib;
 pub mod firewall;
 pub mod interface;
@@ -326,6 +327,9 @@ impl Host {
             }
             Want::WireguardPeers { netns, device } => {
                 Answer::WireguardPeers(self.kernel(*netns, "its WireGuard peers", || wireguard::peers(*device))?)
+            }
+            Want::TunnelEnds { netns, address, device } => {
+                Answer::TunnelEnds(self.kernel(*netns, "the ends of a tunnel", || fdb::ends(*address, *device))?)
             }
             Want::Conntrack { netns } => Answer::Conntrack(self.namespaces()?.within(*netns, conntrack::read)??),
             Want::Counters { netns } => Answer::Counters(self.namespaces()?.within(*netns, counters::read)??),

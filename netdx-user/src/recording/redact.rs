@@ -222,6 +222,7 @@ impl Redactor {
             | Answer::Conntrack(_)
             | Answer::NeighborTable(_)
             | Answer::QueueDrops(_)
+            | Answer::TunnelEnds(_)
             | Answer::HalfOpen(_)
             | Answer::RulesetGeneration(_)
             | Answer::Counters(_) => {}
@@ -230,7 +231,10 @@ impl Redactor {
 
     fn want(&self, want: &mut Want) {
         match want {
-            Want::Owners { address, from: _ } | Want::Neighbor { address, .. } | Want::Holders { address, .. } => {
+            Want::Owners { address, from: _ }
+            | Want::Neighbor { address, .. }
+            | Want::TunnelEnds { address, .. }
+            | Want::Holders { address, .. } => {
                 self.address(address);
             }
             Want::Route { to, from, uid, netns: _, device: _, mark: _, flow: _ } => {

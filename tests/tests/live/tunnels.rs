@@ -226,6 +226,24 @@ fn nothing_comes_out_of_a_tunnel_beyond_a_bridge() {
     trace.only(&["route.neighbor-silent", "timeout.silent"]);
 }
 
+/// Where a link address is, the tunnel does not know.
+#[test]
+fn a_rule_drops_one_of_several_copies() {
+    let lab = Lab::new();
+    let _remote = remote::attach(&lab.router, Answer::Silence);
+    assert!(VXLAN.end(&lab.client, ["10.1.1.2", "10.7.0.1"], 1));
+    let other = ["fdb", "append", "00:00:00:00:00:00", "dev", "wrap0", "dst", "10.1.2.2"];
+    run(lab.client.command("bridge").args(other));
+    lab.router.guard("forward", "ip daddr 10.1.2.2 udp dport 4789 drop");
+    let trace = Tracer::start(&lab);
+    let attempt = lab.connect("blocking 10.8.0.2:81");
+    let names = &["ip daddr 10.1.2.2 udp dport 4789 drop", "dropped the VXLAN packet around its SYN"];
+    let report = trace.explains(&attempt, &Expected { names, certainty: Some("likely"), ..DROPPED });
+    assert_eq!(report["verdict"]["certainty"], "likely", "{report:#}");
+    assert!(report["verdict"]["evidence"].to_string().contains("a copy to each of 2 ends"), "{report:#}");
+    trace.only(&[DROPPED.code]);
+}
+
 #[test]
 fn a_wireguard_peer_does_not_answer() {
     let lab = Lab::new();

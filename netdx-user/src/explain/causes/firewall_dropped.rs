@@ -4,6 +4,7 @@ use super::{
     evidence::{obstructing_drops, place, told},
     firewall_rule::{Action, Culprit, by_netfilter, culprit, proxy_port, rejects, rule_wants},
     route_neighbor_silent::certainty,
+    tunnel,
 };
 use crate::{
     coverage::Coverage,
@@ -69,7 +70,9 @@ fn harmful(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
 }
 
 fn wants(c: &Connection) -> Vec<Want> {
-    dropped(c).map(|d| rule_wants(c, &d)).unwrap_or_default()
+    let Some(d) = dropped(c) else { return Vec::new() };
+    let copies = d.inner.map(|_| tunnel::copies_wants(c)).unwrap_or_default();
+    rule_wants(c, &d).into_iter().chain(copies).collect()
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
@@ -149,6 +152,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             )
         }))
         .and_all(culprit.evidence())
+        .and_all(tunnel::copies(c, &d))
         .and_all(told(c))
         .advise(culprit.advice(c, &d, &what_to_do)),
     )

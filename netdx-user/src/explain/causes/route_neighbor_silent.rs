@@ -343,7 +343,7 @@ pub(super) fn certainty(c: &Connection, d: &Dropped<'_>) -> Certainty {
     let Some(what) = d.discovery else {
         // Whose a fragment is only its addresses tell.
         let whole = !d.inner.unwrap_or(d.packet).tuple.is_some_and(Tuple::is_of_fragment);
-        return if whole { Certainty::Proven } else { Certainty::Likely };
+        return if whole && tunnel::copies(c, d).is_none() { Certainty::Proven } else { Certainty::Likely };
     };
     if d.inner.is_some() {
         return Certainty::Likely;

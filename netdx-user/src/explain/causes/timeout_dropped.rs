@@ -6,11 +6,12 @@ use super::evidence::{
     came_back, place, stopping_drops, stopping_wrapped, target_here, target_want, told, turned_back,
 };
 use super::misdirected;
+use super::route_neighbor_silent::certainty;
 use super::tunnel;
 use crate::{
     coverage::Coverage,
     explain::{Cause, Finding, Judgement, Rule, Tells, errno, phrase, seen},
-    report::{Certainty, Outcome},
+    report::Outcome,
     story::{Connection, Dropped},
     want::Want,
 };
@@ -58,8 +59,12 @@ dropped it.
 
 fn wants(c: &Connection) -> Vec<Want> {
     let Some(d) = latest(c) else { return Vec::new() };
-    let interfaces = no_answer(c, &d).then_some(Want::Interfaces { netns: c.netns });
-    [target_want(c)].into_iter().chain(interfaces).chain(narrow_wants(c, &d)).chain(misdirected::wants(c)).collect()
+    let mut wants = vec![target_want(c)];
+    wants.extend(no_answer(c, &d).then_some(Want::Interfaces { netns: c.netns }));
+    wants.extend(narrow_wants(c, &d));
+    wants.extend(misdirected::wants(c));
+    wants.extend(d.inner.map(|_| tunnel::copies_wants(c)).unwrap_or_default());
+    wants
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {
@@ -117,10 +122,11 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
     let said = said.unwrap_or_default();
     Judgement::Yes(
         Finding::new(
-            Certainty::Proven,
+            certainty(c, &d),
             format!("the kernel dropped {what} {at} ({reason}){colon}{means}{said}"),
             seen(c, d.time, "drop", format!("{} dropped {at}: {reason}", phrase::dropped(&d))),
         )
+        .and_all(tunnel::copies(c, &d))
         .and_all(told(c))
         .advise(advice),
     )

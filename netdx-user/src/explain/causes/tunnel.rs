@@ -9,7 +9,7 @@ use crate::{
     explain::{fact, here, owners_want, phrase},
     fact::{Answer, Beneath, Interface, Route, WireguardPeer},
     report::Evidence,
-    story::Connection,
+    story::{Connection, Dropped},
     want::Want,
 };
 use std::{net::IpAddr, time::Duration};
@@ -134,6 +134,28 @@ pub(super) fn about_program(c: &Connection) -> String {
          connection to {}",
         phrase::endpoint(c.reached().remote, c.reached().remote_port)
     )
+}
+
+/// The questions behind [`copies`].
+pub(super) fn copies_wants(c: &Connection) -> Vec<Want> {
+    std::iter::once(Want::Interfaces { netns: c.netns }).chain(ends_want(c)).collect()
+}
+
+/// To how many ends its own interface sends a packet, if that is a tunnel that may have several for one neighbour.
+fn ends_want(c: &Connection) -> Option<Want> {
+    own(c).filter(|interface| interface.kind == "vxlan")?;
+    c.next_hop().map(|(address, device)| Want::TunnelEnds { netns: c.netns, address, device })
+}
+
+/// A packet in a tunnel's was one of several copies, to all the ends that may have the neighbour: that one was dropped says
+/// nothing of the others.
+pub(super) fn copies(c: &Connection, d: &Dropped<'_>) -> Option<Evidence> {
+    let of_its_own = d.inner.is_some() && d.ours && !c.mirrored && !c.wayside;
+    let Some(Answer::TunnelEnds(ends)) = c.facts.get(&ends_want(c).filter(|_| of_its_own)?) else { return None };
+    let name = &own(c)?.name;
+    let text =
+        format!("{name} does not know where its next hop's link address is: it sends a copy to each of {ends} ends");
+    (*ends > 1).then(|| fact("copies", text))
 }
 
 fn is_tunnel(interface: &Interface) -> bool {
