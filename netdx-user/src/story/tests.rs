@@ -319,7 +319,7 @@ fn a_syn_that_was_never_sent_again_still_waits_here() {
     };
     let events = || vec![(1000 * MS, attempt()), (3000 * MS, end.clone())];
     assert_eq!(code(&run(events(), link("incomplete"))), ["route.neighbor-silent"]);
-    assert_eq!(code(&run(events(), link("reachable"))), ["unexplained"]);
+    assert_eq!(code(&run(events(), link("reachable"))), ["local.queue-drop"]);
 }
 
 #[test]
