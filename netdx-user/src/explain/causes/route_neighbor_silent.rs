@@ -186,9 +186,14 @@ fn found(c: &Connection) -> Option<Silent> {
         let proof = seen(c, t, "icmp-received", text);
         let nearest = c.silent_neighbors().filter(|(_, n, ..)| *n == c.netns).min_by_key(|(at, ..)| at.0.abs_diff(t.0));
         return Some(match nearest.filter(|_| hop.is_none()) {
-            Some((_, netns, address, device)) => {
-                Silent { netns, address: Some(address), device: Some(device.to_owned()), proof, on_its_way: false }
-            }
+            Some((_, netns, address, device)) => Silent {
+                netns,
+                address: Some(address),
+                device: Some(device.to_owned()),
+                proof,
+                on_its_way: false,
+                of_answer: false,
+            },
             None => own(proof),
         });
     }
