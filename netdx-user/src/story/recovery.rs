@@ -1,7 +1,11 @@
 //! What was wrong with a connection for a while, and was made good. Owns: how that is known. Must not know: causes.
 
 use super::{Connection, Dropped};
-use crate::{event::TcpCounters, report::Outcome, time::Time};
+use crate::{
+    event::{IcmpError, TcpCounters},
+    report::Outcome,
+    time::Time,
+};
 use std::time::Duration;
 
 impl Connection {
@@ -23,5 +27,24 @@ impl Connection {
             |tcp: &TcpCounters| tcp.sequence != 0 && tcp.sequence.wrapping_sub(packet.sequence).cast_signed() > 0;
         let arrived = |tcp: &TcpCounters| !d.ours || tcp.unacknowledged == 0 || before(tcp);
         self.is_heard_after(d.time) && self.counters().is_some_and(arrived)
+    }
+
+    /// After this drop something was sent again before the answer came that ended the connection: that got further, unless it
+    /// was dropped as well.
+    #[must_use]
+    pub fn is_sent_again(&self, d: &Dropped<'_>) -> bool {
+        /// The kernel tells of what it sends again when that is done, and may have told before what became of it
+        /// (`__tcp_retransmit_skb`, 6.18). It waits longer than this before it sends again (TCP_RTO_MIN).
+        const DONE: Duration = Duration::from_millis(50);
+        let Some(answer) = self.ending_answer() else { return false };
+        let mut again = self.syn_retransmits().map(|(time, _)| time).chain(self.retransmits().map(|(time, ..)| time));
+        again.any(|time| d.time.after(DONE) < time && time <= answer.after(DONE))
+    }
+
+    /// When the answer came that ended it, if one did.
+    fn ending_answer(&self) -> Option<Time> {
+        let told = |(_, icmp): &(Time, IcmpError)| self.errno.is_some() && icmp.errno() == self.errno;
+        let reset = self.reset_in_handshake().or_else(|| self.reset_received().map(|(time, _)| time));
+        reset.or_else(|| self.icmp_errors().find(told).map(|(time, _)| time))
     }
 }

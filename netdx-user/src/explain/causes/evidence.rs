@@ -11,7 +11,7 @@ use crate::{
     time::Time,
     want::{Flow, Want},
 };
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 /// The kernel's answer to a SYN for a port that nobody listens on (or, for UDP, to a datagram), seen being sent on this
 /// host: when, in which namespace, as proof.
@@ -216,25 +216,7 @@ pub(super) fn lost_track(c: &Connection) -> bool {
 /// The drop that stopped this connection: one that isn't only a consequence of its end, nor made good before that.
 pub(super) fn stopping_drops(c: &Connection) -> impl Iterator<Item = Dropped<'_>> {
     let end = c.ended;
-    c.drops().filter(move |d| end.is_none_or(|e| d.time <= e) && d.reason != "NO_SOCKET" && !made_good(c, d))
-}
-
-/// When the answer came that ended this connection, if one did.
-fn answered(c: &Connection) -> Option<Time> {
-    let reset = || c.reset_in_handshake().or(c.reset_received().map(|(time, _)| time));
-    let told = || c.icmp_errors().find(|(_, icmp)| c.errno.is_some() && icmp.errno() == c.errno).map(|(time, _)| time);
-    reset().or_else(told)
-}
-
-/// After this drop something was sent again before the answer came that ended the connection: that got further, unless it was
-/// dropped as well.
-pub(super) fn made_good(c: &Connection, d: &Dropped<'_>) -> bool {
-    /// The kernel tells of what it sends again when that is done, and may have told before what became of it
-    /// (`__tcp_retransmit_skb`, 6.18). It waits longer than this before it sends again (TCP_RTO_MIN).
-    const DONE: Duration = Duration::from_millis(50);
-    let Some(answer) = answered(c) else { return false };
-    let mut again = c.syn_retransmits().map(|(time, _)| time).chain(c.retransmits().map(|(time, ..)| time));
-    again.any(|time| d.time.after(DONE) < time && time <= answer.after(DONE))
+    c.drops().filter(move |d| end.is_none_or(|e| d.time <= e) && d.reason != "NO_SOCKET" && !c.is_sent_again(d))
 }
 
 /// A packet of this side's that had left came back to where it was sent from.

@@ -1,7 +1,7 @@
 //! `refused.remote`
 
 use super::{
-    evidence::{absence, forgotten, made_good, reset_came, target_want, told},
+    evidence::{absence, forgotten, reset_came, target_want, told},
     forwarding::{self, Forwarding},
     tunnel,
 };
@@ -49,7 +49,7 @@ refused.no-listener and firewall.rejected: the same seen from the side that answ
 
 /// A reset came in, and nothing of this host was seen sending it.
 fn from_nowhere(c: &Connection) -> bool {
-    let dropped = c.drops().any(|d| d.ours && !made_good(c, &d));
+    let dropped = c.drops().any(|d| d.ours && !c.is_sent_again(&d));
     c.reset_in_handshake().is_some() && c.resets_sent(true).next().is_none() && !dropped
 }
 
