@@ -1,5 +1,6 @@
 //! The core with events of datagram sockets, made by hand.
 
+use super::lookup_tests::{dns, resolved};
 use super::tests::{MS, code, elsewhere, ip, run, sock, task, tuple};
 use crate::{
     event::{Call, Cookie, Event, IcmpError, Netns, Protocol, RouteLookups, Sock, Task, TcpState, Tuple},
@@ -166,4 +167,31 @@ fn what_is_sent_after_a_connect_that_failed_is_no_failure_of_its_own() {
     let reports = run(vec![(2 * MS, connect), (3 * MS, send.clone()), (60 * MS, send)], elsewhere);
     assert_eq!(code(&reports), ["route.none"]);
     assert_eq!(reports[0].errno.as_deref(), Some("ENETUNREACH"));
+}
+
+#[test]
+fn the_c_library_tries_out_addresses_and_the_program_connects() {
+    let Event::CallFailed { sock: Some(sock), .. } = asked(40_000, 1) else { panic!() };
+    let nowhere = Tuple { local: ip("0.0.0.0"), remote: ip("0.0.0.0"), remote_port: 0, ..sock.tuple };
+    let connect = |began: u64| {
+        let mut event = asked(40_000, 1);
+        if let Event::CallFailed { call, started, sock: given, address, family, port, result, route, .. } = &mut event {
+            (*call, *started, *result) = (Call::Connect, Some(Time(began)), -101);
+            (*address, *family, *port) = (Some(ip("10.0.0.5")), 2, 123);
+            *route = RouteLookups { count: 2, table: 254, error: -11, ..RouteLookups::default() };
+            *given = Some(Sock { tuple: nowhere, state: TcpState::Close, ..sock.clone() });
+        }
+        event
+    };
+    let told = |after: Vec<(u64, Event)>| {
+        let asked =
+            vec![(MS, dns(1, "time.test", 1, None)), (2 * MS, dns(1, "time.test", 1, Some((0, vec![ip("10.0.0.5")]))))];
+        code(&run(asked.into_iter().chain(after).collect(), elsewhere)).join(" ")
+    };
+    let within = vec![(3 * MS, connect(3 * MS)), (4 * MS, resolved(&task(), MS / 2, 0, "time.test"))];
+    assert_eq!(told(within), "");
+    let afterwards = vec![(4 * MS, resolved(&task(), MS / 2, 0, "time.test")), (5 * MS, connect(5 * MS))];
+    assert_eq!(told(afterwards), "route.none");
+    // A resolver of the program's own.
+    assert_eq!(told(vec![(3 * MS, connect(3 * MS))]), "");
 }

@@ -278,16 +278,19 @@ fn tells(tuple: Tuple) -> bool {
 }
 
 /// The C library tried out the address while it resolved a name: a datagram socket to the port that was asked for (or to
-/// none), right after a lookup of the same thread.
+/// none). Where getaddrinfo was seen giving that very name it did so before; else right after a lookup of the same thread, or
+/// whenever a name was answered with the address.
 fn selects_address(c: &Connection, memory: &Memory) -> bool {
     let Some(task) = &c.task else { return false };
     if c.tuple.remote_port == 0 {
         return true;
     }
-    let named = memory.names.get(&(task.pid, c.tuple.remote)).is_some();
-    let resolved =
-        memory.resolved.get(&task.tid).is_some_and(|(from, to, _)| c.began >= *from && c.began <= to.after(SETTLE));
-    named || resolved
+    let named = memory.names.get(&(task.pid, c.tuple.remote)).map(|(_, name)| name);
+    match memory.resolved.get(&task.tid) {
+        Some((from, to, name)) if named == Some(name) => (*from..=*to).contains(&c.began),
+        Some((from, to, _)) => named.is_some() || (*from..=to.after(SETTLE)).contains(&c.began),
+        None => named.is_some(),
+    }
 }
 
 fn blank(memory: &mut Memory, began: Time, netns: Netns, tuple: Tuple) -> Connection {

@@ -90,7 +90,8 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
 /// The listener's namespace forbids its answer. It is inferred that the SYN got there.
 fn one_way(c: &Connection) -> Option<Finding> {
     let (netns, r) = no_way_back(c).filter(|(_, r)| rejecting(r))?;
-    let (at, what, client) = (phrase::namespace(&c.facts, netns, c.netns), phrase::rejecter(r), c.tuple.local);
+    let (at, what) = (phrase::namespace(&c.facts, netns, c.netns), phrase::rejecter(r));
+    let client = c.reached().local;
     let who = who_listens(c, netns).unwrap_or_else(|| "the listener".into());
     let because = format!("{who} listens there, but {what} in {at} forbids its answer to {client}: {}", r.text);
     let proof = fact("route", format!("in {at}, a packet to {client}: {}", errno::name(r.errno)));
