@@ -183,6 +183,8 @@ fn the_c_library_tries_out_addresses_and_the_program_connects() {
         }
         event
     };
+    let hosts_file = vec![(4 * MS, resolved(&task(), MS / 2, 0, "time.test")), (5 * MS, connect(5 * MS))];
+    assert_eq!(code(&run(hosts_file, elsewhere)), ["route.none"]);
     let told = |after: Vec<(u64, Event)>| {
         let asked =
             vec![(MS, dns(1, "time.test", 1, None)), (2 * MS, dns(1, "time.test", 1, Some((0, vec![ip("10.0.0.5")]))))];
@@ -192,6 +194,11 @@ fn the_c_library_tries_out_addresses_and_the_program_connects() {
     assert_eq!(told(within), "");
     let afterwards = vec![(4 * MS, resolved(&task(), MS / 2, 0, "time.test")), (5 * MS, connect(5 * MS))];
     assert_eq!(told(afterwards), "route.none");
+    let searched = vec![(4 * MS, resolved(&task(), MS / 2, 0, "time")), (5 * MS, connect(5 * MS))];
+    assert_eq!(told(searched), "route.none");
+    // Of another name nothing is known.
+    let other = vec![(4 * MS, resolved(&task(), MS / 2, 0, "tim")), (5 * MS, connect(5 * MS))];
+    assert_eq!(told(other), "");
     // A resolver of the program's own.
     assert_eq!(told(vec![(3 * MS, connect(3 * MS))]), "");
 }

@@ -278,18 +278,19 @@ fn tells(tuple: Tuple) -> bool {
 }
 
 /// The C library tried out the address while it resolved a name: a datagram socket to the port that was asked for (or to
-/// none). Where getaddrinfo was seen giving that very name it did so before; else right after a lookup of the same thread, or
-/// whenever a name was answered with the address.
+/// none), before getaddrinfo returned. A resolver of the program's own is known only by the answers that it was given.
 fn selects_address(c: &Connection, memory: &Memory) -> bool {
     let Some(task) = &c.task else { return false };
     if c.tuple.remote_port == 0 {
         return true;
     }
     let named = memory.names.get(&(task.pid, c.tuple.remote)).map(|(_, name)| name);
+    // A search list may have made a longer one of the name.
+    let is_of =
+        |name: &str| named.is_none_or(|n| n.strip_prefix(name).is_some_and(|r| r.is_empty() || r.starts_with('.')));
     match memory.resolved.get(&task.tid) {
-        Some((from, to, name)) if named == Some(name) => (*from..=*to).contains(&c.began),
-        Some((from, to, _)) => named.is_some() || (*from..=to.after(SETTLE)).contains(&c.began),
-        None => named.is_some(),
+        Some((from, to, name)) if is_of(name) => (*from..=*to).contains(&c.began),
+        _ => named.is_some(),
     }
 }
 
