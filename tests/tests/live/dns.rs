@@ -95,7 +95,7 @@ fn the_program_gives_up_waiting_for_the_second_answer() {
     let zone = Zone { mute: Some(RecordType::AAAA), ..Zone::default() };
     servers::dns(&lab.server, "10.1.2.2", zone.address("half.test", "10.1.2.2"));
     let trace = Tracer::start(&lab);
-    assert!(!client(&lab, "timeout 1 getent ahosts half.test"));
+    assert!(!client(&lab, "timeout 3 getent ahosts half.test"));
     let report = verdict(&trace, "getent");
     let names = &["half.test", "to 1 query within", "when the process ended"];
     check(&report, &Expected { code: "dns.timeout", outcome: "failed", names, ..Expected::default() });

@@ -230,9 +230,11 @@ fn the_local_ports_are_reserved() {
 #[test]
 fn another_namespace_has_the_address() {
     let lab = Lab::new();
-    let names = &["10.1.1.1 is not an address of this network namespace, but of network namespace", lab.router.name()];
+    // No other lab has it.
+    lab.router.ip("address add 10.1.66.1/32 dev lo");
+    let names = &["10.1.66.1 is not an address of this network namespace, but of network namespace", lab.router.name()];
     let not_available = ("EADDRNOTAVAIL", libc::EADDRNOTAVAIL);
-    set_up(&lab, "listen 10.1.1.1:8080", not_available, "local.bad-source", names);
+    set_up(&lab, "listen 10.1.66.1:8080", not_available, "local.bad-source", names);
 }
 
 #[test]

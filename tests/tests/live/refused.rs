@@ -281,14 +281,15 @@ fn a_host_that_cannot_be_seen_into_resets() {
 fn a_program_resets_in_the_place_of_another_namespace() {
     let lab = Lab::new();
     remote::attach(&lab.client, Answer::Reset);
-    lab.server.ip("addr add 10.7.0.1/32 dev lo");
+    // No other lab calls it.
+    lab.server.ip("addr add 10.7.66.1/32 dev lo");
     let trace = Tracer::start(&lab);
     trace.explains(
-        &lab.connect("blocking 10.7.0.1:5432"),
+        &lab.connect("blocking 10.7.66.1:5432"),
         &Expected {
             code: "refused.remote",
-            remote: Some("10.7.0.1:5432"),
-            names: &["the program behind", "in the place of 10.7.0.1"],
+            remote: Some("10.7.66.1:5432"),
+            names: &["the program behind", "in the place of 10.7.66.1"],
             certainty: Some("likely"),
             ..NO_LISTENER
         },

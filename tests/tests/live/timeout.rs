@@ -69,13 +69,17 @@ fn a_host_that_cannot_be_seen_into_is_silent() {
 #[test]
 fn a_private_address_goes_out_untranslated() {
     let lab = Lab::new();
+    // No other lab has this gateway.
+    lab.router.ip("address add 10.1.67.1/24 dev rcl");
+    lab.client.ip("address add 10.1.67.2/24 dev eth0");
+    lab.client.ip("route replace default via 10.1.67.1 src 10.1.67.2");
     let _remote = remote::attach(&lab.router, Answer::Silence);
     let trace = Tracer::start(&lab);
     let asks = |target: &str| {
         let attempt = lab.connect(&format!("blocking {target}"));
         assert_eq!(attempt.errno, libc::ETIMEDOUT);
         let report = trace.explains(&attempt, &Expected { remote: Some(target), names: &[], ..UNSEEN });
-        report["verdict"]["advice"].to_string().contains("has the other end a way back to 10.1.1.2?")
+        report["verdict"]["advice"].to_string().contains("has the other end a way back to 10.1.67.2?")
     };
     assert!(asks("10.7.0.1:81"));
     let chain = "chain p {\n type nat hook postrouting priority 100;\n oifname \"far0\" masquerade\n}";

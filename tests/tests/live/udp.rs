@@ -46,13 +46,15 @@ fn nobody_receives() {
 /// A client asks 10.1.2.2, and gets an answer from this address, or when it has gone.
 fn answered(from: &str, late: bool, expected: &Expected<'_>) {
     let lab = Lab::new();
-    let bind = |to: &'static str| lab.server.inside(move || UdpSocket::bind(to).expect("bind"));
-    let server = bind("10.1.2.2:81");
-    let other = bind("10.1.2.3:81");
+    // No other lab has a server there.
+    let port = if late { 8154 } else { 8153 };
+    let bind = |to: &'static str| lab.server.inside(move || UdpSocket::bind((to, port)).expect("bind"));
+    let server = bind("10.1.2.2");
+    let other = bind("10.1.2.3");
     let trace = Tracer::start(&lab);
     // Its socket is there while netdx asks whose it is, or gone.
     let give_up = if late { 500 } else { 60_000 };
-    let mut client = lab.start(&format!("udp 10.1.2.2:81 --send 10 --receive --give-up {give_up}"));
+    let mut client = lab.start(&format!("udp 10.1.2.2:{port} --send 10 --receive --give-up {give_up}"));
     let (_, client_address) = server.recv_from(&mut [0; 10]).expect("what the client sends");
     if late {
         client.wait();
@@ -67,7 +69,7 @@ fn answered(from: &str, late: bool, expected: &Expected<'_>) {
 
 #[test]
 fn the_answer_comes_from_another_address() {
-    let names = &["netdx-client[", "connected to 10.1.2.2:81"];
+    let names = &["netdx-client[", "connected to 10.1.2.2:8153"];
     answered("10.1.2.3", false, &Expected { code: "refused.bound-elsewhere", names, ..UDP });
 }
 

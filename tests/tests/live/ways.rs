@@ -1,7 +1,7 @@
 //! By which way it goes: routing rules by port, several next hops, marks, what routers advertise.
 
-use crate::needs::less_sure_without_reasons;
-use netdx_tests::lab::Lab;
+use crate::needs::{less_sure_without_reasons, other_without_reasons};
+use netdx_tests::lab::{Attempt, Lab};
 use netdx_tests::patience::patience;
 use netdx_tests::tracer::{Expected, Tracer};
 use std::time::Duration;
@@ -60,9 +60,16 @@ fn a_rule_by_port_leads_into_silence() {
         let attempt = lab.connect(&format!("blocking {target}"));
         assert_eq!(attempt.errno, libc::ETIMEDOUT);
         let names = &[&*format!("by eth0 over {hop},")];
-        trace.explains(&attempt, &Expected { remote: Some(target), names, ..SILENT });
-        trace.only(&[SILENT.code]);
+        is_lost(trace, &attempt, Expected { remote: Some(target), names, ..SILENT });
     }
+}
+
+/// The cable's other end drops what is for another link address. By the reason that is none of the connection's; without
+/// reasons it is a drop as any other.
+fn is_lost(trace: Tracer, attempt: &Attempt, expected: Expected<'_>) {
+    let expected = other_without_reasons("timeout.dropped", "proven", expected);
+    trace.explains(attempt, &expected);
+    trace.only(&[expected.code]);
 }
 
 /// Which way it went is not known: none is named, and nothing is said for sure.
@@ -71,8 +78,7 @@ fn unsure(lab: &Lab, target: &str) {
     let attempt = lab.connect(&format!("blocking {target}"));
     assert_eq!(attempt.errno, libc::ETIMEDOUT);
     let names = &["2 SYNs left, nothing came back"];
-    trace.explains(&attempt, &Expected { remote: Some(target), names, certainty: Some("likely"), ..SILENT });
-    trace.only(&[SILENT.code]);
+    is_lost(trace, &attempt, Expected { remote: Some(target), names, certainty: Some("likely"), ..SILENT });
 }
 
 #[test]

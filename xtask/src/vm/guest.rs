@@ -16,7 +16,7 @@ pub(super) const SCENARIOS: &str = "/netdx/deps";
 pub(super) const ARCHIVE: &str = "guest.cpio";
 
 /// Programs that scenarios and the first script use, and the Debian packages they are in.
-const PROGRAMS: [(&str, &str); 35] = [
+const PROGRAMS: [(&str, &str); 37] = [
     ("sh", "dash"),
     ("cat", "coreutils"),
     ("chmod", "coreutils"),
@@ -35,6 +35,7 @@ const PROGRAMS: [(&str, &str); 35] = [
     ("stty", "coreutils"),
     ("sync", "coreutils"),
     ("test", "coreutils"),
+    ("timeout", "coreutils"),
     ("true", "coreutils"),
     ("uname", "coreutils"),
     ("dig", "bind9-dnsutils"),
@@ -47,6 +48,7 @@ const PROGRAMS: [(&str, &str); 35] = [
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
+    ("bridge", "iproute2"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),

@@ -85,7 +85,9 @@ pub(super) fn untranslated(c: &Connection) -> Option<(Netns, &str, IpAddr)> {
         IpAddr::V6(a) => a.is_unique_local(),
     };
     let elsewhere = here(c, c.reached().remote).is_none() && source == c.tuple.local && is_private;
-    let (netns, route) = ways(c).into_iter().rfind(|_| elsewhere).filter(|(netns, _)| *netns != c.netns)?;
+    // Of several that have the gateway's address it isn't known which one it is.
+    let [router] = routers(c)[..] else { return None };
+    let (netns, route) = ways(c).into_iter().find(|(netns, _)| elsewhere && *netns == router)?;
     let leads_on = route.kind == "unicast" && route.errno == 0 && !route.device_name.is_empty();
     leads_on.then_some((netns, route.device_name.as_str(), source))
 }
