@@ -213,8 +213,13 @@ impl Connection {
                 match owners[..] {
                     [] => (self.mirrored, self.opened, self.wayside) = (true, Opened::ByPeer, false),
                     [one] => (self.netns, self.wayside) = (one, false),
-                    // Several namespaces have that address: the one that has the socket sent it.
-                    _ => {}
+                    // Several namespaces have that address: the one that was told so sent it, or the one that has the socket.
+                    _ => {
+                        let mut told = owners.iter().filter(|netns| self.is_told_in(**netns));
+                        if let (Some(one), None) = (told.next(), told.next()) {
+                            (self.netns, self.wayside) = (*one, false);
+                        }
+                    }
                 }
             }
             (Want::Owner { netns, tuple }, Answer::Sockets(sockets))
@@ -247,6 +252,13 @@ impl Connection {
             _ => {}
         }
         self.facts.insert(want.clone(), Arc::clone(answer));
+    }
+
+    /// An ICMP error about it came in there.
+    fn is_told_in(&self, netns: Netns) -> bool {
+        self.events
+            .iter()
+            .any(|(_, e)| matches!(&**e, Event::IcmpReceived { packet, .. } if packet.netns == Some(netns)))
     }
 
     /// What the application asked for.

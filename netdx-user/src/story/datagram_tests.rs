@@ -1,10 +1,12 @@
 //! The core with events of datagram sockets, made by hand.
 
 use super::lookup_tests::{dns, resolved};
-use super::tests::{MS, code, elsewhere, ip, run, sock, task, tuple};
+use super::tests::{MS, code, drop_of, elsewhere, ip, packet, run, sock, task, tuple};
 use crate::{
-    event::{Call, Cookie, Event, IcmpError, Netns, Protocol, RouteLookups, Sock, Task, TcpState, Tuple},
+    event::{Call, Cookie, Event, IcmpError, Netns, Packet, Protocol, RouteLookups, Sock, Task, TcpState, Tuple},
+    fact::Answer,
     time::Time,
+    want::Want,
 };
 
 /// A connected socket, and the error it has.
@@ -201,4 +203,26 @@ fn the_c_library_tries_out_addresses_and_the_program_connects() {
     assert_eq!(told(other), "");
     // A resolver of the program's own.
     assert_eq!(told(vec![(3 * MS, connect(3 * MS))]), "");
+}
+
+/// Two containers of networks that don't know each other.
+#[test]
+fn of_namespaces_with_one_address_the_one_that_was_told_sent_it() {
+    let asked = Tuple { protocol: Protocol::Udp, ..tuple() };
+    let lost = Packet { netns: Some(Netns(9)), in_device: 3, ..packet(asked) };
+    let told_in = |netns: u32| {
+        let back = Tuple { local: asked.remote, remote: asked.local, protocol: Protocol::Icmp, ..asked };
+        let packet = Packet { netns: Some(Netns(netns)), icmp_type: 3, icmp_code: 3, ..packet(back) };
+        Event::IcmpReceived { packet, quoted: Some(asked), info: 0 }
+    };
+    let sender = |netns: u32| {
+        let events =
+            vec![(MS, drop_of(lost.clone(), "NO_SOCKET", None)), (MS + 1, told_in(7)), (MS + 2, told_in(netns))];
+        let reports = run(events, |want| match want {
+            Want::Owners { address, .. } if *address == asked.local => Answer::Owners(vec![Netns(2), Netns(3)]),
+            other => elsewhere(other),
+        });
+        reports[0].netns
+    };
+    assert_eq!([sender(2), sender(3)], [Some(2), Some(3)]);
 }
