@@ -283,6 +283,7 @@ in the kernel's own type information, not by the kernel's version.
 - *ok [n]*: netdx cannot prove as much on this kernel. It gives the weaker answer that it should, and says what was missing.
 - *skipped [n]*: the kernel cannot do what the scenario is about.
 - *FAILED*: netdx said something else, said less than it should, or came too late.
+- *no result*: it has not run there yet.
 
 Kernels and scenarios that do not stand here were not run when this was written.
 
