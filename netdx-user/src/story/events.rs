@@ -92,6 +92,13 @@ impl Dropped<'_> {
     pub fn netns(&self) -> Option<Netns> {
         self.packet.netns.or_else(|| self.sock.map(|s| s.netns))
     }
+
+    /// The kernel gives no reason for it, for it names none (before 5.17) or has none for this place.
+    #[must_use]
+    pub fn is_without_reason(&self) -> bool {
+        matches!(self.reason, "" | "NOT_SPECIFIED")
+    }
+
     /// It waited for a neighbour's link address in vain.
     #[must_use]
     pub fn waited_for_neighbor(&self) -> bool {
@@ -451,7 +458,7 @@ impl Connection {
         d.ours
             && d.packet.tcp_flags & (SYN | ACK) == SYN
             && matches!(d.at, "tcp_v4_rcv" | "tcp_v6_rcv")
-            && matches!(d.reason, "" | "NOT_SPECIFIED")
+            && d.is_without_reason()
             && self.answers_again().next().is_some_and(|(answered, _)| answered <= d.time)
     }
 

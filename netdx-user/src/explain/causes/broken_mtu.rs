@@ -131,7 +131,7 @@ fn too_big(c: &Connection) -> Option<TooBig<'_>> {
 /// it was at (`br_dev_queue_push_xmit`), or of the other end of its cable (`veth_xmit`), which say so to nobody
 /// (`is_skb_forwardable`, Linux 6.18).
 pub(super) fn narrow<'a>(c: &'a Connection, d: &Dropped<'_>, bytes: u32) -> Option<(Netns, &'a Interface)> {
-    if !without_reason(d) {
+    if !d.is_without_reason() {
         return None;
     }
     let own = interface(c, d.netns()?, d.packet.device).map(|i| (d.netns().unwrap_or(c.netns), i));
@@ -146,12 +146,8 @@ pub(super) fn narrow<'a>(c: &'a Connection, d: &Dropped<'_>, bytes: u32) -> Opti
 /// The questions behind [`narrow`].
 pub(super) fn narrow_wants(c: &Connection, d: &Dropped<'_>) -> Vec<Want> {
     let ends = target_here(c).filter(|_| d.by("veth_xmit")).unwrap_or_default();
-    let at = d.netns().into_iter().chain(ends.iter().copied()).filter(|_| without_reason(d));
+    let at = d.netns().into_iter().chain(ends.iter().copied()).filter(|_| d.is_without_reason());
     at.flat_map(|netns| [Want::Interfaces { netns }, Want::Namespace { netns }]).collect()
-}
-
-fn without_reason(d: &Dropped<'_>) -> bool {
-    matches!(d.reason, "" | "NOT_SPECIFIED")
 }
 
 /// The link that a packet was to go on by, where that is known.

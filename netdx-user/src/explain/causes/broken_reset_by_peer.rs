@@ -82,7 +82,7 @@ fn advice(c: &Connection, sender: Option<&SentReset<'_>>, peer: &str) -> String 
         (Some(SentReset { reason: Some("TCP_TIMEWAIT_SOCKET" | "TCP_ABORT_ON_DATA"), .. }), _) if was_idle(c) => {
             format!(
                 "{peer} had closed it: have this side give up idle connections sooner than that does (keep-alive time-outs), or try \
-             again on a new one"
+                 again on a new one"
             )
         }
         // No program had a socket for it where the packet came.

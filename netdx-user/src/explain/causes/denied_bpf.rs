@@ -204,7 +204,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
             "{} dropped {}: {}",
             phrase::dropped(&d),
             place(c, &d),
-            if matches!(d.reason, "" | "NOT_SPECIFIED") { d.at } else { d.reason }
+            if d.is_without_reason() { d.at } else { d.reason }
         ),
     );
     let certainty = super::route_neighbor_silent::certainty(c, &d);

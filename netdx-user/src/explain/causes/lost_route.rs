@@ -32,12 +32,11 @@ pub(super) fn proof(c: &Connection) -> Option<Evidence> {
 fn unsent(c: &Connection) -> impl Iterator<Item = (Time, &'static str, String)> {
     let end = c.ended.unwrap_or(Time(u64::MAX));
     let dropped = c.drops().filter(move |d| {
-        let unspecified = matches!(d.reason, "" | "NOT_SPECIFIED");
         d.ours
             && d.time <= end
             && d.netns() == Some(c.netns)
             && (d.reason == "IP_OUTNOROUTES"
-                || unspecified && matches!(d.at, "__ip_queue_xmit" | "ip_queue_xmit" | "inet6_csk_xmit"))
+                || d.is_without_reason() && matches!(d.at, "__ip_queue_xmit" | "ip_queue_xmit" | "inet6_csk_xmit"))
     });
     let dropped = dropped.map(|d| {
         let why = if d.reason == "IP_OUTNOROUTES" { d.reason } else { d.at };
@@ -67,10 +66,9 @@ fn noted(c: &Connection) -> Option<(Time, &'static str, String)> {
 /// An answer that this host did not take for its own: its address is not the connection's any more.
 pub(super) fn unclaimed(c: &Connection) -> Option<Evidence> {
     let d = stopping_drops(c).filter(|d| {
-        let unspecified = matches!(d.reason, "" | "NOT_SPECIFIED");
         !d.ours
             && d.netns() == Some(c.netns)
-            && (d.reason == "IP_INADDRERRORS" || unspecified && (d.by("ip_error") || d.by("ip6_forward")))
+            && (d.reason == "IP_INADDRERRORS" || d.is_without_reason() && (d.by("ip_error") || d.by("ip6_forward")))
     });
     let d = d.last()?;
     Some(seen(

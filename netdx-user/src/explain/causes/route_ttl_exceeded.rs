@@ -40,8 +40,8 @@ route.icmp-unreachable: a router says that it can't deliver.
 
 /// What forwards it found no time to live left (`ip_forward`, `ip6_forward`: reason IP_INHDR, Linux 6.18).
 fn ran_out(d: &Dropped<'_>) -> bool {
-    let unspecified = matches!(d.reason, "" | "NOT_SPECIFIED");
-    d.packet.ttl <= 1 && (d.reason == "IP_INHDR" || unspecified && matches!(d.at, "ip_forward" | "ip6_forward"))
+    d.packet.ttl <= 1
+        && (d.reason == "IP_INHDR" || d.is_without_reason() && matches!(d.at, "ip_forward" | "ip6_forward"))
 }
 
 fn judge(c: &Connection, _: &Coverage) -> Judgement {

@@ -101,7 +101,7 @@ fn judge(c: &Connection, _: &Coverage) -> Judgement {
         "the tunnel's own packets must get through: look at its other end there, and at its addresses and port".into()
     } else if let Some(advice) = advice_for(&d) {
         advice.into()
-    } else if matches!(d.reason, "" | "NOT_SPECIFIED") {
+    } else if d.is_without_reason() {
         format!("look at what handles packets {at}: the kernel says only that it dropped this one")
     } else {
         format!("look up SKB_DROP_REASON_{} in the kernel's documentation: it says what the packet lacked", d.reason)
@@ -141,8 +141,7 @@ fn no_answer(c: &Connection, d: &Dropped<'_>) -> bool {
 /// A bridge did not hand it on: what that means, and what to do. It hands nothing to a port that is cut off from the one it came in
 /// by, nor back by that one (`should_deliver`, net/bridge/br_forward.c, 6.18; compilers make one function of those two).
 fn kept_by_bridge(c: &Connection, d: &Dropped<'_>) -> Option<(&'static str, String)> {
-    let reasonless =
-        matches!(d.reason, "" | "NOT_SPECIFIED") && matches!(d.at, "br_forward" | "br_handle_frame_finish");
+    let reasonless = d.is_without_reason() && matches!(d.at, "br_forward" | "br_handle_frame_finish");
     if !reasonless || d.inner.is_some() {
         return None;
     }
